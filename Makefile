@@ -1,0 +1,51 @@
+# Two commands do everything: `make sweep` and `make test`. Each installs what it needs, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export OMP_NUM_THREADS ?= 1
+export OMP_WAIT_POLICY ?= passive
+# One sweep a task; together a few minutes on two cores.
+SWEEPS := sweeps/bounded_heads.py sweeps/next_frame_heads.py sweeps/margin.py
+
+.PHONY: help install sweep test test-slow lint format clean constraints
+
+help: ## what can be made
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The stamp is newer than what decides the installation, so nothing is installed twice.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[frame]'
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[frame,test,lint]'
+	touch $@
+
+install: $(VENV)/.installed ## the virtual environment in .venv
+
+sweep: $(VENV)/.installed ## a small sweep of each task, to a leaderboard
+	$(BIN)/lightning-sep sweep $(SWEEPS)
+
+test: $(VENV)/.installed-dev ## all tests but the slow ones, with coverage
+	$(BIN)/python -m pytest -m 'not slow and not gpu' --cov --cov-report=term --cov-fail-under=85
+
+test-slow: $(VENV)/.installed-dev ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed-dev ## format check, rules, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev ## format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+constraints: $(VENV)/.installed-dev ## write constraints.txt from what is installed
+	{ head -n 2 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//'; } > constraints.new
+	mv constraints.new constraints.txt
+
+clean: ## remove the virtual environment and caches; runs/ and data/ stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .coverage*
