@@ -1,0 +1,1 @@
+"""Tensors in, raw tensors out; no loss, no activation at the end."""

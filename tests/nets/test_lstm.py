@@ -1,0 +1,88 @@
+import pytest
+import torch
+
+from lightning_sep.errors import ConfigError
+from lightning_sep.nets.lstm import Lstm
+
+
+def small(**changed: object) -> Lstm:
+    settings = {"inputs": 5, "outputs": 4, "hidden": 8, "layers": 2}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Lstm(**(settings | changed)).double()
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("frame_samples", "count"), [(16000, 55_230_400), (200, 7_814_600)])
+def test_has_as_many_parameters_as_the_formula_says(frame_samples: int, count: int) -> None:
+    with torch.device("meta"):
+        net = Lstm(inputs=frame_samples, outputs=frame_samples)
+    assert sum(parameter.numel() for parameter in net.parameters()) == count
+
+
+@pytest.mark.parametrize("changed", [0, 3, 9])
+def test_a_frame_changes_nothing_before_it(changed: int) -> None:
+    net, x = small(), noise(2, 10, 5)
+    other = x.clone()
+    other[:, changed] += 1.0
+    before, after = net(x), net(other)
+    assert torch.equal(after[:, :changed], before[:, :changed])
+    assert not torch.allclose(after[:, changed], before[:, changed])
+
+
+def test_every_frame_reaches_the_last_output() -> None:
+    x = noise(1, 10, 5).requires_grad_()
+    small()(x)[:, -1].sum().backward()
+    assert (x.grad.abs().sum(dim=-1) > 0).all()
+
+
+def test_steps_give_what_the_whole_sequence_gives() -> None:
+    net, x = small(), noise(3, 10, 5)
+    state, outputs = None, []
+    for frame in x.unbind(dim=1):
+        output, state = net.step(frame, state)
+        outputs.append(output)
+    torch.testing.assert_close(torch.stack(outputs, dim=1), net(x))
+
+
+def test_state_holds_hidden_and_cell_values_of_every_layer() -> None:
+    _, (hidden, cell) = small().step(noise(3, 5))
+    assert hidden.shape == cell.shape == (2, 3, 8)
+
+
+def test_a_step_leaves_the_given_state_alone() -> None:
+    net = small()
+    _, state = net.step(noise(3, 5))
+    kept = [values.clone() for values in state]
+    net.step(noise(3, 5), state)
+    assert all(torch.equal(now, before) for now, before in zip(state, kept, strict=True))
+
+
+def test_generation_has_no_dropout_even_in_training() -> None:
+    net, x = small(dropout=0.5, input_dropout=0.5).train(), noise(3, 5)
+    assert torch.equal(net.step(x)[0], net.step(x)[0])
+
+
+@pytest.mark.parametrize("setting", ["dropout", "input_dropout"])
+def test_each_dropout_setting_brings_noise(setting: str) -> None:
+    net, x = small(**{setting: 0.5}), noise(2, 6, 5)
+    noisy = net(x, generator=torch.Generator().manual_seed(1))
+    assert not torch.allclose(noisy, net(x))
+
+
+def test_is_the_stacked_lstm_of_torch() -> None:
+    net, x = small(layers=3), noise(2, 7, 5)
+    reference = torch.nn.LSTM(5, 8, num_layers=3, batch_first=True).double()
+    for number, layer in enumerate(net.layers):
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            getattr(reference, f"{name}_l{number}").data = getattr(layer, f"{name}_l0").data
+    torch.testing.assert_close(net(x), net.output(reference(x)[0]))
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, "half", float("nan"), True])
+def test_a_share_that_is_none_is_refused(share: object) -> None:
+    with pytest.raises(ConfigError, match=r"dropout = .*: a number from 0 to below 1"):
+        small(dropout=share)

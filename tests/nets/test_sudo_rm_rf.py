@@ -1,0 +1,167 @@
+import pytest
+import torch
+from torch.func import functional_call, stack_module_state, vmap
+from torch.nn import functional as F
+
+from lightning_sep.errors import ConfigError
+from lightning_sep.nets.sudo_rm_rf import OriginalMask, ResamplingBlock, SudoRmRf
+
+VARIANTS = ["original", "improved"]
+
+
+def small(**changed: object) -> SudoRmRf:
+    settings = {
+        "inputs": 1,
+        "outputs": 2,
+        "blocks": 2,
+        "width": 6,
+        "inner_width": 8,
+        "depth": 3,
+        "basis": 16,
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return SudoRmRf(**(settings | changed)).double()
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("settings", "count"),
+    [
+        ({}, 2_662_022),
+        ({"blocks": 8}, 1_414_790),
+        ({"blocks": 4}, 791_174),
+        ({"depth": 4}, 2_596_486),
+        ({"variant": "improved", "width": 256}, 5_016_353),
+        ({"variant": "improved", "width": 256, "basis": 2048}, 6_363_425),
+    ],
+)
+def test_has_as_many_parameters_as_published(settings: dict, count: int) -> None:
+    with torch.device("meta"):
+        net = SudoRmRf(inputs=1, outputs=2, **settings)
+    assert sum(parameter.numel() for parameter in net.parameters()) == count
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_four_seconds_at_8_khz_are_3200_frames(variant: str) -> None:
+    with torch.device("meta"):
+        net = SudoRmRf(inputs=1, outputs=2, variant=variant)
+        assert net.encode(torch.empty(1, 1, 32000)).shape == (1, 512, 3200)
+
+
+@pytest.mark.parametrize(("depth", "multiple"), [(5, 160), (4, 80), (1, 10)])
+def test_pads_to_what_halves_without_a_remainder(depth: int, multiple: int) -> None:
+    assert small(depth=depth).multiple_samples == multiple
+
+
+@pytest.mark.parametrize("kernel", [3, 9, 21, 41])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_kernel_gives_back_the_length(variant: str, kernel: int) -> None:
+    net = small(variant=variant, kernel=kernel)
+    assert net(noise(1, 1, 333)).shape == (1, 2, 333)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_output_is_the_padded_output_cut_back(variant: str) -> None:
+    net, x = small(variant=variant), noise(2, 1, 401)
+    padded = F.pad(x, (0, 40 * 11 - 401))
+    assert net.multiple_samples == 40
+    assert torch.equal(net(x), net(padded)[..., :401])
+
+
+@pytest.mark.parametrize("sources", [1, 2, 3])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_gradients_reach_every_parameter_with_any_number_of_sources(
+    variant: str, sources: int
+) -> None:
+    net = small(variant=variant, outputs=2 * sources, sources=sources)
+    net(noise(2, 1, 200)).square().sum().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in net.parameters())
+
+
+def test_original_masks_share_the_frames_among_the_sources() -> None:
+    net, x = small(outputs=3), noise(1, 1, 80)
+    seen = []
+    net.decoder.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    net(x)
+    total = seen[0].unflatten(1, (3, net.basis)).sum(dim=1)
+    torch.testing.assert_close(total, net.encode(x))
+
+
+def test_improved_masks_are_never_negative() -> None:
+    net, x = small(variant="improved"), noise(1, 1, 80)
+    seen = []
+    net.decoder.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    net(x)
+    frames = net.encode(x)
+    assert (seen[0].unflatten(1, (2, net.basis)) * frames.unsqueeze(1) >= 0).all()
+
+
+def test_original_decodes_each_source_from_its_own_frames() -> None:
+    net, x = small(outputs=4, sources=2), noise(1, 1, 80)
+    before = net(x)
+    with torch.no_grad():
+        net.decoder.weight[net.basis :] *= 2  # the second source's decoder
+    changed = (net(x) - before).abs().sum(dim=-1)[0] > 0
+    assert changed.tolist() == [False, False, True, True]
+
+
+def test_a_head_with_many_numbers_per_sample_needs_no_more_masks() -> None:
+    net = small(outputs=2 * 256, sources=2)
+    assert net.mask(noise(1, 6, 4)).shape == (1, 2, 16, 4)
+
+
+@pytest.mark.parametrize("width", [6, 16])
+def test_original_mask_is_a_filter_that_slides_over_the_basis(width: int) -> None:
+    mask = OriginalMask(width=width, basis=16, sources=3).double()
+    x = noise(2, width, 5)
+    y = mask.norm(mask.reshape(x))
+    frames = y.transpose(1, 2).reshape(-1, 1, 16)
+    slid = F.conv1d(frames, mask.slide.weight, mask.slide.bias, padding=8)
+    expected = slid.reshape(2, 5, 3, 16).permute(0, 2, 3, 1)
+    torch.testing.assert_close(mask(x), expected)
+
+
+def test_block_repeats_slower_scales_and_adds_them() -> None:
+    block = ResamplingBlock(width=2, inner_width=3, depth=3, original=False).double()
+    x = noise(1, 2, 8)
+    fast = block.scales[0](block.expand(x))
+    middle = block.scales[1](fast)
+    slow = block.scales[2](middle)
+    merged = fast + (middle + slow.repeat_interleave(2, dim=-1)).repeat_interleave(2, dim=-1)
+    torch.testing.assert_close(block(x), x + block.project(block.merged(merged)))
+
+
+def test_normalisation_spans_channels_and_time_of_one_example() -> None:
+    net = small(variant="improved")
+    y = net.norm(noise(3, 16, 20) * 7 + 2)
+    torch.testing.assert_close(y.mean(dim=(1, 2)), torch.zeros(3, dtype=y.dtype))
+    torch.testing.assert_close(y.var(dim=(1, 2), unbiased=False), torch.ones(3, dtype=y.dtype))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_several_nets_run_in_one_pass(variant: str) -> None:
+    nets = [small(variant=variant).requires_grad_(False) for _ in range(2)]
+    for parameter in nets[1].parameters():
+        parameter.mul_(1.1)
+    x = noise(2, 1, 100)
+    stacked, _ = stack_module_state(nets)
+    together = vmap(lambda parameters: functional_call(nets[0], parameters, (x,)))(stacked)
+    torch.testing.assert_close(together, torch.stack([net(x) for net in nets]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"variant": "best"}, r"variant = 'best': known are original, improved"),
+        ({"kernel": 20}, r"kernel = 20: an odd whole number of at least 3"),
+        ({"basis": 15}, r"basis = 15: an even number"),
+        ({"outputs": 3, "sources": 2}, r"sources = 2: it has to divide the 3 raw outputs"),
+    ],
+)
+def test_refusal_says_what_would_work(settings: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        small(**settings)

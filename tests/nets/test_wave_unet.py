@@ -1,0 +1,208 @@
+import pytest
+import torch
+from torch.func import functional_call, stack_module_state, vmap
+
+from lightning_sep.errors import ConfigError
+from lightning_sep.nets.wave_unet import LearnedUpsampling, LinearUpsampling, WaveUnet
+
+
+def small(**changed: object) -> WaveUnet:
+    settings = {"inputs": 1, "outputs": 2, "levels": 2, "filters": 3, "context": True}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return WaveUnet(**(settings | changed)).double()
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "count"),
+    [
+        ("M1", {"inputs": 1, "outputs": 2}, 10_263_028),
+        ("M2", {"inputs": 1, "outputs": 2, "output_type": "difference"}, 10_263_002),
+        ("M4", {"inputs": 2, "outputs": 4, "output_type": "difference"}, 10_263_390),
+        (
+            "M5 and M5-HighSR",
+            {"inputs": 2, "outputs": 4, "output_type": "difference", "upsampling": "learned"},
+            10_265_550,
+        ),
+        ("M5, direct", {"inputs": 2, "outputs": 4, "upsampling": "learned"}, 10_265_604),
+        ("M6", {"inputs": 2, "outputs": 8, "output_type": "difference"}, 10_263_498),
+    ],
+)
+def test_has_as_many_parameters_as_published(name: str, settings: dict, count: int) -> None:
+    with torch.device("meta"):
+        net = WaveUnet(**settings)
+    assert sum(parameter.numel() for parameter in net.parameters()) == count, name
+
+
+@pytest.mark.parametrize(
+    ("levels", "wished", "sizes"),
+    [
+        (12, 16384, (147443, 16389)),
+        (4, 1000, (1507, 1013)),
+        (6, 4096, (6131, 4101)),
+        (8, 8192, (16371, 8197)),
+    ],
+)
+class TestSizes:
+    def test_are_those_of_the_published_rule(
+        self, levels: int, wished: int, sizes: tuple[int, int]
+    ) -> None:
+        assert small(levels=levels).sizes(wished) == sizes
+
+    def test_are_what_the_network_computes(
+        self, levels: int, wished: int, sizes: tuple[int, int]
+    ) -> None:
+        with torch.device("meta"):
+            net = WaveUnet(inputs=2, outputs=4, levels=levels)
+            assert net.forward_valid(torch.empty(1, 2, sizes[0])).shape == (1, 4, sizes[1])
+
+
+def test_the_published_network_leaves_the_published_margin() -> None:
+    input_samples, output_samples = small(levels=12).sizes(16384)
+    assert (input_samples - output_samples) / 2 == 65527
+
+
+def test_without_context_input_and_output_are_equally_long() -> None:
+    assert small(context=False).sizes(1234) == (1234, 1234)
+
+
+@pytest.mark.parametrize("time", [1, 7, 100])
+def test_output_is_the_valid_output_of_the_zero_padded_input(time: int) -> None:
+    net, x = small(), noise(1, 1, time)
+    input_samples, output_samples = net.sizes(time)
+    side = (input_samples - output_samples) // 2
+    padded = torch.zeros(1, 1, input_samples, dtype=x.dtype)
+    padded[..., side : side + time] = x
+    torch.testing.assert_close(net(x), net.forward_valid(padded)[..., :time])
+
+
+def test_output_sample_sits_where_its_input_sample_is() -> None:
+    """A click excites the net around itself, so a shift by a crop too much would show."""
+    net = small(levels=1, down_kernel=1, up_kernel=1, filters=2)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.abs_()
+    x = torch.zeros(1, 1, 41, dtype=torch.float64)
+    base = net(x)
+    x[..., 20] = 1.0
+    changed = (net(x) - base).abs().sum(dim=1)[0].nonzero().flatten()
+    assert (changed.min() + changed.max()) / 2 == 20
+
+
+@pytest.mark.parametrize("context", [True, False])
+@pytest.mark.parametrize(("inputs", "sources"), [(1, 2), (2, 3)])
+def test_difference_sources_add_up_to_the_mixture(context: bool, inputs: int, sources: int) -> None:
+    net = small(inputs=inputs, outputs=inputs * sources, output_type="difference", context=context)
+    x = noise(2, inputs, 101)
+    total = net(x).unflatten(1, (sources, inputs)).sum(dim=1)
+    torch.testing.assert_close(total, x, rtol=0, atol=1e-12)
+
+
+def test_difference_is_taken_from_the_middle_of_a_longer_input() -> None:
+    net = small(output_type="difference")
+    input_samples, output_samples = net.sizes(50)
+    side = (input_samples - output_samples) // 2
+    x = noise(1, 1, input_samples)
+    total = net.forward_valid(x).sum(dim=1, keepdim=True)
+    torch.testing.assert_close(total, x[..., side : side + output_samples], rtol=0, atol=1e-12)
+
+
+class TestChunks:
+    def test_see_their_surroundings_and_the_last_ends_at_the_end(self) -> None:
+        net, x = small(), noise(1, 1, 500)
+        input_samples, output_samples = net.sizes(100)
+        side = (input_samples - output_samples) // 2
+        padded = torch.nn.functional.pad(x, (side, side))
+        expected = torch.full((1, 2, 500), torch.nan, dtype=x.dtype)
+        for start in [0, 101, 202, 303, 500 - output_samples]:  # written one over the other
+            piece = net.forward_valid(padded[..., start : start + input_samples])
+            expected[..., start : start + output_samples] = piece
+        assert output_samples == 101
+        assert torch.equal(net.forward_chunked(x, wished_samples=100), expected)
+
+    @pytest.mark.parametrize("time", [101, 202, 203, 400])
+    def test_cover_every_length_once(self, time: int) -> None:
+        chunks = small().forward_chunked(noise(2, 1, time), wished_samples=100)
+        assert chunks.shape == (2, 2, time)
+
+    def test_a_recording_shorter_than_a_chunk_goes_through_at_once(self) -> None:
+        net, x = small(), noise(1, 1, 60)
+        assert torch.equal(net.forward_chunked(x, wished_samples=100), net(x))
+
+    def test_without_context_the_whole_goes_through_at_once(self) -> None:
+        net, x = small(context=False), noise(1, 1, 300)
+        assert torch.equal(net.forward_chunked(x, wished_samples=100), net(x))
+
+    def test_equal_the_whole_where_halving_falls_on_the_same_samples(self) -> None:
+        net, x = small(levels=1), noise(1, 1, 200)  # every second sample: even starts agree
+        _, output_samples = net.sizes(50)
+        start = output_samples + output_samples % 2
+        side = (net.sizes(50)[0] - output_samples) // 2
+        padded = torch.nn.functional.pad(x, (side, side))
+        piece = net.forward_valid(padded[..., start : start + net.sizes(50)[0]])
+        torch.testing.assert_close(piece, net(x)[..., start : start + output_samples])
+
+
+class TestUpsampling:
+    def test_linear_agrees_with_torch_between_the_samples(self) -> None:
+        x = noise(2, 3, 9)
+        expected = torch.nn.functional.interpolate(x, size=17, mode="linear", align_corners=True)
+        torch.testing.assert_close(LinearUpsampling()(x)[..., :-1], expected)
+
+    def test_learned_starts_as_linear(self) -> None:
+        x = noise(2, 3, 9)
+        torch.testing.assert_close(LearnedUpsampling(3).double()(x), LinearUpsampling()(x))
+
+    def test_learned_weighs_the_left_neighbour_by_the_sigmoid_of_its_channel(self) -> None:
+        layer = LearnedUpsampling(2)
+        with torch.no_grad():
+            layer.weight.copy_(torch.tensor([3.0, -1.0]))
+        w = torch.sigmoid(layer.weight)
+        x = torch.tensor([[[1.0, 5.0], [1.0, 5.0]]])
+        expected = w * 1.0 + (1 - w) * 5.0
+        torch.testing.assert_close(layer(x)[0, :, 1], expected)
+
+
+def test_levels_drop_every_second_sample_without_a_filter() -> None:
+    net = small(levels=1, context=False)
+    seen = []
+    net.bottom.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    x = noise(1, 1, 20)
+    net(x)
+    first = torch.nn.functional.leaky_relu(net.down[0](x), 0.2)
+    assert torch.equal(seen[0], first[..., ::2])
+
+
+def test_several_nets_run_in_one_pass() -> None:
+    nets = [small(context=False, upsampling="learned").requires_grad_(False) for _ in range(3)]
+    for number, net in enumerate(nets):
+        for parameter in net.parameters():
+            parameter.mul_(1.0 + 0.1 * number)
+    x = noise(2, 1, 37)
+    stacked, _ = stack_module_state(nets)
+    together = vmap(lambda parameters: functional_call(nets[0], parameters, (x,)))(stacked)
+    torch.testing.assert_close(together, torch.stack([net(x) for net in nets]))
+
+
+class TestRefusals:
+    def test_name_all_problems_at_once(self) -> None:
+        with pytest.raises(ConfigError) as refused:
+            WaveUnet(inputs=1, outputs=2, levels=0, down_kernel=4, upsampling="cubic")
+        message = str(refused.value)
+        assert all(name in message for name in ("levels = 0", "down_kernel = 4", "'cubic'"))
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"outputs": 512, "sources": 2},  # a head with 256 numbers per sample
+            {"outputs": 1},
+            {"inputs": 2, "outputs": 3},
+        ],
+    )
+    def test_of_a_difference_that_is_no_waveform_per_source(self, settings: dict) -> None:
+        with pytest.raises(ConfigError, match=r"regression head or output_type=direct"):
+            small(output_type="difference", **settings)
