@@ -1,0 +1,43 @@
+"""What every task receives, whatever the corpus: one batch of examples."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Batch:
+    """Examples of one step.
+
+    Args:
+        waveform: ``[batch, time]`` float32: the mixture, the recording or the speech.
+        labels: ``[batch]`` or ``[batch, source]`` int64: class or speaker numbers.
+        active: same shape as ``labels``, bool. ``False`` marks digital silence, which has no
+            direction to project on and is left out of losses, weights and means.
+        index: ``[batch]`` int64, number of the example within its epoch or split.
+        sources: ``[batch, source, time]`` float32, adding up to ``waveform``; separation only.
+    """
+
+    waveform: Tensor
+    labels: Tensor
+    active: Tensor
+    index: Tensor
+    sources: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.waveform)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
+        """The same batch on ``device``."""
+
+        def move(value: Tensor) -> Tensor:
+            return value.to(device, non_blocking=non_blocking)
+
+        return Batch(
+            waveform=move(self.waveform),
+            labels=move(self.labels),
+            active=move(self.active),
+            index=move(self.index),
+            sources=None if self.sources is None else move(self.sources),
+        )

@@ -1,0 +1,176 @@
+"""Autoregressive audio: the next frame of a waveform from the frames so far."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from lightning_sep.data.batch import Batch
+from lightning_sep.errors import ConfigError
+from lightning_sep.functional.schedules import inverse_sigmoid
+from lightning_sep.heads.base import WaveformHead
+from lightning_sep.losses.base import WaveformLoss
+from lightning_sep.metrics.next_frame import NextFrameR2
+from lightning_sep.nets.lstm import Lstm
+from lightning_sep.tasks.base import Parts, Scored, Task
+
+
+class Autoregression(Task):
+    """Next-frame prediction (Beckham's write-up of frame-wise LSTMs on raw audio, IFT6266, 2016).
+
+    Frames ``f_1 .. f_n`` of ``frame_samples`` samples go in, ``f_2 .. f_n`` are predicted. Scores
+    are coefficients of determination against the zero predictor, beside what repeating the last
+    frame would give; teacher-forced (true frames go in) and free-running (own frames go in from
+    half of the sequence on).
+
+    Args:
+        parts: net, head, loss and what else a task is made of.
+        frame_samples: samples in a frame.
+        input_noise: standard deviation of Gaussian noise added to the inputs in training, in
+            units of the scaled waveform; targets stay clean.
+        teacher_forcing_k: scheduled sampling (Bengio et al., arXiv:1506.03099): in training, the
+            true previous frame goes in with the inverse-sigmoid probability ``k / (k + exp(step /
+            k))``, else the net's own one, detached. ``None`` always feeds the true frame.
+
+    Raises:
+        ConfigError: a setting is out of its range.
+    """
+
+    monitor = ("val/r2", "max")
+    material = "sequence"
+    head_type = WaveformHead
+    loss_type = WaveformLoss
+    head: WaveformHead
+    loss: WaveformLoss
+    net: Lstm
+
+    primary: ClassVar[str] = "r2"
+
+    def __init__(
+        self,
+        *,
+        frame_samples: int,
+        input_noise: float = 0.0,
+        teacher_forcing_k: float | None = None,
+        parts: Parts,
+    ) -> None:
+        if frame_samples < 1:
+            raise ConfigError(f"frame_samples must be at least 1, got {frame_samples}")
+        if input_noise < 0:
+            raise ConfigError(f"input_noise must not be negative, got {input_noise}")
+        if teacher_forcing_k is not None:
+            inverse_sigmoid(0, k=teacher_forcing_k)  # refuses what it cannot use
+        self.frame_samples = frame_samples
+        self.input_noise = input_noise
+        self.teacher_forcing_k = teacher_forcing_k
+        super().__init__(parts=parts)
+        self.teacher_forced = NextFrameR2()
+        self.free_running = NextFrameR2()
+
+    def sizes(self) -> tuple[int, int]:
+        return self.frame_samples, self.frame_samples * self.head.raw_per_sample
+
+    def frames(self, batch: Batch) -> Tensor:
+        """``[batch, frame, sample]``."""
+        return batch.waveform.reshape(len(batch), -1, self.frame_samples)
+
+    def _shaped(self, raw: Tensor) -> Tensor:
+        return raw.reshape(*raw.shape[:-1], self.frame_samples, self.head.raw_per_sample)
+
+    def raw(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
+        """Raw values of frames 2 to n, ``[batch, frame - 1, sample, parameter]``."""
+        inputs = self.frames(batch)[:, :-1]
+        if generator is not None and self.input_noise > 0:
+            noise = torch.randn(inputs.shape, generator=generator, device=inputs.device)
+            inputs = inputs + self.input_noise * noise
+        if generator is not None and self.teacher_forcing_k is not None:
+            return self._scheduled(inputs, self.teacher_forcing_k, generator)
+        return self._shaped(self.net(inputs, generator=generator))
+
+    def _scheduled(self, inputs: Tensor, k: float, generator: torch.Generator) -> Tensor:
+        """Raw values when some of the inputs are the net's own; frame by frame, without dropout."""
+        probability = inverse_sigmoid(self.global_step, k=k)
+        true = torch.rand(inputs.shape[:2], generator=generator, device=inputs.device) < probability
+        state = None
+        raw: list[Tensor] = []
+        for number, frame in enumerate(inputs.unbind(1)):
+            if number:
+                own = self.head.decode(raw[-1]).detach().to(frame.dtype)
+                frame = torch.where(true[:, number, None], frame, own)
+            output, state = self.net.step(frame, state)
+            raw.append(self._shaped(output))
+        return torch.stack(raw, dim=1)
+
+    def scores(self, batch: Batch, raw: Tensor) -> Scored:
+        target = self.frames(batch)[:, 1:]
+        if self.head.brings_loss:
+            losses = self.head.own_loss(raw, target).mean((1, 2))
+        else:
+            losses = self.loss(estimate=self.head(raw).flatten(1), target=target.flatten(1))
+        return Scored(
+            losses=losses,
+            groups=batch.labels.unsqueeze(1),
+            mask=batch.active,
+            rows=torch.arange(len(batch), device=losses.device).unsqueeze(1),
+        )
+
+    def continue_frames(
+        self, frames: Tensor, count: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Free-running continuation.
+
+        Args:
+            frames: true frames so far, ``[batch, frame, sample]``, at least one.
+            count: frames to generate.
+            generator: draws from the head's distribution; ``None`` takes its decoded value.
+
+        Returns:
+            ``[batch, count, sample]``.
+        """
+        state = None
+        for frame in frames[:, :-1].unbind(1):
+            _, state = self.net.step(frame, state)
+        made = [frames[:, -1]]
+        for _ in range(count):
+            output, state = self.net.step(made[-1], state)
+            raw = self._shaped(output)
+            frame = self.head.decode(raw) if generator is None else self.head.sample(raw, generator)
+            made.append(frame.to(frames.dtype))
+        return torch.stack(made[1:], dim=1)
+
+    def start_evaluation(self, stage: str) -> None:
+        self.teacher_forced.reset()
+        self.free_running.reset()
+
+    def evaluate(self, batch: Batch, raw: Tensor) -> None:
+        frames = self.frames(batch)
+        self.teacher_forced.update(
+            estimate=self.head.decode(raw).to(frames.dtype),
+            target=frames[:, 1:],
+            previous=frames[:, :-1],
+            mask=batch.active,
+        )
+        half = frames.shape[1] // 2
+        self.free_running.update(
+            estimate=self.continue_frames(frames[:, :half], frames.shape[1] - half),
+            target=frames[:, half:],
+            previous=frames[:, half - 1 : -1],
+            mask=batch.active,
+        )
+
+    def finish_evaluation(self, stage: str) -> tuple[dict[str, float], dict[str, list[float]]]:
+        metrics = {name: float(value) for name, value in self.teacher_forced.compute().items()}
+        metrics["r2_free_running"] = float(self.free_running.compute()["r2"])
+        return metrics, {self.primary: self.teacher_forced.values().tolist()}
+
+    def audio_examples(self, batch: Batch, count: int) -> dict[str, Tensor]:
+        """The first recordings, and how the net goes on from their first half."""
+        made = {}
+        frames = self.frames(batch)[:count]
+        half = frames.shape[1] // 2
+        own = self.continue_frames(frames[:, :half], frames.shape[1] - half)
+        continued = torch.cat([frames[:, :half], own], dim=1).flatten(1)
+        for number in range(len(frames)):
+            made[f"{number}-recording"] = batch.waveform[number]
+            made[f"{number}-continued"] = continued[number]
+        return made

@@ -1,0 +1,252 @@
+"""The only training step of the house: a net and a head, trained on weighted examples."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from lightning_sep.data.batch import Batch
+from lightning_sep.errors import ConfigError
+from lightning_sep.functional.masking import shield, weighted_sum
+from lightning_sep.reweighting.base import Reweighting
+from lightning_sep.reweighting.gather import global_weights, world_size
+
+
+class MakeNet(Protocol):
+    """Builds the net once the task knows how many numbers go in and come out."""
+
+    def __call__(self, *, inputs: int, outputs: int) -> nn.Module: ...
+
+
+MakeOptimizer = Callable[[Any], torch.optim.Optimizer]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a task is made of, besides its own settings.
+
+    Args:
+        make_net: builds the net from ``inputs`` and ``outputs``.
+        head: turns the net's raw values into what the loss and the listener get.
+        loss: cost of an example, for heads that do not bring their own.
+        make_optimizer: builds the optimizer from the parameters.
+        facts: what the data say about themselves (sample rate, gain, names of classes).
+        seed: seeds every draw inside a training step.
+    """
+
+    make_net: MakeNet
+    head: nn.Module
+    loss: nn.Module
+    make_optimizer: MakeOptimizer
+    facts: Mapping[str, Any]
+    seed: int
+
+
+class Scored(NamedTuple):
+    """What the examples of a batch cost.
+
+    Args:
+        losses: ``[example]``, one number per example; lower is better.
+        groups: ``[example, member]`` int64, the class of each member of an example.
+        mask: ``[example]`` bool; ``False`` leaves an example out (silence).
+        rows: ``[example, member]`` int64, the rows of the batch that an example is made of.
+    """
+
+    losses: Tensor
+    groups: Tensor
+    mask: Tensor
+    rows: Tensor
+
+
+def step_seed(seed: int, step: int, rank: int = 0) -> int:
+    """A seed for the draws of one training step: the same after a resume as without one."""
+    mixed = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB) & (
+        2**64 - 1
+    )
+    mixed = ((mixed ^ (mixed >> 31)) * 0xD6E8FEB86659FD93) & (2**64 - 1)
+    return (mixed ^ (mixed >> 32)) & (2**63 - 1)
+
+
+class Task(pl.LightningModule, ABC):
+    """A net and a head, trained on weighted examples.
+
+    Subclasses say what one example costs and how it is scored; how much each example counts is
+    decided elsewhere: ``reweighting`` is set by :class:`lightning_sep.callbacks.reweight.Reweight`
+    and ``None`` is the plain mean.
+
+    Args:
+        parts: net, head, loss and what else a task is made of.
+
+    Raises:
+        ConfigError: net, head or loss belong to another task.
+    """
+
+    monitor: ClassVar[tuple[str, str]]  # validation metric that chooses, and "max" or "min"
+    material: ClassVar[str]  # what the net must take, see ``lightning_sep.nets``
+    head_type: ClassVar[type[nn.Module]]
+    loss_type: ClassVar[type[nn.Module]]
+
+    def __init__(self, *, parts: Parts) -> None:
+        super().__init__()
+        name = type(self).__name__
+        for group, part, wanted in [
+            ("head", parts.head, self.head_type),
+            ("loss", parts.loss, self.loss_type),
+        ]:
+            if not isinstance(part, wanted):
+                raise ConfigError(
+                    f"{group}={type(part).__name__} does not serve {name}: it needs a "
+                    f"{wanted.__name__}. `lightning-sep train --help` lists what goes together"
+                )
+        self.facts = dict(parts.facts)
+        self.seed = parts.seed
+        self.head = parts.head
+        self.loss = parts.loss
+        inputs, outputs = self.sizes()
+        self.net = parts.make_net(inputs=inputs, outputs=outputs)
+        material = getattr(self.net, "material", None)
+        if material != self.material:
+            raise ConfigError(
+                f"net={type(self.net).__name__} takes {material} material, {name} has "
+                f"{self.material}. `lightning-sep train --help` lists what goes together"
+            )
+        self._make_optimizer = parts.make_optimizer
+        self.reweighting: Reweighting | None = None
+        # Kept as tensors during an epoch, so that a step neither waits for the device nor logs.
+        self.train_losses: list[Tensor] = []
+        self.weights_log: list[Tensor] = []
+        self.non_finite: list[Tensor] = []
+        self.epoch_metrics: dict[str, float] = {}
+
+    @abstractmethod
+    def sizes(self) -> tuple[int, int]:
+        """Numbers per time step that go into the net and come out of it."""
+
+    @abstractmethod
+    def scores(self, batch: Batch, raw: Tensor) -> Scored:
+        """What the examples of ``batch`` cost, from the net's raw values (``[batch, ...]``)."""
+
+    @abstractmethod
+    def raw(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
+        """The net's raw values for a batch, ``[batch, ...]``."""
+
+    @abstractmethod
+    def start_evaluation(self, stage: str) -> None:
+        """Forget the scores of the last evaluation; ``stage`` is ``val`` or ``test``."""
+
+    @abstractmethod
+    def evaluate(self, batch: Batch, raw: Tensor) -> None:
+        """Collect the scores of one batch of validation or test."""
+
+    @abstractmethod
+    def finish_evaluation(self, stage: str) -> tuple[dict[str, float], dict[str, list[float]]]:
+        """Metrics by name, and the per-example values behind them, without the stage's prefix."""
+
+    def audio_examples(self, batch: Batch, count: int) -> dict[str, Tensor]:
+        """Waveforms worth listening to, ``[time]`` within -1 to 1, by name; none by default."""
+        return {}
+
+    def generator(self) -> torch.Generator:
+        """The generator of the current step: dropout masks, noise and every other draw."""
+        generator = torch.Generator(device=self.device)
+        generator.manual_seed(step_seed(self.seed, self.global_step, self.global_rank))
+        return generator
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # Third-party code may draw from the global generator: it is seeded by the step as well.
+        torch.manual_seed(step_seed(self.seed, self.global_step, self.global_rank))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        keep: list[Tensor] = []
+        raw = shield(self.raw(batch, self.generator()), lambda: keep[0])
+        scored = self.scores(batch, raw)
+        finite = scored.losses.detach().isfinite()
+        mask = scored.mask & finite
+        # A row stays in the gradient when any example made of it is kept.
+        members = scored.rows.shape[1]
+        uses = torch.zeros(len(batch), dtype=torch.int64, device=mask.device).index_add(
+            0, scored.rows.flatten(), mask.long().repeat_interleave(members)
+        )
+        keep.append(uses > 0)
+        if self.reweighting is None:
+            weights = mask / mask.sum().clamp(min=1)
+        else:
+            weights = global_weights(
+                self.reweighting, scored.losses.detach(), scored.groups, mask, self.global_step
+            )
+        loss = weighted_sum(scored.losses, weights, mask)
+        self.train_losses.append(loss.detach())
+        self.weights_log.append(torch.where(mask, weights, torch.nan).detach() / world_size())
+        self.non_finite.append((~finite & scored.mask).sum())
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        self.train_losses.clear()
+        self.weights_log.clear()
+        self.non_finite.clear()
+        self.epoch_metrics.clear()
+
+    def on_train_epoch_end(self) -> None:
+        self.epoch_metrics["train/loss"] = float(torch.stack(self.train_losses).double().mean())
+        self.epoch_metrics["train/non_finite"] = float(torch.stack(self.non_finite).sum())
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluation_step(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluation_step(batch)
+
+    def _evaluation_step(self, batch: Batch) -> None:
+        raw = self.raw(batch, None)
+        for name, training in [("loss", False), ("loss_raw", True)]:
+            # What the loss saw in training and what it would be on the decoded output may differ.
+            self.head.train(training)
+            scored = self.scores(batch, raw)
+            kept = scored.losses[scored.mask & scored.losses.isfinite()].double()
+            self._sums[name] = self._sums[name] + torch.stack(
+                [kept.sum(), kept.new_tensor(len(kept))]
+            )
+        self.head.eval()
+        self.evaluate(batch, raw)
+
+    def on_validation_epoch_start(self) -> None:
+        self._start("val")
+
+    def on_test_epoch_start(self) -> None:
+        self._start("test")
+
+    def _start(self, stage: str) -> None:
+        zero = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self._sums = {"loss": zero, "loss_raw": zero}
+        self.start_evaluation(stage)
+
+    def on_validation_epoch_end(self) -> None:
+        self._finish("val")
+
+    def on_test_epoch_end(self) -> None:
+        self.example_values = self._finish("test")
+
+    def _finish(self, stage: str) -> dict[str, list[float]]:
+        metrics, values = self.finish_evaluation(stage)
+        for name, (total, count) in self._sums.items():
+            metrics[name] = float(total / count)
+        self.epoch_metrics |= {f"{stage}/{name}": value for name, value in metrics.items()}
+        return {f"{stage}/{name}": value for name, value in values.items()}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self._make_optimizer(self.parameters())
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["epoch_so_far"] = {
+            name: [value.cpu() for value in getattr(self, name)]
+            for name in ("train_losses", "weights_log", "non_finite")
+        }
+        checkpoint["facts"] = self.facts
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for name, values in checkpoint["epoch_so_far"].items():
+            setattr(self, name, [value.to(self.device) for value in values])

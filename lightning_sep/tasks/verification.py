@@ -1,0 +1,120 @@
+"""Speaker embedding: are two snippets from one speaker?"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from lightning_sep.data.batch import Batch
+from lightning_sep.errors import ConfigError
+from lightning_sep.functional.log_mel import log_mel
+from lightning_sep.heads.base import EmbeddingHead
+from lightning_sep.losses.base import PairLoss
+from lightning_sep.metrics.equal_error_rate import EqualErrorRate
+from lightning_sep.tasks.base import Parts, Scored, Task
+
+
+class Verification(Task):
+    """Siamese training on all pairs of a batch (Lukic et al., MLSP 2017; Hsu and Kira, 2015).
+
+    An example of the loss, and so of the reweighting, is an unordered pair of snippets; its class
+    is 0 for different speakers and 1 for the same one. A trial's score is minus the mean of the
+    two divergences of its pair, and the decision threshold is the one that equals both errors on
+    validation data.
+
+    Args:
+        parts: net, head, loss and what else a task is made of.
+        embed: numbers in an embedding.
+        bands: mel bands.
+        n_fft: samples of an analysis window.
+        hop_samples: samples from one window to the next.
+    """
+
+    monitor = ("val/equal_error_rate", "min")
+    material = "pooled"
+    head_type = EmbeddingHead
+    loss_type = PairLoss
+    head: EmbeddingHead
+    loss: PairLoss
+    threshold: Tensor
+
+    primary: ClassVar[str] = "equal_error_rate"
+
+    def __init__(
+        self, *, embed: int, bands: int, n_fft: int, hop_samples: int, parts: Parts
+    ) -> None:
+        for name, value in [("embed", embed), ("bands", bands), ("hop_samples", hop_samples)]:
+            if value < 1:
+                raise ConfigError(f"{name} must be at least 1, got {value}")
+        if n_fft < hop_samples:
+            raise ConfigError(
+                f"n_fft ({n_fft}) must be at least hop_samples ({hop_samples}), or samples are lost"
+            )
+        self.embed_size = embed
+        self.bands = bands
+        self.n_fft = n_fft
+        self.hop_samples = hop_samples
+        super().__init__(parts=parts)
+        self.register_buffer("threshold", torch.tensor(torch.nan, dtype=torch.float64))
+        self.trials = EqualErrorRate()
+
+    def sizes(self) -> tuple[int, int]:
+        return self.bands, self.embed_size
+
+    def raw(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
+        """Raw values ``[batch, embed]``."""
+        return self.embed_raw(batch.waveform, generator)
+
+    def embed_raw(self, waveform: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """``[batch, time]`` in, ``[batch, embed]`` out."""
+        features = log_mel(
+            waveform,
+            sample_rate=self.facts["sample_rate"],
+            n_fft=self.n_fft,
+            hop_samples=self.hop_samples,
+            bands=self.bands,
+        )
+        raw: Tensor = self.net(features, generator=generator)
+        return raw
+
+    def embed(self, waveform: Tensor) -> Tensor:
+        """Embedding of a waveform: ``[batch, time]`` in, ``[batch, embed]`` out."""
+        return self.head.decode(self.embed_raw(waveform))
+
+    def scores(self, batch: Batch, raw: Tensor) -> Scored:
+        same = batch.labels[:, None] == batch.labels[None, :]
+        pairs = torch.triu_indices(len(batch), len(batch), offset=1, device=raw.device)
+        return Scored(
+            losses=self.loss(divergence=self.head.divergence(raw), same=same),
+            groups=same[pairs[0], pairs[1]].long().unsqueeze(1),
+            mask=batch.active[pairs].all(0),
+            rows=pairs.T,
+        )
+
+    def start_evaluation(self, stage: str) -> None:
+        self.trials.reset()
+        self._raw: list[Tensor] = []
+        self._labels: list[Tensor] = []
+
+    def evaluate(self, batch: Batch, raw: Tensor) -> None:
+        self._raw.append(raw[batch.active])
+        self._labels.append(batch.labels[batch.active])
+
+    def finish_evaluation(self, stage: str) -> tuple[dict[str, float], dict[str, list[float]]]:
+        raw, labels = torch.cat(self._raw), torch.cat(self._labels)
+        divergence = self.head.divergence(raw)
+        pairs = torch.triu_indices(len(raw), len(raw), offset=1, device=raw.device)
+        one, two = pairs[0], pairs[1]
+        same = labels[one] == labels[two]
+        self.trials.update(-(divergence[one, two] + divergence[two, one]) / 2, same)
+        losses = self.loss(divergence=divergence, same=labels[:, None] == labels[None, :])
+        metrics = {name: float(value) for name, value in self.trials.compute().items()}
+        metrics["loss_same"] = float(losses[same].double().mean())
+        metrics["loss_different"] = float(losses[~same].double().mean())
+        if stage == "val":
+            self.threshold.fill_(metrics["threshold"])
+        else:
+            metrics["error_rate_at_val_threshold"] = float(
+                self.trials.error_rate(float(self.threshold))
+            )
+        return metrics, {}
