@@ -1,0 +1,66 @@
+"""Which estimate belongs to which target, exactly."""
+
+import math
+from itertools import permutations
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+_TRIED_ALL = 3  # sources up to which all permutations are tried on the device
+
+
+def best_permutation(pairwise: Tensor) -> tuple[Tensor, Tensor]:
+    """The permutation with the least sum of losses, for each example of a batch.
+
+    Up to three sources all permutations are tried, beyond that the Hungarian algorithm is used;
+    both are exact, as the losses add over pairs (Yu et al., arXiv:1607.00325).
+
+    Args:
+        pairwise: loss of each estimate for each target, ``[batch, estimate, target]``. Values that
+            are not finite count as very bad in the choice and are handed on as they are. A target
+            whose entries are all alike (masked out) has no say.
+
+    Returns:
+        The losses of the chosen pairs, ``[batch, target]`` with gradient, and the number of the
+        estimate for each target, ``[batch, target]`` int64.
+
+    Raises:
+        ValueError: not as many estimates as targets.
+
+    Example:
+        >>> losses, order = best_permutation(torch.tensor([[[5.0, 1.0], [2.0, 9.0]]]))
+        >>> losses, order
+        (tensor([[2., 1.]]), tensor([[1, 0]]))
+    """
+    if pairwise.ndim != 3 or pairwise.shape[1] != pairwise.shape[2]:
+        raise ValueError(
+            f"pairwise losses need the shape [batch, source, source], got {list(pairwise.shape)}"
+        )
+    sources = pairwise.shape[-1]
+    cost = pairwise.detach().nan_to_num(nan=1e30, posinf=1e30, neginf=-1e30)
+    if sources <= _TRIED_ALL:
+        orders = torch.tensor(list(permutations(range(sources))), device=pairwise.device)
+        targets = torch.arange(sources, device=pairwise.device).expand_as(orders)
+        order = orders[cost[:, orders, targets].sum(-1).argmin(-1)]
+    else:
+        rows = [linear_sum_assignment(one.T)[1] for one in cost.double().cpu().numpy()]
+        order = torch.tensor(np.array(rows), device=pairwise.device, dtype=torch.int64)
+        order = order.reshape(len(pairwise), sources)
+    return pairwise.gather(1, order.unsqueeze(1)).squeeze(1), order
+
+
+def reorder(signals: Tensor, permutation: Tensor) -> Tensor:
+    """Estimates in the order of their targets.
+
+    Args:
+        signals: ``[batch, source, ...]``.
+        permutation: ``[batch, source]``, from :func:`best_permutation`.
+
+    Returns:
+        Same shape as ``signals``.
+    """
+    extra = math.prod(signals.shape[2:])
+    flat = signals.reshape(*signals.shape[:2], extra)
+    return flat.gather(1, permutation.unsqueeze(-1).expand_as(flat)).reshape(signals.shape)

@@ -1,0 +1,1 @@
+"""How raw values become a waveform, a distribution or an embedding; a file per head."""

@@ -1,0 +1,170 @@
+"""The two families of heads: raw values in; waveforms or embeddings out."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor, nn
+
+from lightning_sep.functional.precision import at_least_float32, without_autocast
+
+
+class WaveformHead(nn.Module, ABC):
+    """The last step of a net that makes sound.
+
+    A head shows the same output twice. ``forward`` is what the loss sees, ``decode`` what a
+    listener, a metric or the next autoregressive step gets. Heads that bound their output only at
+    evaluation differ in the two. Both are computed in float32 at least, under autocast too.
+
+    Subclasses write the hooks ``training_view`` and ``decoded``; those that draw also ``drawn``,
+    and those that bring their own loss ``cross_entropy``.
+
+    Shapes: raw values ``[..., raw_per_sample]``, one row of them per output sample ``[...]``.
+    """
+
+    # Not called `parameters`, since every nn.Module has a method of that name.
+    raw_per_sample: int = 1  # raw numbers that the net must give per output sample
+    brings_loss: ClassVar[bool] = False  # trained with `own_loss` instead of a loss on waveforms
+    exact_gradient: ClassVar[bool] = True  # False: backward is meant not to be the derivative
+    bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)  # decoded values stay inside, ends included
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    @abstractmethod
+    def training_view(self, raw: Tensor) -> Tensor:
+        """What ``forward`` returns, from raw values in full precision."""
+
+    @abstractmethod
+    def decoded(self, raw: Tensor) -> Tensor:
+        """What ``decode`` returns, ``[...]``, from finite raw values in full precision."""
+
+    def drawn(self, raw: Tensor, generator: torch.Generator) -> Tensor:
+        """What ``sample`` returns, ``[...]``; without a distribution there is one value."""
+        return self.decoded(raw)
+
+    def cross_entropy(self, raw: Tensor, target: Tensor) -> Tensor:
+        """What ``own_loss`` returns, ``[...]`` in nats."""
+        raise TypeError(
+            f"{type(self).__name__} brings no loss of its own: score its output with a loss"
+        )
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """What the loss sees: estimates ``[...]``, or distributions ``[..., raw_per_sample]``.
+
+        Raises:
+            ValueError: the last dimension of ``raw`` is not ``raw_per_sample``.
+        """
+        self._check(raw)
+        with without_autocast(raw):
+            return self.training_view(at_least_float32(raw))
+
+    @final
+    def decode(self, raw: Tensor) -> Tensor:
+        """What a listener, a metric or the next frame gets: ``[...]``, always within ``bounds``.
+
+        Infinite raw values (an overflow in half precision) count as the largest finite ones; NaN
+        stays NaN.
+
+        Raises:
+            ValueError: the last dimension of ``raw`` is not ``raw_per_sample``.
+        """
+        self._check(raw)
+        with without_autocast(raw):
+            return self.decoded(_finite(at_least_float32(raw))).clamp(*self.bounds)
+
+    @final
+    def sample(self, raw: Tensor, generator: torch.Generator) -> Tensor:
+        """A draw for generation, ``[...]`` within ``bounds``; without a distribution, ``decode``.
+
+        Raises:
+            ValueError: the last dimension of ``raw`` is not ``raw_per_sample``.
+        """
+        self._check(raw)
+        with without_autocast(raw):
+            return self.drawn(_finite(at_least_float32(raw)), generator).clamp(*self.bounds)
+
+    @final
+    def own_loss(self, raw: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy of each sample ``[...]`` in nats; lower is better.
+
+        Args:
+            raw: ``[..., raw_per_sample]``.
+            target: ``[...]``; what lies outside of ``bounds`` counts as the nearer end.
+
+        Raises:
+            TypeError: the head brings no loss (``brings_loss`` is False).
+            ValueError: shapes that do not fit.
+        """
+        self._check(raw)
+        if raw.shape[:-1] != target.shape:
+            raise ValueError(
+                f"raw and target need the same shape up to the parameters, "
+                f"got {list(raw.shape)} and {list(target.shape)}"
+            )
+        with without_autocast(raw):
+            raw = at_least_float32(raw)
+            return self.cross_entropy(raw, target.to(raw.dtype).clamp(*self.bounds))
+
+    def _check(self, raw: Tensor) -> None:
+        if raw.ndim == 0 or raw.shape[-1] != self.raw_per_sample:
+            raise ValueError(
+                f"{type(self).__name__} needs raw values [..., {self.raw_per_sample}], "
+                f"got {list(raw.shape)}"
+            )
+
+
+class EmbeddingHead(nn.Module, ABC):
+    """The last step of a net that describes a recording by a row of numbers.
+
+    ``forward`` is what a loss on rows sees, ``decode`` the embedding that a user gets, and
+    ``divergence`` how far apart the rows of a batch are. All in float32 at least.
+
+    Shapes: raw values ``[batch, embed]``.
+    """
+
+    is_distribution: ClassVar[bool] = False  # decoded rows are non-negative and sum to 1
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    @abstractmethod
+    def training_view(self, raw: Tensor) -> Tensor:
+        """What ``forward`` returns, from raw values in full precision."""
+
+    @abstractmethod
+    def decoded(self, raw: Tensor) -> Tensor:
+        """What ``decode`` returns, from finite raw values in full precision."""
+
+    @abstractmethod
+    def pairwise(self, raw: Tensor) -> Tensor:
+        """What ``divergence`` returns, from finite raw values in full precision."""
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """The rows as a loss sees them, ``[batch, embed]`` (distributions: log-probabilities)."""
+        with without_autocast(raw):
+            return self.training_view(at_least_float32(raw))
+
+    @final
+    def decode(self, raw: Tensor) -> Tensor:
+        """The embeddings, ``[batch, embed]`` (distributions: probabilities)."""
+        with without_autocast(raw):
+            return self.decoded(_finite(at_least_float32(raw)))
+
+    @final
+    def divergence(self, raw: Tensor) -> Tensor:
+        """How far row j is from row i, ``[batch, batch]``: all ordered pairs, D(i||j).
+
+        A row with a value that is not finite makes its own pairs NaN and leaves the others, and
+        their gradients, as they are.
+        """
+        with without_autocast(raw):
+            raw = at_least_float32(raw)
+            whole = raw.isfinite().all(-1)
+            result = self.pairwise(torch.where(whole.unsqueeze(-1), raw, 0.0))
+            return torch.where(whole.unsqueeze(-1) & whole.unsqueeze(-2), result, torch.nan)
+
+
+def _finite(raw: Tensor) -> Tensor:
+    largest = torch.finfo(raw.dtype).max
+    return raw.clamp(-largest, largest)

@@ -1,0 +1,72 @@
+"""A discretised mixture of logistics."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from lightning_sep.functional import logistic_mixture
+from lightning_sep.functional.numbers import hold, whole
+from lightning_sep.heads.base import WaveformHead
+
+
+class LogisticMixture(WaveformHead):
+    """A mixture of logistics over equally spaced levels (PixelCNN++, arXiv:1701.05517).
+
+    Raw values are the components' mixture logits, then their means, then the logarithms of their
+    scales. ``forward`` gives log shares, means and bounded log scales in the same order, ``decode``
+    the expectation of the clipped draws, ``sample`` a clipped draw.
+
+    Args:
+        components: of the mixture; the net gives three raw values per sample for each.
+        levels: of amplitude, 256 for 8 bits, 65536 for 16.
+        log_scale_floor: least logarithm of a scale; -7 suits 256 levels, -16 suits 65536.
+    """
+
+    brings_loss: ClassVar[bool] = True
+    log_scale_floor: float | Tensor
+
+    def __init__(
+        self, components: int = 4, levels: int = 256, log_scale_floor: float | Tensor = -7.0
+    ) -> None:
+        super().__init__()
+        self.components = whole("components", components, at_least=1, meaning="of the mixture")
+        self.levels = whole("levels", levels, at_least=2, meaning="levels of amplitude")
+        self.raw_per_sample = 3 * self.components
+        hold(
+            self,
+            "log_scale_floor",
+            log_scale_floor,
+            at_most=0.0,
+            meaning="least logarithm of a scale, where full scale is 1",
+        )
+
+    def training_view(self, raw: Tensor) -> Tensor:
+        return torch.cat(self._mixture(raw), dim=-1)
+
+    def decoded(self, raw: Tensor) -> Tensor:
+        log_shares, means, log_scales = self._mixture(raw)
+        return logistic_mixture.expectation(
+            log_shares=log_shares, means=means, log_scales=log_scales
+        )
+
+    def drawn(self, raw: Tensor, generator: torch.Generator) -> Tensor:
+        log_shares, means, log_scales = self._mixture(raw)
+        return logistic_mixture.draw(
+            log_shares=log_shares, means=means, log_scales=log_scales, generator=generator
+        )
+
+    def cross_entropy(self, raw: Tensor, target: Tensor) -> Tensor:
+        log_shares, means, log_scales = self._mixture(raw)
+        return -logistic_mixture.log_probability(
+            log_shares=log_shares,
+            means=means,
+            log_scales=log_scales,
+            level=logistic_mixture.level_of(target, levels=self.levels),
+            levels=self.levels,
+        )
+
+    def _mixture(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        logits, means, log_scales = raw.chunk(3, dim=-1)
+        floor = torch.as_tensor(self.log_scale_floor, dtype=raw.dtype, device=raw.device)
+        return logits.log_softmax(-1), means, torch.maximum(log_scales, floor)

@@ -1,0 +1,1 @@
+"""One number per example; a file per loss."""

@@ -1,0 +1,1 @@
+"""What boards report, as torchmetrics objects."""

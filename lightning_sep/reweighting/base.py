@@ -1,0 +1,61 @@
+"""How much each example of a batch counts."""
+
+from abc import ABC, abstractmethod
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from lightning_sep.functional.precision import at_least_float32, without_autocast
+
+
+class Reweighting(nn.Module, ABC):
+    """Losses in, weights out: a softmax over scores (Tzinis, Bralios, Smaragdis, "Unified Gradient
+    Reweighting for Model Biasing", ICASSP 2021, arXiv:2010.13228).
+
+    Subclasses write the hook ``scores``. The weighted sum replaces the batch *mean* and is not
+    divided by the number of examples again. The softmax runs over the batch, so its size matters;
+    with gradient accumulation each micro-batch has a softmax of its own.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    @abstractmethod
+    def scores(self, losses: Tensor, groups: Tensor, step: int | Tensor) -> Tensor:
+        """F, the logarithm of the weight up to a constant, ``[example]``.
+
+        Args:
+            losses: ``[example]``, finite, without gradient.
+            groups: ``[example, member]`` int64, the class of each member of an example.
+            step: optimizer steps taken so far.
+        """
+
+    @final
+    def weights(self, losses: Tensor, groups: Tensor, mask: Tensor, step: int | Tensor) -> Tensor:
+        """Weights that sum to 1, ``[example]``: constants for the gradient.
+
+        Were they not, easy examples could get a negative gradient, that is, be made worse.
+
+        Args:
+            losses: ``[example]``; one that is not finite gets weight 0.
+            groups: ``[example, member]`` int64.
+            mask: ``[example]`` bool; ``False`` gives weight 0.
+            step: optimizer steps taken so far.
+
+        Returns:
+            All 0 when no example is left.
+        """
+        with torch.no_grad(), without_autocast(losses):
+            losses = at_least_float32(losses.detach())
+            if losses.shape[0] == 0:
+                return losses
+            kept = mask & losses.isfinite()
+            scores = self.scores(torch.where(kept, losses, 0.0), groups, step)
+            scores = at_least_float32(scores)
+            largest = torch.finfo(scores.dtype).max
+            scores = torch.where(kept, scores.clamp(-largest, largest), -torch.inf)
+            top = scores.amax(-1, keepdim=True)
+            shares = (scores - torch.where(top.isfinite(), top, 0.0)).exp()
+            total = shares.sum(-1, keepdim=True)
+            return (shares / torch.where(total > 0, total, 1.0)).detach()

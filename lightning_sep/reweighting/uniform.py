@@ -1,0 +1,13 @@
+"""The plain mean."""
+
+import torch
+from torch import Tensor
+
+from lightning_sep.reweighting.base import Reweighting
+
+
+class Uniform(Reweighting):
+    """Every example counts the same."""
+
+    def scores(self, losses: Tensor, groups: Tensor, step: int | Tensor) -> Tensor:
+        return torch.zeros_like(losses)

@@ -1,0 +1,48 @@
+"""The entries of a settings group as objects, for tests that hold for a whole family.
+
+Parameters come from the folder, so that a new entry is tested without touching the tests.
+"""
+
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+def entries(group: str) -> list[str]:
+    """Names of the entries of a group."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def arguments(group: str, name: str) -> dict[str, Any]:
+    """What the file of an entry says."""
+    loaded: dict[str, Any] = yaml.safe_load((CONF / group / f"{name}.yaml").read_text())
+    return loaded
+
+
+def target(group: str, name: str) -> type:
+    """The class of an entry."""
+    module, _, attribute = arguments(group, name)["_target_"].rpartition(".")
+    found: type = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def build(group: str, name: str, **changes: Any) -> Any:
+    """The object of an entry, some settings changed."""
+    settings = arguments(group, name) | changes
+    settings.pop("_target_")
+    return target(group, name)(**settings)
+
+
+def settings_of(cls: type) -> set[str]:
+    """Names of the constructor's arguments."""
+    return set(inspect.signature(cls).parameters)
+
+
+def entries_of(group: str, base: type) -> list[str]:
+    """Names of the entries whose class belongs to a family."""
+    return [name for name in entries(group) if issubclass(target(group, name), base)]

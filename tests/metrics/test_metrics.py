@@ -1,0 +1,243 @@
+import numpy as np
+import pytest
+import torch
+
+from lightning_sep.functional.si_sdr import si_sdr
+from lightning_sep.metrics.equal_error_rate import EqualErrorRate
+from lightning_sep.metrics.next_frame import NextFrameR2
+from lightning_sep.metrics.si_sdr_improvement import PERCENTILES, SiSdrImprovement
+from tests.reweighting import two_processes as case
+
+NAME = "si_sdr_improvement_db"
+
+
+def filled(metric, batches):
+    for batch in batches:
+        metric.update(**batch)
+    return metric
+
+
+def separation():
+    return filled(SiSdrImprovement(), case.separation_batches(None))
+
+
+def test_improvement_of_the_mixture_itself_is_zero():
+    batch = case.separation_batches(None)[0]
+    target = batch["target"] + 0.1
+    mixture = target.sum(1)
+    metric = SiSdrImprovement()
+    metric.update(
+        mixture.unsqueeze(1).expand_as(target), target, mixture, torch.ones(5, 2, dtype=torch.bool)
+    )
+    assert metric.compute()[NAME].item() == 0.0
+
+
+def test_values_are_the_improvements_of_active_sources_in_order():
+    (batch,) = case.separation_batches(None)
+    target, mixture = batch["target"].double(), batch["mixture"].double()
+    after = si_sdr(estimate=batch["estimate"].double(), target=target)
+    before = si_sdr(estimate=mixture.unsqueeze(1).expand_as(target), target=target)
+    expected = (after - before)[batch["mask"]]
+    torch.testing.assert_close(separation().values(), expected)
+
+
+def test_summary_agrees_with_numpy():
+    metric = separation()
+    found, values = metric.compute(), metric.values().numpy()
+    assert found[NAME].item() == pytest.approx(values.mean())
+    assert found[f"{NAME}_std"].item() == pytest.approx(values.std())
+    for percent in PERCENTILES:
+        expected = np.percentile(values, percent)
+        assert found[f"{NAME}_q{percent}"].item() == pytest.approx(expected)
+
+
+def test_names_of_the_summary():
+    ends = ["", "_std", *(f"_q{p}" for p in (1, 5, 10, 25, 50, 75, 90, 95, 99))]
+    assert list(separation().compute()) == [f"{NAME}{end}" for end in ends] + ["silent_targets"]
+
+
+def test_silent_targets_are_counted_and_left_out():
+    metric = separation()
+    assert metric.compute()["silent_targets"].item() == 1
+    assert len(metric.values()) == 9
+
+
+def test_only_silence_gives_no_mean():
+    quiet = torch.zeros(2, 2, 50)
+    metric = SiSdrImprovement()
+    metric.update(quiet, quiet, quiet[:, 0], torch.zeros(2, 2, dtype=torch.bool))
+    found = metric.compute()
+    assert found[NAME].isnan()
+    assert found["silent_targets"].item() == 4
+
+
+def test_a_broken_estimate_does_not_pass_for_silence():
+    batch = case.separation_batches(None)[0]
+    batch["estimate"] = batch["estimate"].clone()
+    batch["estimate"][0, 0, 3] = torch.nan
+    metric = filled(SiSdrImprovement(), [batch])
+    assert metric.compute()["silent_targets"].item() == 1
+    assert metric.compute()[NAME].item() == -torch.inf
+
+
+def test_a_good_estimate_is_measured_beyond_what_float32_resolves():
+    target = torch.randn(1, 1, 8000, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(1, 1, 8000, generator=torch.Generator().manual_seed(1)).double()
+    estimate = target.double() + 1e-4 * noise
+    metric = SiSdrImprovement()
+    mixture = target[:, 0] + noise[:, 0].float()
+    metric.update(estimate, target, mixture, torch.ones(1, 1, dtype=torch.bool))
+    before = si_sdr(estimate=mixture.double(), target=target[:, 0].double())
+    assert (metric.values() + before).item() == pytest.approx(80.0, abs=0.3)
+
+
+def test_values_do_not_depend_on_the_order_of_arrival():
+    one = separation()
+    other = filled(SiSdrImprovement(), [*case.separation_batches(1), *case.separation_batches(0)])
+    torch.testing.assert_close(other.values(), one.values())
+
+
+def test_without_numbers_rows_stay_in_the_order_of_arrival():
+    metric = SiSdrImprovement()
+    for batch in case.separation_batches(1):
+        batch.pop("index")
+        metric.update(**batch)
+        metric.update(**batch)
+    assert len(metric.values()) == 2 * 5
+
+
+def next_frame(**changes):
+    return filled(NextFrameR2(), [case.frame_batches(None)[0] | changes])
+
+
+def test_r2_is_one_minus_error_over_energy():
+    (batch,) = case.frame_batches(None)
+    e, t, p = (batch[name].double().numpy() for name in ("estimate", "target", "previous"))
+    found = next_frame().compute()
+    assert found["r2"].item() == pytest.approx(1 - ((e - t) ** 2).sum() / (t**2).sum())
+    assert found["mse"].item() == pytest.approx(((e - t) ** 2).mean())
+    assert found["r2_repeat_last"].item() == pytest.approx(1 - ((p - t) ** 2).sum() / (t**2).sum())
+
+
+def test_zero_predictor_explains_nothing_and_costs_the_variance():
+    target = case.frame_batches(None)[0]["target"]
+    target = target - target.mean()
+    found = next_frame(estimate=torch.zeros_like(target), target=target).compute()
+    assert found["r2"].item() == found["r2_zero"].item() == 0.0
+    assert found["mse"].item() == pytest.approx(target.double().var(correction=0).item(), rel=1e-6)
+
+
+def test_perfect_prediction_explains_everything():
+    target = case.frame_batches(None)[0]["target"]
+    found = next_frame(estimate=target).compute()
+    assert (found["r2"].item(), found["mse"].item()) == (1.0, 0.0)
+
+
+def test_repeating_the_last_frame_scores_what_the_metric_says_of_it():
+    (batch,) = case.frame_batches(None)
+    found = next_frame(estimate=batch["previous"]).compute()
+    assert found["r2"].item() == found["r2_repeat_last"].item()
+
+
+def test_values_are_r2_of_each_example():
+    (batch,) = case.frame_batches(None)
+    values = next_frame().values()
+    for number in range(5):
+        one = filled(NextFrameR2(), [{name: part[[number]] for name, part in batch.items()}])
+        assert values[number].item() == pytest.approx(one.compute()["r2"].item())
+
+
+def test_silent_examples_are_left_out():
+    (batch,) = case.frame_batches(None)
+    mask = torch.tensor([True, False, True, True, False])
+    kept = {name: part[mask] for name, part in batch.items()}
+    masked = next_frame(mask=mask)
+    assert masked.compute()["r2"] == filled(NextFrameR2(), [kept]).compute()["r2"]
+    assert len(masked.values()) == 3
+
+
+def test_a_silent_target_that_is_not_masked_stays_readable():
+    quiet = torch.zeros(2, 3, 4)
+    metric = filled(NextFrameR2(), [{"estimate": quiet, "target": quiet, "previous": quiet}])
+    assert metric.values().tolist() == [0.0, 0.0]
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+def test_no_example_gives_no_r2():
+    assert all(value.isnan() for value in NextFrameR2().compute().values())
+
+
+def test_next_frame_refuses_unequal_shapes():
+    with pytest.raises(ValueError, match=r"same shape, got \[5, 4, 40\]"):
+        next_frame(estimate=torch.zeros(5, 4, 40))
+
+
+def trials(scores, same):
+    return filled(EqualErrorRate(), [{"scores": torch.tensor(scores), "same": torch.tensor(same)}])
+
+
+def test_verification_errors_of_known_trials():
+    found = filled(EqualErrorRate(), case.trial_batches(None)).compute()
+    assert found["equal_error_rate"].item() == pytest.approx(1 / 3)
+    assert found["min_dcf"].item() == pytest.approx(2 / 3)
+
+
+def test_scores_of_any_range_are_taken_as_they_are():
+    scores = [-1e4, -2e4, -3.0, -5e4, -6e4, -4e4]
+    same = [True, True, True, False, False, False]
+    assert trials(scores, same).compute()["equal_error_rate"].item() == 0.0
+
+
+def test_error_rate_at_a_threshold_from_other_data():
+    metric = filled(EqualErrorRate(), case.trial_batches(None))
+    assert metric.error_rate(0.65) == pytest.approx((2 / 3 + 1 / 3) / 2)
+    assert np.isnan(metric.error_rate(float("nan")))
+
+
+def test_the_threshold_can_be_used_on_other_data():
+    metric = filled(EqualErrorRate(), case.trial_batches(None))
+    threshold = metric.compute()["threshold"].item()
+    assert metric.error_rate(threshold) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("scores", "same"),
+    [([0.1, float("nan")], [True, False]), ([0.1, 0.2], [True, True]), ([], [])],
+)
+def test_errors_that_cannot_be_computed_are_nan(scores, same):
+    metric = trials(scores, same)
+    assert all(value.isnan() for value in metric.compute().values())
+    assert np.isnan(metric.error_rate(0.5))
+
+
+@pytest.mark.parametrize("family", [SiSdrImprovement, NextFrameR2, EqualErrorRate])
+def test_reset_forgets_everything(family):
+    batches = {
+        SiSdrImprovement: case.separation_batches,
+        NextFrameR2: case.frame_batches,
+        EqualErrorRate: case.trial_batches,
+    }[family](None)
+    metric = filled(family(), batches)
+    metric.reset()
+    assert len(metric.values()) == 0
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    return case.run_in_two(case.score, tmp_path_factory.mktemp("gloo"))
+
+
+@pytest.mark.parametrize(
+    ("family", "batches"),
+    [
+        (SiSdrImprovement, case.separation_batches),
+        (NextFrameR2, case.frame_batches),
+        (EqualErrorRate, case.trial_batches),
+    ],
+)
+def test_two_processes_give_what_one_gives(ranks, family, batches):
+    one = filled(family(), batches(None))
+    for rank in ranks:
+        found, values = rank[family.__name__]
+        torch.testing.assert_close(found, one.compute())
+        torch.testing.assert_close(values.sort().values, one.values().sort().values)

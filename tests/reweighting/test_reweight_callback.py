@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from lightning_sep.callbacks.reweight import Reweight
+from lightning_sep.reweighting.loss_softmax import LossSoftmax
+
+
+class Stand(pl.LightningModule):
+    """What a task offers to the callback."""
+
+    def __init__(self, *log):
+        super().__init__()
+        self.reweighting = None
+        self.weights_log = list(log)
+        self.epoch_metrics = {}
+
+
+def finish(*log):
+    task, callback = Stand(*log), Reweight(LossSoftmax(0.1))
+    callback.on_train_epoch_end(pl.Trainer.__new__(pl.Trainer), task)
+    return task, callback
+
+
+R1 = torch.tensor([0.042937, 0.116715, 0.317265, 0.523082])
+
+
+def test_sets_the_rule_of_the_task():
+    task, rule = Stand(), LossSoftmax(0.1)
+    Reweight(rule).setup(pl.Trainer.__new__(pl.Trainer), task, "fit")
+    assert task.reweighting is rule
+
+
+def test_effective_batch_is_the_mean_over_steps():
+    task, _ = finish(R1, torch.full((4,), 0.25))
+    expected = (2.5658 + 4) / 2
+    assert task.epoch_metrics["train/effective_batch"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_examples_left_out_do_not_count():
+    task, callback = finish(torch.tensor([0.5, torch.nan, 0.5]))
+    assert task.epoch_metrics["train/effective_batch"] == pytest.approx(2.0)
+    assert callback.histogram[0].sum() == 2
+
+
+def test_a_step_without_examples_does_not_count():
+    task, _ = finish(torch.tensor([torch.nan]), torch.tensor([0.5, 0.5]))
+    assert task.epoch_metrics["train/effective_batch"] == pytest.approx(2.0)
+
+
+def test_histogram_is_of_weight_times_number_of_examples():
+    _, callback = finish(R1, torch.full((4,), 0.25))
+    counts, edges = callback.histogram
+    expected, _ = np.histogram([*(4 * R1.double()).tolist(), 1, 1, 1, 1], bins=edges)
+    assert counts.tolist() == expected.tolist()
+
+
+def test_weights_beyond_the_last_edge_are_counted_in_the_last_bin():
+    weights = torch.zeros(5000)
+    weights[0] = 1.0
+    _, callback = finish(weights)
+    assert callback.histogram[0][-1] == 1
+    assert callback.histogram[0].sum() == 5000
+
+
+def test_the_log_is_emptied_for_the_next_epoch():
+    task, _ = finish(R1)
+    assert task.weights_log == []
+
+
+def test_an_epoch_without_steps_reports_nothing():
+    task, callback = finish()
+    assert task.epoch_metrics == {}
+    assert callback.histogram is None
