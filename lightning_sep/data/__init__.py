@@ -1,0 +1,1 @@
+"""Corpora, their manifests, and how examples are drawn from them."""

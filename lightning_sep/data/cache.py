@@ -1,0 +1,252 @@
+"""Decoded audio for drawing from: one flat int16 file, or the FLAC files where that is too big.
+
+A whole batch of segments is one call. Both readers give the same samples.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_sep.data.audio_files import MONO_RULE, Int16, to_int16
+from lightning_sep.errors import DataError
+from lightning_sep.fsio import sha256_file, storage_errors, write_aside_with, write_json
+
+_DTYPE = np.dtype("<i2")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on ``path``; others that want to build the same thing wait here."""
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # released by the system when the holder is killed
+        yield
+    finally:
+        os.close(handle)
+
+
+def cache_key(*, content: str, sample_rate: int, resampler: str) -> str:
+    """What a decoded file depends on, as a short hash.
+
+    Args:
+        content: hash of the set.
+        sample_rate: in Hz.
+        resampler: what resampled it when it was prepared, with its version.
+    """
+    facts = [content, sample_rate, resampler, MONO_RULE]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+class CacheFile:
+    """One flat int16 file with the recordings of a set one after the other.
+
+    Args:
+        folder: where the file, its offsets and its checksums lie.
+        key: from :func:`cache_key`; part of the names.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.samples_path = folder / f"{key}.int16"
+        self.offsets_path = folder / f"{key}.offsets.npy"
+        self.facts_path = folder / f"{key}.json"
+        self.key = key
+
+    def write(self, recordings: Iterable[Int16]) -> None:
+        """Write all recordings aside, then rename; the facts come last and make it valid.
+
+        Raises:
+            StorageError: the disk is full or may not be written.
+        """
+        ends = [0]
+        digest = hashlib.sha256()
+
+        def fill(file: Any) -> None:
+            for samples in recordings:
+                data = samples.astype(_DTYPE, copy=False).tobytes()
+                digest.update(data)
+                file.write(data)
+                ends.append(ends[-1] + len(samples))
+
+        self.facts_path.unlink(missing_ok=True)
+        write_aside_with(self.samples_path, fill)
+        write_aside_with(self.offsets_path, lambda file: np.save(file, np.array(ends, np.int64)))
+        facts = {
+            "key": self.key,
+            "samples": ends[-1],
+            "recordings": len(ends) - 1,
+            "sha256": digest.hexdigest(),
+            "offsets_sha256": sha256_file(self.offsets_path),
+        }
+        write_json(self.facts_path, facts)
+
+    def offsets(self, lengths: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """``[recording + 1]`` offsets, or ``None`` where the file is missing or does not fit.
+
+        This is the cheap check at opening: sizes and offsets, not every byte.
+
+        Args:
+            lengths: ``[recording]`` number of samples that the manifests give.
+        """
+        try:
+            facts = json.loads(self.facts_path.read_text())
+            offsets = np.load(self.offsets_path)
+            size = self.samples_path.stat().st_size
+        except (OSError, ValueError, EOFError):
+            return None
+        expected = np.concatenate([[0], np.cumsum(lengths)])
+        fits = (
+            facts.get("key") == self.key
+            and offsets.dtype == np.int64
+            and np.array_equal(offsets, expected)
+            and size == int(offsets[-1]) * _DTYPE.itemsize
+        )
+        return offsets if fits else None
+
+    def problems(self) -> list[str]:
+        """What is wrong with the file, reading every byte; empty where nothing is."""
+        try:
+            facts = json.loads(self.facts_path.read_text())
+            found = sha256_file(self.samples_path), sha256_file(self.offsets_path)
+        except (OSError, ValueError) as error:
+            return [f"{self.samples_path}: cannot be checked ({error})"]
+        if found != (facts.get("sha256"), facts.get("offsets_sha256")):
+            return [
+                f"{self.samples_path}: differs from its checksum. "
+                "Delete it; it is built again when the set is next opened"
+            ]
+        return []
+
+
+class Reader(ABC):
+    """Segments of recordings, many at once."""
+
+    @abstractmethod
+    def whole(self, recording: int, start: int, count: int) -> Int16:
+        """``[count]`` samples that lie inside the recording."""
+
+    def read(
+        self,
+        recording: NDArray[np.int64],
+        start: NDArray[np.int64],
+        available: NDArray[np.int64],
+        offset: NDArray[np.int64],
+        count: int,
+        *,
+        repeat: bool = False,
+    ) -> Int16:
+        """``[n, count]`` samples, row by row from the piece ``[start, start + available)``.
+
+        Args:
+            recording: ``[n]`` number of the recording.
+            start: ``[n]`` first sample of the piece within the recording.
+            available: ``[n]`` samples of the piece; nothing beyond it is ever read.
+            offset: ``[n]`` first sample of the segment within the piece. It may be negative or run
+                past the end: what is missing is zero, or the piece over again with ``repeat``.
+            count: samples of each segment.
+            repeat: fill what is missing with the piece repeated, instead of with zeros.
+        """
+        inside = (offset >= 0) & (offset + count <= available)
+        if inside.all():
+            return self._inside(recording, start + offset, count)
+        out = np.zeros((len(recording), count), dtype=np.int16)
+        if inside.any():
+            out[inside] = self._inside(recording[inside], (start + offset)[inside], count)
+        for row in np.flatnonzero(~inside):
+            length, first = int(available[row]), int(offset[row])
+            if repeat:
+                piece = self.whole(int(recording[row]), int(start[row]), length)
+                out[row] = piece[(first + np.arange(count)) % length]
+            else:
+                low, high = max(first, 0), min(first + count, length)
+                if high > low:
+                    out[row, low - first : high - first] = self.whole(
+                        int(recording[row]), int(start[row]) + low, high - low
+                    )
+        return out
+
+    def _inside(self, recording: NDArray[np.int64], start: NDArray[np.int64], count: int) -> Int16:
+        rows = [self.whole(int(r), int(s), count) for r, s in zip(recording, start, strict=True)]
+        return np.stack(rows)
+
+
+class MappedReader(Reader):
+    """Reads from the flat int16 file, memory-mapped; cheap to send to a worker process."""
+
+    def __init__(self, path: Path, offsets: NDArray[np.int64]) -> None:
+        self._path = path
+        self._offsets = offsets
+        self._flat: Int16 | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_flat": None}  # each process maps the file by itself
+
+    def _samples(self) -> Int16:
+        if self._flat is None:
+            if self._offsets[-1] == 0:
+                raise DataError(f"{self._path} holds no samples: prepare the set again")
+            self._flat = np.memmap(self._path, dtype=_DTYPE, mode="r")
+        return self._flat
+
+    def whole(self, recording: int, start: int, count: int) -> Int16:
+        first = int(self._offsets[recording]) + start
+        return np.asarray(self._samples()[first : first + count], dtype=np.int16)
+
+    def _inside(self, recording: NDArray[np.int64], start: NDArray[np.int64], count: int) -> Int16:
+        windows = np.lib.stride_tricks.sliding_window_view(self._samples(), count)
+        return np.asarray(windows[self._offsets[recording] + start], dtype=np.int16)
+
+
+class StreamReader(Reader):
+    """Reads each segment from its file through lhotse: slower, for sets beyond the cache's bound.
+
+    Args:
+        folder: the prepared set.
+        names: ids of the recordings, in the order of their numbers.
+        sample_rate: in Hz.
+    """
+
+    def __init__(self, folder: Path, names: list[str], sample_rate: int) -> None:
+        self._folder = folder
+        self._names = names
+        self._sample_rate = sample_rate
+        self._cuts: dict[str, Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_cuts": None}
+
+    def _recordings(self) -> dict[str, Any]:
+        if self._cuts is None:
+            from lightning_sep.data.manifests import load_recordings
+
+            self._cuts = {r.id: r.to_cut() for r in load_recordings(self._folder)}
+        return self._cuts
+
+    def whole(self, recording: int, start: int, count: int) -> Int16:
+        cut = self._recordings()[self._names[recording]]
+        rate = self._sample_rate
+        if (start, count) != (0, cut.num_samples):
+            cut = cut.truncate(offset=start / rate, duration=count / rate, preserve_id=True)
+        try:
+            samples = cut.load_audio()[0]
+        except Exception as error:  # lhotse wraps whatever its backends raise
+            where = cut.recording.sources[0].source
+            raise DataError(
+                f"{where} cannot be read any more ({type(error).__name__}): it was moved, changed "
+                "or cut off since the set was prepared. Prepare the set again"
+            ) from error
+        if len(samples) != count:
+            raise DataError(
+                f"{cut.recording.sources[0].source}: {len(samples)} samples, not {count}"
+            )
+        return to_int16(samples)[0]

@@ -1,0 +1,328 @@
+"""What a set of recordings is before and after it was prepared."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from lightning_sep.data.audio_files import Int16
+from lightning_sep.data.cache import (
+    CacheFile,
+    MappedReader,
+    Reader,
+    StreamReader,
+    cache_key,
+    locked,
+)
+from lightning_sep.data.manifests import FORMAT, Progress, load_cuts
+from lightning_sep.data.splits import SPLITS
+from lightning_sep.errors import ConfigError, DataError
+from lightning_sep.fsio import sha256_file, write_json
+
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Table:
+    """The pieces of one split as columns, ``[item]`` each; what examples are drawn from.
+
+    Args:
+        recording: number of the recording, as the reader counts.
+        start: first sample within the recording.
+        samples: number of samples.
+        label: class number, into ``Prepared.class_names``.
+        speaker: speaker number, into ``Prepared.speaker_names``; -1 where there is none.
+        group: group number, into ``Prepared.group_names``.
+    """
+
+    recording: NDArray[np.int64]
+    start: NDArray[np.int64]
+    samples: NDArray[np.int64]
+    label: NDArray[np.int64]
+    speaker: NDArray[np.int64]
+    group: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.recording)
+
+    def where(self, chosen: NDArray[np.bool_]) -> "Table":
+        """The rows that ``chosen`` marks."""
+        return Table(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
+
+
+class Prepared:
+    """A set that is ready to draw from: lhotse manifests, statistics and decoded samples.
+
+    Args:
+        folder: made by :func:`lightning_sep.data.manifests.build`.
+        cache_limit_mb: sets beyond it are read from their FLAC files; the samples are the same.
+
+    Raises:
+        DataError: the folder is not whole.
+    """
+
+    def __init__(self, folder: Path, *, cache_limit_mb: int = 2048) -> None:
+        self.folder = folder
+        self.cache_limit_mb = cache_limit_mb
+        try:
+            self.source: dict[str, Any] = json.loads((folder / "source.json").read_text())
+            self._columns: dict[str, Any] = json.loads((folder / "items.json").read_text())
+            self._statistics = json.loads((folder / "statistics.json").read_text())
+            self.name: str = self.source["name"]
+            self.hash: str = self.source["hash"]
+            self.sample_rate: int = self.source["sample_rate"]
+            self.licence: str = self.source["licence"]
+            items = self._columns["items"]
+            self.class_names: list[str] = sorted(set(items["class"]))
+            self.group_names: list[str] = sorted(set(items["group"]))
+            self.speaker_names: list[str] = sorted(set(items["speaker"]) - {""})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{folder} is not whole ({type(error).__name__}: {error}): delete it and prepare "
+                "the set again"
+            ) from error
+
+    @property
+    def statistics(self) -> dict[str, float]:
+        """peak, mean, std and rms of the train part alone (1.0 is full scale)."""
+        return self.statistics_of("")
+
+    def statistics_of(self, group: str) -> dict[str, float]:
+        """The same for one group of sounds; ``""`` is all of them."""
+        if group not in self._statistics:
+            raise DataError(f"{self.name} has no '{group}' in its train part")
+        return dict(self._statistics[group])
+
+    @cached_property
+    def _tables(self) -> dict[str, Table]:
+        items = self._columns["items"]
+
+        def numbers(column: str, names: list[str]) -> NDArray[np.int64]:
+            place = {name: number for number, name in enumerate(names)}
+            return np.array([place.get(value, -1) for value in items[column]], dtype=np.int64)
+
+        everything = Table(
+            recording=np.array(items["recording"], dtype=np.int64),
+            start=np.array(items["start"], dtype=np.int64),
+            samples=np.array(items["samples"], dtype=np.int64),
+            label=numbers("class", self.class_names),
+            speaker=numbers("speaker", self.speaker_names),
+            group=numbers("group", self.group_names),
+        )
+        splits = np.array(items["split"])
+        return {split: everything.where(splits == split) for split in SPLITS}
+
+    def table(self, split: str) -> Table:
+        """The pieces of ``split`` ("train", "val" or "test")."""
+        return self._tables[split]
+
+    def hours(self, split: str | None = None) -> float:
+        """Length of one split, or of all."""
+        chosen = SPLITS if split is None else (split,)
+        samples = sum(int(self.table(name).samples.sum()) for name in chosen)
+        return samples / self.sample_rate / 3600
+
+    def cuts(self, split: str) -> Any:
+        """lhotse ``CutSet`` of one split; each cut is a piece, with one supervision."""
+        return load_cuts(self.folder, split)
+
+    @cached_property
+    def reader(self) -> Reader:
+        """Where samples come from: the memory-mapped cache, or the files beyond its bound."""
+        recordings = self._columns["recordings"]
+        lengths = np.array([r["samples"] for r in recordings], dtype=np.int64)
+        if 2 * int(lengths.sum()) > self.cache_limit_mb * _MIB:
+            return StreamReader(self.folder, [r["id"] for r in recordings], self.sample_rate)
+        offsets = self.cache.offsets(lengths)
+        if offsets is None:
+            with locked(self.folder / "cache" / ".lock"):
+                offsets = self.cache.offsets(lengths)  # another process may have been faster
+                if offsets is None:
+                    self.cache.write(self._decoded(r) for r in recordings)
+                    offsets = self.cache.offsets(lengths)
+        if offsets is None:
+            raise DataError(
+                f"{self.cache.samples_path} does not fit its manifests: delete {self.folder} and "
+                "prepare the set again"
+            )
+        return MappedReader(self.cache.samples_path, offsets)
+
+    @property
+    def cache(self) -> CacheFile:
+        """The decoded file, whether or not it exists."""
+        key = cache_key(
+            content=self.hash,
+            sample_rate=self.sample_rate,
+            resampler=self.source["resampler"],
+        )
+        return CacheFile(self.folder / "cache", key)
+
+    def _decoded(self, recording: dict[str, Any]) -> Int16:
+        path = self.folder / recording["path"]
+        try:
+            samples, _ = soundfile.read(path, dtype="int16")
+        except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
+            raise DataError(
+                f"{path} cannot be read any more: it was moved or damaged since {self.name} was "
+                "prepared. Prepare the set again"
+            ) from error
+        if hashlib.sha256(samples.astype("<i2").tobytes()).hexdigest() != recording["sha256"]:
+            raise DataError(f"{path} has changed since {self.name} was prepared: prepare it again")
+        return np.asarray(samples, dtype=np.int16)
+
+    def verify(self, progress: Progress | None = None) -> None:
+        """Read every byte of the set and compare it with its checksums.
+
+        Raises:
+            DataError: manifests, audio files or the cache differ; all of them named at once.
+        """
+        problems = []
+        named = {name: digest for name, digest in self.source["manifests"].items()}
+        named |= {file["path"]: file["sha256"] for file in self.source["files"].values()}
+        for number, (name, digest) in enumerate(named.items()):
+            if progress is not None:
+                progress(number, len(named), name)
+            path = self.folder / name
+            if not path.is_file():
+                problems.append(f"{path}: is not there any more")
+            elif sha256_file(path) != digest:
+                problems.append(f"{path}: differs from its checksum")
+        if self.cache.facts_path.exists():
+            problems += self.cache.problems()
+        if problems:
+            more = f"\n    and {len(problems) - 10} more" if len(problems) > 10 else ""
+            raise DataError(
+                f"{len(problems)} files of {self.name} are not what was prepared; "
+                "prepare the set again:" + "".join(f"\n    {line}" for line in problems[:10]) + more
+            )
+
+    def summary(self) -> dict[str, Any]:
+        """What a list of sets shows, as JSON types."""
+        return {
+            "hours": self.hours(),
+            "sample_rate": self.sample_rate,
+            "splits": {
+                split: {"pieces": len(self.table(split)), "hours": self.hours(split)}
+                for split in SPLITS
+            },
+            "classes": len(self.class_names),
+            "speakers": len(self.speaker_names),
+            "licence": self.licence,
+            "split_rule": self.source["split_rule"],
+            "counts": self.source["counts"],
+            "hash": self.hash,
+            "folder": str(self.folder),
+        }
+
+
+class Corpus(ABC):
+    """A set of recordings by name; ``open`` gives it prepared.
+
+    Args:
+        sample_rate: rate to draw at, in Hz; ``None`` keeps the rate of the files. Resampling is
+            done once, when the set is prepared.
+        cache_limit_mb: bound of the decoded cache in MiB; bigger sets are read from FLAC, which
+            is slower and gives the same samples.
+
+    Raises:
+        ConfigError: a setting cannot be used.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, sample_rate: int | None = None, cache_limit_mb: int = 2048) -> None:
+        if sample_rate is not None and (
+            not isinstance(sample_rate, int)
+            or isinstance(sample_rate, bool)
+            or not 1000 <= sample_rate <= 384_000
+        ):
+            raise ConfigError(
+                f"data.sample_rate = {sample_rate!r}: a whole number of Hz between 1000 and "
+                "384000, or null for the rate of the files"
+            )
+        if isinstance(cache_limit_mb, bool) or not isinstance(cache_limit_mb, int | float):
+            raise ConfigError(
+                f"data.cache_limit_mb = {cache_limit_mb!r}: a number of MiB is needed"
+            )
+        if cache_limit_mb < 0:
+            raise ConfigError(f"data.cache_limit_mb = {cache_limit_mb}: 0 or more is needed")
+        self.sample_rate = sample_rate
+        self.cache_limit_mb = cache_limit_mb
+
+    @abstractmethod
+    def key(self) -> str:
+        """What identifies this set with these settings among the prepared ones."""
+
+    @abstractmethod
+    def make(self, home: Path, progress: Progress | None) -> Path:
+        """Prepare the set without being told more, and return its folder; the lock is held.
+
+        Raises:
+            DataError: that cannot be done; the message says what can.
+        """
+
+    def open(self, home: Path, progress: Progress | None = None) -> Prepared:
+        """The prepared set; it is made now where that needs nothing from the user.
+
+        Several processes may open one set at once: one makes it, the others wait.
+
+        Raises:
+            DataError: the set has to be prepared first, or its files cannot be used.
+            StorageError: the disk refused.
+        """
+        folder = self.prepared_folder(home)
+        if folder is None:
+            with locked(home / f".lock-{self.name}"):
+                folder = self.prepared_folder(home)
+                if folder is None:
+                    folder = self.make(home, progress)
+                    self.point(home, folder)
+        return Prepared(folder, cache_limit_mb=self.cache_limit_mb)
+
+    def prepare_from(
+        self, source: Path | None, home: Path, progress: Progress | None = None
+    ) -> Prepared:
+        """Prepare the set from a folder of the user's, anew even if it is prepared already.
+
+        Args:
+            source: the folder; ``None`` for sets that are made without one.
+            home: the data home.
+            progress: called for each file.
+
+        Raises:
+            ConfigError: ``source`` is missing, or given where none is wanted.
+            DataError: files cannot be used; all of them are named at once.
+            StorageError: the disk refused.
+        """
+        if source is not None:
+            raise ConfigError(f"{self.name} is made on the spot and takes no --source ({source})")
+        with locked(home / f".lock-{self.name}"):
+            folder = self.make(home, progress)
+            self.point(home, folder)
+        return Prepared(folder, cache_limit_mb=self.cache_limit_mb)
+
+    def _pointer(self, home: Path) -> Path:
+        return home / "prepared" / f"{self.key()}.json"
+
+    def point(self, home: Path, folder: Path) -> None:
+        """Remember ``folder`` as the prepared form of this set with these settings."""
+        write_json(
+            self._pointer(home), {"format": FORMAT, "name": self.name, "folder": folder.name}
+        )
+
+    def prepared_folder(self, home: Path) -> Path | None:
+        """Folder of the prepared set, or ``None`` where there is none yet."""
+        try:
+            pointer = json.loads(self._pointer(home).read_text())
+            folder = home / str(pointer["folder"])
+            known = json.loads((folder / "source.json").read_text())["format"] == FORMAT
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return folder if known else None

@@ -1,0 +1,39 @@
+"""LibriSpeech: read English by many speakers."""
+
+from pathlib import Path
+
+from lightning_sep.data.adapter import Adapter, Row
+from lightning_sep.data.manifests import Entry
+from lightning_sep.data.splits import split_held_out, whole
+
+
+class Librispeech(Adapter):
+    """Read English speech (Panayotov, Chen, Povey, Khudanpur, ICASSP 2015).
+
+    Speakers of the parts named ``train-...`` train; those of the other parts, of whom there are
+    several utterances, are halved into validation and test.
+    """
+
+    name = "librispeech"
+    columns = ("part", "speaker")
+    credit = "LibriSpeech (c) 2014 by Vassil Panayotov, CC BY 4.0"
+    split_rule = "by speaker: train parts train, the speakers of the others validate or test"
+
+    def entries(self, rows: list[Row], audio: Path) -> list[Entry]:
+        """See :meth:`Adapter.entries`."""
+        splits = split_held_out(
+            [row["speaker"] for row in rows],
+            {row["speaker"]: row["part"].startswith("train") for row in rows},
+            groups=2,  # two speakers at least, or there is no pair of different ones
+        )
+        return [
+            Entry(
+                id=row["filename"],
+                path=audio / row["filename"],
+                class_name="speech",
+                group="speech",
+                speaker=row["speaker"],
+                pieces=whole(split),
+            )
+            for row, split in zip(rows, splits, strict=True)
+        ]

@@ -1,0 +1,255 @@
+"""Mixtures of several sounds with their sources, for separation."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lightning_sep.data.batch import Batch
+from lightning_sep.data.corpus import Prepared, Table
+from lightning_sep.data.draws import below, uniform
+from lightning_sep.data.examples import (
+    Draw,
+    Examples,
+    Index,
+    energy,
+    is_active,
+    one_of,
+    seconds,
+    to_float,
+    whole_number,
+)
+from lightning_sep.errors import ConfigError, DataError
+
+SPEECH = "speech"  # name of the group that `pairing: speech_noise` sets against all others
+
+
+class Mixtures(Examples):
+    """Sums of ``sources`` segments, drawn class by class (Tzinis et al., arXiv:2010.13228, sec. 3).
+
+    For each source: a class, a file of it, an offset, all uniform; never one class twice in a
+    mixture. Where the split has fewer classes than sources, no speaker twice; where it has fewer
+    speakers, no file twice. Each source is set to unit energy over the segment; all but the last
+    are then raised by a level uniform in ``snr_range_db``. The waveform is the float32 sum of the
+    sources, after all of them were scaled by one factor.
+
+    A file shorter than the segment lies somewhere within zeros. A source whose segment is below
+    -80 dBFS becomes exact zeros and is marked in ``Batch.active``.
+
+    Args:
+        sources: sounds in a mixture.
+        segment_s: length of a mixture in seconds.
+        snr_range_db: lowest and highest level of a source over the last one, in dB.
+        normalise: ``peak`` makes the largest sample of the mixture 1, ``std`` removes the mean of
+            the sources and makes the mixture's standard deviation 1, ``none`` leaves unit energy.
+        pairing: ``any``, or ``speech_noise``: the first source is speech, the others are not.
+        train: mixtures of an epoch, drawn afresh in each.
+        val: mixtures of the validation part, always the same.
+        test: mixtures of the test part, always the same.
+        batch_size: mixtures of a step.
+
+    Raises:
+        ConfigError: a setting cannot be used.
+    """
+
+    def __init__(
+        self,
+        sources: int = 2,
+        segment_s: float = 1.0,
+        snr_range_db: tuple[float, float] | list[float] = (-5.0, 5.0),
+        normalise: str = "peak",
+        pairing: str = "any",
+        train: int = 256,
+        val: int = 64,
+        test: int = 128,
+        batch_size: int = 16,
+    ) -> None:
+        self.sources = whole_number("sources", sources, least=1)
+        self.segment_s = seconds("segment_s", segment_s)
+        self.snr_range_db = _range("snr_range_db", snr_range_db)
+        self.normalise = one_of("normalise", normalise, ("peak", "std", "none"))
+        self.pairing = one_of("pairing", pairing, ("any", "speech_noise"))
+        if self.pairing == "speech_noise" and self.sources < 2:
+            raise ConfigError(
+                "examples.pairing = 'speech_noise' needs examples.sources of 2 or more"
+            )
+        self.counts = {
+            "train": whole_number("train", train),
+            "val": whole_number("val", val),
+            "test": whole_number("test", test),
+        }
+        self.batch_size = whole_number("batch_size", batch_size)
+
+    def draw(self, prepared: Prepared, split: str) -> "MixtureDraw":
+        """See :meth:`Examples.draw`."""
+        return MixtureDraw(self, prepared, split)
+
+    def facts(self, prepared: Prepared) -> dict[str, Any]:
+        """``sample_rate``, ``segment_samples``, ``sources``, ``class_names``, ``group_names``,
+        ``class_groups`` (group of each class) and ``normalise``."""
+        groups: dict[int, int] = {}
+        for split in ("train", "val", "test"):
+            table = prepared.table(split)
+            groups |= dict(zip(table.label.tolist(), table.group.tolist(), strict=True))
+        return {
+            "sample_rate": prepared.sample_rate,
+            "segment_samples": round(self.segment_s * prepared.sample_rate),
+            "sources": self.sources,
+            "class_names": prepared.class_names,
+            "group_names": prepared.group_names,
+            "class_groups": [
+                prepared.group_names[groups[number]] for number in range(len(prepared.class_names))
+            ],
+            "normalise": self.normalise,
+        }
+
+
+class MixtureDraw(Draw):
+    """Mixtures of one split; see :class:`Mixtures`."""
+
+    def __init__(self, settings: Mixtures, prepared: Prepared, split: str) -> None:
+        self.count = settings.counts[split]
+        self.sources = settings.sources
+        self.samples = round(settings.segment_s * prepared.sample_rate)
+        if self.samples < 1:
+            raise ConfigError(
+                f"examples.segment_s = {settings.segment_s}: less than one sample at "
+                f"{prepared.sample_rate} Hz"
+            )
+        self.snr_range_db = settings.snr_range_db
+        self.normalise = settings.normalise
+        self.table = prepared.table(split)
+        self.reader = prepared.reader
+        self.kinds = _kinds(self.table, self.sources, f"{split} part of {prepared.name}")
+        number = int(self.kinds.max()) + 1
+        order = np.argsort(self.kinds, kind="stable")
+        self.members = order  # items, kind by kind
+        self.sizes = np.bincount(self.kinds, minlength=number)
+        self.firsts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]])
+        self.speech: NDArray[np.bool_] | None = None
+        if settings.pairing == "speech_noise":
+            self.speech = _speech_kinds(self.table, self.kinds, prepared, split, self.sources)
+
+    def batch(self, *, seed: int, epoch: int, index: Index) -> Batch:
+        """See :meth:`Draw.batch`."""
+
+        def numbers(purpose: str, columns: int) -> NDArray[np.float64]:
+            return uniform(seed=seed, epoch=epoch, index=index, purpose=purpose, columns=columns)
+
+        kinds = self._distinct_kinds(numbers("kind", len(self.sizes)))
+        chosen = below(numbers("file", self.sources), self.sizes[kinds])
+        items = self.members[self.firsts[kinds] + chosen]
+        available = self.table.samples[items]
+        offset = random_offset(numbers("offset", self.sources), available, self.samples)
+        flat = items.reshape(-1)
+        segments = self.reader.read(
+            self.table.recording[flat],
+            self.table.start[flat],
+            available.reshape(-1),
+            offset.reshape(-1),
+            self.samples,
+        ).reshape(len(index), self.sources, self.samples)
+        low, high = self.snr_range_db
+        level_db = low + (high - low) * numbers("level", self.sources)
+        level_db[:, -1] = 0.0
+        sources, active = mix(segments, level_db=level_db, normalise=self.normalise)
+        stack = torch.from_numpy(sources)
+        return Batch(
+            waveform=stack.sum(dim=1),
+            labels=torch.from_numpy(self.table.label[items]),
+            active=torch.from_numpy(active),
+            index=torch.from_numpy(index.copy()),
+            sources=stack,
+        )
+
+    def _distinct_kinds(self, numbers: NDArray[np.float64]) -> NDArray[np.int64]:
+        """``[batch, source]`` kinds, none twice in a row; the smallest numbers win."""
+        if self.speech is None:
+            return np.argsort(numbers, axis=1, kind="stable")[:, : self.sources]
+        first = np.argmin(np.where(self.speech, numbers, np.inf), axis=1)[:, None]
+        others = np.where(self.speech, np.inf, numbers)
+        rest = np.argsort(others, axis=1, kind="stable")[:, : self.sources - 1]
+        return np.concatenate([first, rest], axis=1)
+
+
+def random_offset(numbers: NDArray[np.float64], available: Index, count: int) -> Index:
+    """First sample of a segment of ``count`` samples; negative where a short piece lies later."""
+    room = available - count
+    place = below(numbers, np.abs(room) + 1)
+    return np.where(room >= 0, place, -place)
+
+
+def mix(
+    segments: NDArray[np.int16], *, level_db: NDArray[np.float64], normalise: str
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Scaled sources and which of them are not silent.
+
+    Args:
+        segments: ``[batch, source, time]`` as recorded.
+        level_db: ``[batch, source]`` level of each source over unit energy.
+        normalise: see :class:`Mixtures`.
+
+    Returns:
+        float32 ``[batch, source, time]``, whose sum over sources is the mixture, and bool
+        ``[batch, source]``.
+    """
+    active = is_active(segments)
+    power = energy(segments)
+    gain = np.where(active, 10.0 ** (level_db / 20.0) / np.sqrt(np.where(active, power, 1.0)), 0.0)
+    sources = to_float(segments) * gain.astype(np.float32)[..., None]
+    if normalise == "std":
+        sources -= sources.mean(axis=-1, keepdims=True, dtype=np.float64).astype(np.float32)
+    mixture = sources.sum(axis=1)
+    if normalise == "peak":
+        scale = np.abs(mixture).max(axis=-1).astype(np.float64)
+    elif normalise == "std":
+        scale = mixture.std(axis=-1, dtype=np.float64)
+    else:
+        scale = np.ones(len(mixture))
+    factor = 1.0 / np.where(scale > 0, scale, 1.0)  # all sources silent: zeros stay zeros
+    sources *= factor.astype(np.float32)[:, None, None]
+    return sources, active
+
+
+def _kinds(table: Table, sources: int, where: str) -> Index:
+    """What must differ within a mixture, as numbers ``[item]``: class, else speaker, else file."""
+    files = table.recording
+    for column in (table.label, table.speaker, files):
+        unique, numbers = np.unique(column, return_inverse=True)
+        if len(unique) >= sources and (unique >= 0).all():
+            return np.asarray(numbers, dtype=np.int64)
+    raise DataError(
+        f"{where} has {len(np.unique(files))} files, but a mixture needs "
+        f"{sources} different ones: prepare more data or lower task.sources"
+    )
+
+
+def _speech_kinds(
+    table: Table, kinds: Index, prepared: Prepared, split: str, sources: int
+) -> NDArray[np.bool_]:
+    speech = np.zeros(int(kinds.max()) + 1, dtype=bool)
+    names = prepared.group_names
+    number = names.index(SPEECH) if SPEECH in names else -1
+    speech[kinds[table.group == number]] = True
+    if not speech.any() or int((~speech).sum()) < sources - 1:
+        raise DataError(
+            f"examples.pairing = 'speech_noise': the {split} part of {prepared.name} has "
+            f"{int(speech.sum())} kinds of speech and {int((~speech).sum())} of other sounds; "
+            f"1 and {sources - 1} are needed. Use examples.pairing=any"
+        )
+    return speech
+
+
+def _range(name: str, value: Any) -> tuple[float, float]:
+    if (
+        isinstance(value, str)
+        or not hasattr(value, "__len__")
+        or len(value) != 2
+        or any(isinstance(v, bool) or not isinstance(v, int | float) for v in value)
+        or not -200 <= value[0] <= value[1] <= 200
+    ):
+        raise ConfigError(
+            f"examples.{name} = {value!r}: two numbers in dB are needed, the lower one first"
+        )
+    return float(value[0]), float(value[1])

@@ -1,0 +1,229 @@
+"""Published sets: whatever part of one a user has, by what its table says."""
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+import soundfile
+
+from lightning_sep.data.arabic_commands import ArabicCommands
+from lightning_sep.data.esc10 import Esc10
+from lightning_sep.data.fsdd import Fsdd
+from lightning_sep.data.kitchen20 import Kitchen20
+from lightning_sep.data.librispeech import Librispeech
+from lightning_sep.data.mixtures import Mixtures
+from lightning_sep.data.piano import Piano
+from lightning_sep.data.snippets import Snippets
+from lightning_sep.data.splits import SPLITS
+from lightning_sep.errors import ConfigError, DataError
+
+
+def clips(folds=("1", "2", "3"), per_fold=8):
+    """Rows like those of ESC-10: two takes of each source, two classes."""
+    return [
+        {
+            "filename": f"{fold}-{number}.flac",
+            "fold": fold,
+            "src_file": f"{fold}{number // 2}",
+            "category": ["dog", "rain"][number // 4 % 2],
+            "licence": "CC0",
+        }
+        for fold in folds
+        for number in range(per_fold)
+    ]
+
+
+def splits_by(prepared, rows, column):
+    """Splits in which each value of a column occurs."""
+    value = {row["filename"]: row[column] for row in rows}
+    found = defaultdict(set)
+    for split in SPLITS:
+        for cut in prepared.cuts(split):
+            found[value[cut.recording.id]].add(split)
+    return dict(found)
+
+
+def test_folds_become_splits(published, tmp_path):
+    rows = clips()
+    prepared = Esc10().prepare_from(published(rows), tmp_path / "home")
+    assert splits_by(prepared, rows, "fold") == {"1": {"train"}, "2": {"val"}, "3": {"test"}}
+
+
+@pytest.mark.parametrize("folds", [["5"], ["4", "5"], ["1", "2", "3", "4", "5"]])
+def test_another_part_of_a_set_is_accepted_and_shares_no_source(published, tmp_path, folds):
+    rows = clips(folds, per_fold=24)
+    prepared = Esc10().prepare_from(published(rows), tmp_path / "home")
+    assert all(len(splits) == 1 for splits in splits_by(prepared, rows, "src_file").values())
+    for split in SPLITS:
+        assert next(iter(Mixtures(segment_s=0.2).loader(prepared, split, seed=0))).active.all()
+
+
+def test_a_single_fold_is_split_by_author(published, tmp_path):
+    rows = [
+        {
+            "filename": f"{number}.flac",
+            "fold": "7",
+            "category": ["plates", "eat"][number % 2],
+            "source_group": f"author{number // 3}",
+        }
+        for number in range(30)
+    ]
+    prepared = Kitchen20().prepare_from(published(rows), tmp_path / "home")
+    assert all(len(splits) == 1 for splits in splits_by(prepared, rows, "source_group").values())
+
+
+def words(of_split):
+    return [
+        {"filename": f"{who}/{n}.flac", "speaker": who, "word": f"w{n}", "split": split}
+        for who, split in of_split.items()
+        for n in range(2)
+    ]
+
+
+def test_test_speakers_are_carved_out_of_the_validation_speakers(published, tmp_path):
+    upstream = {f"t{n}": "train" for n in range(5)} | {f"v{n}": "val" for n in range(4)}
+    rows = words(upstream)
+    prepared = ArabicCommands().prepare_from(published(rows), tmp_path / "home")
+    found = splits_by(prepared, rows, "speaker")
+    assert all(found[who] == {"train"} for who, split in upstream.items() if split == "train")
+    assert sorted(min(found[f"v{n}"]) for n in range(4)) == ["test", "test", "val", "val"]
+
+
+def test_a_part_with_one_upstream_split_is_still_speaker_disjoint(published, tmp_path):
+    rows = words({f"t{n}": "test" for n in range(7)})
+    prepared = ArabicCommands().prepare_from(published(rows), tmp_path / "home")
+    assert all(len(splits) == 1 for splits in splits_by(prepared, rows, "speaker").values())
+
+
+def test_upstreams_test_speakers_are_kept(published, tmp_path):
+    rows = words({"a": "train", "b": "val", "c": "test"})
+    prepared = ArabicCommands().prepare_from(published(rows), tmp_path / "home")
+    assert splits_by(prepared, rows, "speaker") == {"a": {"train"}, "b": {"val"}, "c": {"test"}}
+
+
+def test_speakers_of_the_train_part_train(published, tmp_path):
+    rows = [
+        {"filename": f"{part}/{n}-{take}.flac", "part": part, "speaker": f"{part}{n}"}
+        for part, takes in {"train-clean-100": 1, "test-other": 3}.items()
+        for n in range(5)
+        for take in range(takes)
+    ]
+    prepared = Librispeech().prepare_from(published(rows), tmp_path / "home")
+    assert all(len(splits) == 1 for splits in splits_by(prepared, rows, "speaker").values())
+    assert splits_by(prepared, rows, "part") == {
+        "train-clean-100": {"train"},
+        "test-other": {"val", "test"},
+    }
+
+
+@pytest.fixture
+def digits(published):
+    return published(
+        [
+            {"filename": f"{who}/{n}.flac", "speaker": who, "digit": str(n)}
+            for who in ("ann", "ben", "cy", "dee", "eve")
+            for n in range(6)
+        ]
+    )
+
+
+def test_five_speakers_are_too_few_to_compare_held_out_ones(digits, tmp_path):
+    prepared = Fsdd().prepare_from(digits, tmp_path / "home")
+    with pytest.raises(DataError, match=r"has 1 speakers.*data.held_out=shared"):
+        Snippets(segment_s=0.2).loader(prepared, "test", seed=0)
+
+
+def test_shared_held_out_speakers_share_no_file_and_were_not_trained_on(digits, tmp_path):
+    prepared = Fsdd(held_out="shared").prepare_from(digits, tmp_path / "home")
+    speakers = {split: set(prepared.table(split).speaker.tolist()) for split in SPLITS}
+    assert speakers["val"] == speakers["test"]
+    assert not speakers["train"] & speakers["test"]
+    recordings = [set(prepared.table(split).recording.tolist()) for split in SPLITS]
+    assert sum(map(len, recordings)) == 30
+
+
+def test_pieces_are_split_in_time(published, tmp_path):
+    source = published([{"filename": "a.flac", "piece": "Aria"}], seconds=1.0)
+    prepared = Piano().prepare_from(source, tmp_path / "home")
+    places = [(cut.start, cut.end) for split in SPLITS for cut in prepared.cuts(split)]
+    assert places == [(0.0, 0.8), (0.8, 0.9), (0.9, 1.0)]
+
+
+def test_a_prepared_set_opens_without_its_source(published, tmp_path):
+    source = published(clips())
+    digest = Esc10().prepare_from(source, tmp_path / "home").hash
+    source.rename(tmp_path / "away")
+    prepared = Esc10().open(tmp_path / "home")
+    assert prepared.hash == digest
+    assert len(next(iter(Mixtures(segment_s=0.2).loader(prepared, "train", seed=0))))
+
+
+def test_another_rate_is_made_from_the_same_source(published, tmp_path):
+    Esc10().prepare_from(published(clips()), tmp_path / "home")
+    prepared = Esc10(sample_rate=4000).open(tmp_path / "home")
+    assert prepared.sample_rate == 4000
+
+
+def test_a_set_that_was_never_prepared_says_how(tmp_path):
+    with pytest.raises(DataError, match="lightning-sep data prepare esc10 --source FOLDER"):
+        Esc10().open(tmp_path)
+
+
+def test_another_rate_without_the_source_says_what_is_gone(published, tmp_path):
+    source = published(clips())
+    Esc10().prepare_from(source, tmp_path / "home")
+    source.rename(tmp_path / "away")
+    with pytest.raises(DataError, match=r"esc10-4000.*is gone: lightning-sep data prepare"):
+        Esc10(sample_rate=4000).open(tmp_path / "home")
+
+
+def test_a_file_that_differs_from_its_checksum_is_named(published, tmp_path):
+    source = published(clips())
+    soundfile.write(source / "audio" / "2-3.flac", np.ones(100), 8000)
+    with pytest.raises(DataError, match=r"1 of 24 files(.|\n)*2-3.flac: differs from its line"):
+        Esc10().prepare_from(source, tmp_path / "home")
+
+
+def test_a_table_that_differs_from_its_checksum_is_refused(published, tmp_path):
+    source = published(clips())
+    with (source / "metadata.csv").open("a") as file:
+        file.write("x.flac,1,9,dog,CC0\n")
+    with pytest.raises(DataError, match=r"metadata.csv differs"):
+        Esc10().prepare_from(source, tmp_path / "home")
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "SHA256SUMS"])
+def test_a_folder_without_its_papers_is_refused(published, tmp_path, name):
+    source = published(clips())
+    (source / name).unlink()
+    with pytest.raises(DataError, match=f"has no {name}"):
+        Esc10().prepare_from(source, tmp_path / "home")
+
+
+def test_a_table_of_another_set_is_refused(published, tmp_path):
+    source = published([{"filename": "a.flac", "colour": "red"}])
+    with pytest.raises(DataError, match=r"has no column fold, src_file, category: it has filename"):
+        Esc10().prepare_from(source, tmp_path / "home")
+
+
+def test_a_missing_folder_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no such folder"):
+        Esc10().prepare_from(tmp_path / "nowhere", tmp_path / "home")
+
+
+def test_no_folder_at_all_is_answered_with_the_command(tmp_path):
+    with pytest.raises(ConfigError, match="--source FOLDER"):
+        Esc10().prepare_from(None, tmp_path)
+
+
+def test_progress_is_told_file_by_file(published, tmp_path):
+    told = []
+    Esc10().prepare_from(
+        published(clips()), tmp_path / "home", lambda done, total, text: told.append((done, total))
+    )
+    assert told == [(n, 24) for n in range(25)]
+
+
+def test_licences_of_the_files_are_counted(published, tmp_path):
+    prepared = Esc10().prepare_from(published(clips()), tmp_path / "home")
+    assert prepared.licence.endswith("Files: 24 CC0")
