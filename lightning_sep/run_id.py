@@ -1,0 +1,133 @@
+"""A run is its settings: the identity of a run is a hash of everything that can change its numbers.
+
+All resolved settings count, never their difference from the defaults, so that a changed default
+makes a new run instead of reusing an old one's checkpoints.
+"""
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+# Settings that cannot change a number, by their path in the tree; ``*`` stands for anything.
+# Everything else is part of the identity, those still to be invented too.
+EXCLUDED = (
+    "tracking",
+    "launcher",
+    "trainer.workers",
+    "trainer.checkpoint_every_steps",
+    "trainer.progress",
+    "data.path",  # the audio itself counts, by the hash of the manifests
+    "data.cache_limit_mb",  # what does not fit is read from files: slower, the same samples
+)
+_DIGITS = 12  # 48 bits: among a million runs two alike have a chance of 0.2 %
+
+
+def run_id(
+    tree: Mapping[str, Any],
+    data_hashes: Mapping[str, str] | str,
+    *,
+    version: str | None = None,
+    plugins: Mapping[str, str] | None = None,
+) -> str:
+    """The identity of a run, 12 hexadecimal digits; it names the folder and the W&B run.
+
+    ``1`` and ``1.0`` are one number here, ``true`` and ``1`` are not, and the order of keys does
+    not count; the order of a list does.
+
+    Args:
+        tree: resolved settings (``Settings.tree``).
+        data_hashes: hash of each corpus's manifests by its name, or the one hash.
+        version: of this package; the running one by default.
+        plugins: fingerprint of each package of the user's own that the settings name; read from
+            the installed packages by default.
+    """
+    if version is None:
+        from lightning_sep import __version__ as version
+    identity = {
+        "settings": counted(tree),
+        "data": data_hashes if isinstance(data_hashes, str) else dict(data_hashes),
+        "version": version,
+        "plugins": dict(plugin_fingerprints(tree) if plugins is None else plugins),
+    }
+    return _digest(identity)
+
+
+def config_hash(tree: Mapping[str, Any]) -> str:
+    """What repeats over seeds have in common: the settings that count, without the seed."""
+    return _digest({key: value for key, value in counted(tree).items() if key != "seed"})
+
+
+def counted(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that count: without those in ``EXCLUDED``."""
+    return _without_excluded(tree, "")
+
+
+def plugin_fingerprints(tree: Mapping[str, Any]) -> dict[str, str]:
+    """Version and source hash of each package outside this one and torch that the settings name."""
+    roots = {target.split(".")[0] for target in _targets(counted(tree))}
+    return {root: _fingerprint(root) for root in sorted(roots - {"lightning_sep", "torch"})}
+
+
+def _without_excluded(node: Mapping[str, Any], where: str) -> dict[str, Any]:
+    kept = {}
+    for key, value in node.items():
+        path = f"{where}{key}"
+        if any(fnmatchcase(path, pattern) for pattern in EXCLUDED):
+            continue
+        kept[key] = _without_excluded(value, f"{path}.") if isinstance(value, Mapping) else value
+    return kept
+
+
+def _targets(node: object) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        if isinstance(node.get("_target_"), str):
+            yield node["_target_"]
+        for value in node.values():
+            yield from _targets(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from _targets(value)
+
+
+@cache
+def _fingerprint(root: str) -> str:
+    """``version+hash``: a version alone does not change while its author tries things."""
+    try:
+        version = metadata.version(root)
+    except metadata.PackageNotFoundError:
+        version = "unpackaged"
+    spec = importlib.util.find_spec(root)
+    if spec is None or spec.origin is None:
+        folders = [] if spec is None else list(spec.submodule_search_locations or [])
+        files = [(Path(one), path) for one in folders for path in Path(one).rglob("*.py")]
+    elif spec.submodule_search_locations:
+        folder = Path(spec.origin).parent
+        files = [(folder, path) for path in folder.rglob("*.py")]
+    else:
+        files = [(Path(spec.origin).parent, Path(spec.origin))]
+    digest = hashlib.sha256()
+    for folder, path in sorted(files, key=lambda pair: pair[1].relative_to(pair[0]).as_posix()):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return f"{version}+{digest.hexdigest()[:_DIGITS]}"
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _canonical(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(one) for one in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _digest(identity: Mapping[str, Any]) -> str:
+    text = json.dumps(_canonical(identity), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]

@@ -1,0 +1,52 @@
+"""How long and on what a run trains, as checked values."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lightning_sep.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """The settings of ``conf/trainer``.
+
+    Args:
+        epochs: passes over the training examples.
+        precision: of the net's arithmetic; losses and metrics stay float32.
+        device: ``auto`` takes a GPU when there is one.
+        devices: processes with one device each (DDP).
+        gradient_clip: largest norm of the gradient; ``None`` does not clip.
+        checkpoint_every_steps: besides the checkpoint at the end of each epoch; ``None``: none.
+        workers: processes that load data; the numbers do not depend on it.
+        patience: epochs without a better validation value before stopping; ``None``: never.
+        progress: a bar on a terminal.
+        deterministic: refuse operations that give other bits each time.
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
+
+    epochs: int
+    precision: Literal["32", "bf16-mixed", "16-mixed"]
+    device: Literal["auto", "cpu", "cuda"]
+    devices: int
+    gradient_clip: float | None
+    checkpoint_every_steps: int | None
+    workers: int
+    patience: int | None
+    progress: bool
+    deterministic: bool
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "devices", "checkpoint_every_steps", "patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be 1 or more, got {value}")
+        if self.workers < 0:
+            raise ConfigError(f"workers must be 0 or more, got {self.workers}")
+        if self.gradient_clip is not None and not self.gradient_clip > 0:
+            raise ConfigError(
+                f"gradient_clip must be positive, got {self.gradient_clip}; null does not clip"
+            )
+        if self.precision == "16-mixed" and self.device == "cpu":
+            raise ConfigError("precision 16-mixed needs a GPU; on a CPU take 32 or bf16-mixed")

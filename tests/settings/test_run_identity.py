@@ -1,0 +1,191 @@
+"""A run's id: everything that can change a number changes it, and nothing else does."""
+
+import copy
+import random
+import re
+import sys
+from fnmatch import fnmatchcase
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightning_sep.run_id import EXCLUDED, config_hash, counted, plugin_fingerprints, run_id
+from lightning_sep.settings import compose
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.text("abc", min_size=1, max_size=3), inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+TREES = st.dictionaries(st.sampled_from(["net", "head", "loss", "seed"]), JSON, min_size=1)
+
+
+def identity(tree, data="d", version="1", plugins=None):
+    return run_id(tree, data, version=version, plugins=plugins or {})
+
+
+def paths(node, where=""):
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from paths(value, f"{where}{key}.")
+        else:
+            yield f"{where}{key}"
+
+
+def changed(tree, path):
+    tree = copy.deepcopy(tree)
+    *parents, last = path.split(".")
+    node = tree
+    for one in parents:
+        node = node[one]
+    node[last] = "something else"
+    return tree
+
+
+def is_excluded(path):
+    parts = path.split(".")
+    heads = [".".join(parts[: count + 1]) for count in range(len(parts))]
+    return any(fnmatchcase(head, pattern) for head in heads for pattern in EXCLUDED)
+
+
+def shuffled(node, order):
+    if not isinstance(node, dict):
+        return node
+    keys = list(node)
+    order.shuffle(keys)
+    return {key: shuffled(node[key], order) for key in keys}
+
+
+TREE = compose(["data=synthetic"]).tree
+TREE["data"]["path"] = "here"  # as data=folder has it
+COUNTED = [path for path in paths(TREE) if not is_excluded(path)]
+NOT_COUNTED = [path for path in paths(TREE) if is_excluded(path)]
+
+
+def test_is_twelve_hexadecimal_digits():
+    assert re.fullmatch("[0-9a-f]{12}", identity(TREE))
+
+
+@given(TREES, st.integers())
+def test_the_order_of_keys_does_not_matter(tree, seed):
+    assert identity(shuffled(tree, random.Random(seed))) == identity(tree)
+
+
+@given(TREES, TREES)
+def test_different_settings_are_different_runs(one, other):
+    def canonical(node):
+        if isinstance(node, dict):
+            return {key: canonical(value) for key, value in node.items()}
+        if isinstance(node, list):
+            return [canonical(value) for value in node]
+        return ("bool", node) if isinstance(node, bool) else node  # True == 1 in Python
+
+    assert (identity(one) == identity(other)) == (canonical(one) == canonical(other))
+
+
+@pytest.mark.parametrize("path", COUNTED)
+def test_every_setting_that_counts_changes_it(path):
+    assert identity(changed(TREE, path)) != identity(TREE)
+
+
+@pytest.mark.parametrize("path", NOT_COUNTED)
+def test_no_excluded_setting_changes_it(path):
+    assert identity(changed(TREE, path)) == identity(TREE)
+
+
+@pytest.mark.parametrize("pattern", EXCLUDED)
+def test_what_is_excluded_exists(pattern):
+    assert [path for path in paths(TREE) if path.startswith(pattern)]
+
+
+def test_a_setting_not_yet_invented_counts():
+    assert identity({**TREE, "new": 1}) != identity(TREE)
+
+
+def test_a_list_in_another_order_is_another_run():
+    assert identity({"net": [1, 2]}) != identity({"net": [2, 1]})
+
+
+def test_a_whole_number_and_its_float_are_one_run():
+    assert identity({"seed": 1}) == identity({"seed": 1.0})
+
+
+def test_true_and_one_are_two_runs():
+    assert identity({"seed": True}) != identity({"seed": 1})
+
+
+def test_neighbouring_floats_are_two_runs():
+    assert identity({"head": 0.1}) != identity({"head": 0.1 + 2**-54})
+
+
+def test_other_data_are_another_run():
+    assert identity(TREE, data="e") != identity(TREE)
+
+
+def test_another_version_is_another_run():
+    assert identity(TREE, version="2") != identity(TREE)
+
+
+def test_another_plugin_is_another_run():
+    assert identity(TREE, plugins={"mine": "1+a"}) != identity(TREE, plugins={"mine": "1+b"})
+
+
+def test_hashes_by_name_do_not_depend_on_the_order_of_names():
+    assert identity(TREE, data={"a": "1", "b": "2"}) == identity(TREE, data={"b": "2", "a": "1"})
+
+
+def test_what_repeats_have_in_common_does_not_know_the_seed():
+    assert config_hash({**TREE, "seed": 1}) == config_hash({**TREE, "seed": 2})
+
+
+def test_what_repeats_have_in_common_knows_the_rest():
+    assert config_hash(changed(TREE, "trainer.epochs")) != config_hash(TREE)
+
+
+def test_settings_that_count_are_left_as_they_are():
+    assert counted({"net": {"a": [1, {"b": 2}]}}) == {"net": {"a": [1, {"b": 2}]}}
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """Writes a package of the user's own and gives its fingerprint as a fresh process sees it."""
+    from lightning_sep import run_id as module
+
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(text):
+        (tmp_path / "my_package").mkdir(exist_ok=True)
+        (tmp_path / "my_package" / "__init__.py").write_text("")
+        (tmp_path / "my_package" / "part.py").write_text(text)
+        module._fingerprint.cache_clear()
+        return plugin_fingerprints({"head": {"_target_": "my_package.part.Head"}})["my_package"]
+
+    yield write
+    sys.modules.pop("my_package", None)
+
+
+def test_a_plugins_source_is_part_of_its_fingerprint(plugin):
+    assert plugin("x = 1") != plugin("x = 2")
+
+
+def test_the_same_source_has_the_same_fingerprint(plugin):
+    assert plugin("x = 1") == plugin("x = 1")
+
+
+def test_our_own_classes_and_torchs_are_no_plugins():
+    nodes = {"a": {"_target_": "torch.nn.Tanh"}, "b": [{"_target_": "lightning_sep.x.Y"}]}
+    assert plugin_fingerprints(nodes) == {}
+
+
+def test_a_plugin_of_an_excluded_group_does_not_count():
+    assert plugin_fingerprints({"launcher": {"_target_": "json.decoder.JSONDecoder"}}) == {}
+
+
+def test_a_plugin_in_a_single_file_has_a_fingerprint(tmp_path, monkeypatch):
+    (tmp_path / "one_file_part.py").write_text("x = 1")
+    monkeypatch.syspath_prepend(tmp_path)
+    nodes = {"head": {"inner": [{"_target_": "one_file_part.Head"}]}}
+    assert plugin_fingerprints(nodes)["one_file_part"].startswith("unpackaged+")
