@@ -149,6 +149,7 @@ class Autoregression(Task):
             target=frames[:, 1:],
             previous=frames[:, :-1],
             mask=batch.active,
+            index=batch.index,
         )
         half = frames.shape[1] // 2
         self.free_running.update(
@@ -156,6 +157,7 @@ class Autoregression(Task):
             target=frames[:, half:],
             previous=frames[:, half - 1 : -1],
             mask=batch.active,
+            index=batch.index,
         )
 
     def finish_evaluation(self, stage: str) -> tuple[dict[str, float], dict[str, list[float]]]:

@@ -105,6 +105,8 @@ class Separation(Task):
 
     def start_evaluation(self, stage: str) -> None:
         self.improvement.reset()
+        self._silent: list[Tensor] = []
+        self._alone: list[Tensor] = []
 
     def evaluate(self, batch: Batch, raw: Tensor) -> None:
         target = _sources(batch)
@@ -114,15 +116,22 @@ class Separation(Task):
         )
         _, order = best_permutation(torch.where(batch.active[:, None, :], pairwise, 0.0))
         ordered = estimate.gather(1, order.unsqueeze(-1).expand_as(estimate))
+        # Beside silence, a source is the mixture already: there is nothing to improve on.
+        alone = batch.active & (batch.active.sum(-1, keepdim=True) < 2)
+        self._silent.append((~batch.active).sum())
+        self._alone.append(alone.sum())
         self.improvement.update(
             estimate=ordered,
             target=target,
             mixture=batch.waveform,
-            mask=batch.active,
+            mask=batch.active & ~alone,
+            index=batch.index,
         )
 
     def finish_evaluation(self, stage: str) -> tuple[dict[str, float], dict[str, list[float]]]:
         metrics = {name: float(value) for name, value in self.improvement.compute().items()}
+        metrics["silent_targets"] = float(torch.stack(self._silent).sum())
+        metrics["lone_targets"] = float(torch.stack(self._alone).sum())
         return metrics, {self.primary: self.improvement.values().tolist()}
 
     def audio_examples(self, batch: Batch, count: int) -> dict[str, Tensor]:

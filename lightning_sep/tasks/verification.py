@@ -28,6 +28,8 @@ class Verification(Task):
         bands: mel bands.
         n_fft: samples of an analysis window.
         hop_samples: samples from one window to the next.
+        remove_mean: subtract each band's mean over the snippet, and with it what a room and a
+            microphone do to every frame alike (Atal, JASA 55(6), 1974).
     """
 
     monitor = ("val/equal_error_rate", "min")
@@ -41,7 +43,14 @@ class Verification(Task):
     primary: ClassVar[str] = "equal_error_rate"
 
     def __init__(
-        self, *, embed: int, bands: int, n_fft: int, hop_samples: int, parts: Parts
+        self,
+        *,
+        embed: int,
+        bands: int,
+        n_fft: int,
+        hop_samples: int,
+        remove_mean: bool,
+        parts: Parts,
     ) -> None:
         for name, value in [("embed", embed), ("bands", bands), ("hop_samples", hop_samples)]:
             if value < 1:
@@ -54,6 +63,7 @@ class Verification(Task):
         self.bands = bands
         self.n_fft = n_fft
         self.hop_samples = hop_samples
+        self.remove_mean = remove_mean
         super().__init__(parts=parts)
         self.register_buffer("threshold", torch.tensor(torch.nan, dtype=torch.float64))
         self.trials = EqualErrorRate()
@@ -74,6 +84,8 @@ class Verification(Task):
             hop_samples=self.hop_samples,
             bands=self.bands,
         )
+        if self.remove_mean:
+            features = features - features.mean(dim=1, keepdim=True)
         raw: Tensor = self.net(features, generator=generator)
         return raw
 
