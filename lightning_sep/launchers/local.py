@@ -1,0 +1,176 @@
+"""Workers as processes on this machine."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning_sep.errors import ConfigError
+from lightning_sep.fsio import storage_errors
+from lightning_sep.launchers.base import Launcher
+
+LAUNCHER_PID = "LIGHTNING_SEP_LAUNCHER_PID"  # a worker stops when its parent is no longer this
+RESTARTS = 3
+
+
+@dataclass
+class _Child:
+    process: subprocess.Popen[bytes]
+    log: Path
+    deaths: int = 0
+    ended: bool = False
+
+
+class Local(Launcher):
+    """One process per GPU, or per core with one thread each where there is no GPU.
+
+    Thread counts are set in the children's environment, where they hold before torch is imported.
+
+    Args:
+        workers: number of processes; None chooses by the machine.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        if workers is not None and (
+            not isinstance(workers, int) or isinstance(workers, bool) or workers < 1
+        ):
+            raise ConfigError(
+                f"launcher.workers = {workers!r}: a whole number of at least 1 is needed, or null "
+                "for one worker per GPU or core"
+            )
+        self.workers = workers
+        self._children: list[_Child] = []
+        self._command: list[str] = []
+        self._gpus: list[str] = []
+
+    def start(self, command: Sequence[str], *, folder: Path, most: int) -> int:
+        """Start the processes; each writes to ``folder/worker-<n>.log``."""
+        self._gpus = gpus(os.environ)
+        count = max(1, min(self.workers or len(self._gpus) or cores(), most))
+        self._command = list(command)
+        self._threads = max(1, cores() // count)
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            log = folder / f"worker-{number}.log"
+            self._children.append(_Child(self._spawn(number, log), log))
+        return count
+
+    def _spawn(self, number: int, log: Path) -> subprocess.Popen[bytes]:
+        environment = {
+            **os.environ,
+            **thread_environment(self._threads),
+            LAUNCHER_PID: str(os.getpid()),
+        }
+        if self._gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = self._gpus[number % len(self._gpus)]
+        with storage_errors(log), log.open("ab") as output:
+            # A session of its own: Ctrl-C reaches the launcher alone, which then asks its workers.
+            return subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                start_new_session=True,
+            )
+
+    def poll(self) -> int:
+        """How many workers run; one that died abnormally is started again, three times in a row."""
+        for number, child in enumerate(self._children):
+            code = child.process.poll()
+            if code is None or child.ended:
+                continue
+            if code in (0, 2) or child.deaths >= RESTARTS:
+                child.ended = True
+            else:
+                child.deaths += 1
+                child.process = self._spawn(number, child.log)
+        return sum(not child.ended for child in self._children)
+
+    def forgive(self) -> None:
+        """The sweep got further: deaths of workers before this no longer count."""
+        for child in self._children:
+            child.deaths = 0
+
+    def troubles(self) -> list[tuple[int, str]]:
+        """Exit code and last line of the log of each worker that ended badly."""
+        found = []
+        for child in self._children:
+            code = child.process.poll()
+            if child.ended and code:
+                end = f"worker ended by signal {-code}" if code < 0 else last_line(child.log)
+                found.append((code, f"{end} (log: {child.log})"))
+        return found
+
+    def terminate(self, grace_s: float, hurry: Callable[[], bool] = lambda: False) -> None:
+        """Send SIGTERM, wait, then SIGKILL what is left."""
+        for child in self._children:
+            child.ended = True
+            if child.process.poll() is None:
+                child.process.terminate()
+        until_s = time.monotonic() + grace_s
+        while any(child.process.poll() is None for child in self._children):
+            if time.monotonic() > until_s or hurry():
+                break
+            time.sleep(0.05)
+        for child in self._children:
+            if child.process.poll() is None:
+                child.process.kill()
+                child.process.wait()
+
+
+def worker_command(names: Sequence[str]) -> list[str]:
+    """The command of a worker that takes these sweeps one after the other."""
+    return [sys.executable, "-m", "lightning_sep", "worker", ",".join(names)]
+
+
+def thread_environment(threads: int) -> dict[str, str]:
+    """Environment of a process with that many threads; must be set before torch is imported."""
+    return {
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "passive",  # spinning threads starve the other workers
+    }
+
+
+def cores() -> int:
+    """Cores that this process may use: its affinity, bounded by the control group's quota."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quota = _quota(Path("/sys/fs/cgroup"))
+    return max(1, min(allowed or 1, int(quota) if quota is not None else allowed or 1))
+
+
+def _quota(root: Path) -> float | None:
+    """Cores that the control group grants; None without a bound."""
+    with suppress(OSError, ValueError):
+        limit, period = (root / "cpu.max").read_text().split()
+        return None if limit == "max" else int(limit) / int(period)
+    with suppress(OSError, ValueError):
+        limit_us = int((root / "cpu/cpu.cfs_quota_us").read_text())
+        period_us = int((root / "cpu/cpu.cfs_period_us").read_text())
+        return limit_us / period_us if limit_us > 0 else None
+    return None
+
+
+def gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -> list[str]:
+    """GPUs that workers may use, as values for CUDA_VISIBLE_DEVICES; found without torch."""
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [gpu.strip() for gpu in visible.split(",") if gpu.strip() not in ("", "-1")]
+    found = [m[1] for p in devices.glob("nvidia*") if (m := re.fullmatch(r"nvidia(\d+)", p.name))]
+    return [str(index) for index in range(len(found))]
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that is not empty."""
+    try:
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        return "no log"
+    return lines[-1].strip() if lines else "no output"

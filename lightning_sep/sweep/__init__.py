@@ -1,0 +1,1 @@
+"""A question, its trials, and the workers that answer it."""

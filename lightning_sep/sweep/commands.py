@@ -1,0 +1,418 @@
+"""The commands around sweeps: launch or resume, status, stop."""
+
+import json as json_text
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lightning_sep.errors import ConfigError, Interrupted, SweepError
+from lightning_sep.fsio import write_aside
+from lightning_sep.launchers.base import Launcher
+from lightning_sep.launchers.local import worker_command
+from lightning_sep.sweep import report as reports
+from lightning_sep.sweep.definition import (
+    Definition,
+    grid_sweep,
+    is_axis,
+    load_sweep,
+    override_key,
+)
+from lightning_sep.sweep.lease import remove_dead
+from lightning_sep.sweep.runner import ExperimentRunner, Runner, task_monitor
+from lightning_sep.sweep.study import (
+    SweepStudy,
+    create,
+    stop_file,
+    stored_definition,
+    sweep_folder,
+    sweep_names,
+)
+from lightning_sep.sweep.worker import workers_folder
+
+POLL_S = 0.5
+LINE_S = 5.0
+GRACE_S = 60.0
+
+Page = Callable[[list[str], Path], Path]
+
+
+def launch(
+    files: Sequence[Path | str] = (),
+    overrides: Sequence[str] = (),
+    *,
+    grid: bool | Sequence[str] = False,
+    workers: int | None = None,
+    trials: int | None = None,
+    name: str | None = None,
+    home: Path | None = None,
+    config_dir: Path | str | None = None,
+    launcher: Launcher | None = None,
+    runner: Runner | None = None,
+    command: Callable[[Sequence[str]], list[str]] = worker_command,
+    page: Page | None = None,
+) -> int:
+    """Launch sweeps or go on with them, show how far they are, and say what they found.
+
+    Args:
+        files: sweep files; the same workers take them one after the other.
+        overrides: settings for all trials; ``launcher=`` and ``launcher.x=`` choose the launcher.
+        grid: a sweep over all combinations instead of files: the axes, or True to take those of
+            ``overrides`` that list several values.
+        workers: number of workers; the launcher chooses without it.
+        trials: another budget of trials than the files'.
+        name: another name than the file's.
+        home: folder of all runs; LIGHTNING_SEP_HOME or ``runs`` without it.
+        config_dir: a folder with the user's own entries of settings.
+        launcher: starts the workers; from the settings without it.
+        runner: what runs a setting; the real thing without it.
+        command: the command of a worker for some sweeps.
+        page: writes the comparison of these sweeps and returns where it lies.
+
+    Returns:
+        The exit code: 0 when all sweeps are done, 1 when one of them found nothing, 130 after
+        Ctrl-C.
+
+    Raises:
+        ConfigError: a definition or a setting cannot be used, or a sweep asks something else now.
+        Interrupted: the sweep was stopped; the same command goes on.
+        SweepError: the workers ended before the work was done.
+    """
+    home = _home() if home is None else home
+    folder = str(Path(config_dir).expanduser().resolve()) if config_dir is not None else None
+    mine = [item for item in overrides if override_key(item).split(".")[0] == "launcher"]
+    shared = [item for item in overrides if item not in mine]
+    definitions = _definitions(files, shared, grid, trials, name, folder)
+    for definition in definitions:
+        (runner or ExperimentRunner(home, folder)).examine(definition)
+    studies = [create(home, definition) for definition in definitions]
+    for definition in definitions:
+        stop_file(home, definition.name).unlink(missing_ok=True)
+    if not all(study.done() for study in studies):
+        if launcher is None:
+            launcher = _launcher(mine, workers, folder)
+        code = _work(studies, launcher, command, home)
+        if code is not None:
+            return code
+    return _conclude(studies, home, page or _page)
+
+
+def status(sweep: str | None = None, json: bool = False, home: Path | None = None) -> int:
+    """Print what runs, waits and has failed, and why; of one sweep or of all, newest first.
+
+    Raises:
+        ConfigError: there is no sweep of this name.
+    """
+    home = _home() if home is None else home
+    names = [sweep] if sweep is not None else sweep_names(home)
+    if sweep is None:
+        names.sort(key=lambda one: -_changed_s(home, one))
+    found = [reports.status(_readable(home, one)) for one in names]
+    if json:
+        print(json_text.dumps(found[0] if sweep is not None else found, indent=1))
+        return 0
+    if not found:
+        print(f"no sweeps in {home / 'sweeps'}; `lightning-sep sweep FILE` begins one")
+    for one in found:
+        print("\n".join(_status_lines(one)))
+    return 0
+
+
+def stop(sweep: str, home: Path | None = None) -> int:
+    """Ask a sweep's workers to save and stop; ``sweep`` again lets it go on.
+
+    Raises:
+        ConfigError: there is no sweep of this name.
+    """
+    home = _home() if home is None else home
+    study = _readable(home, sweep)
+    running = len(reports.status(study)["running"])
+    write_aside(stop_file(home, sweep), "")
+    print(
+        f"{sweep}: {running} running; they save and stop. "
+        "The same `lightning-sep sweep` command lets it go on."
+    )
+    return 0
+
+
+def _definitions(
+    files: Sequence[Path | str],
+    overrides: Sequence[str],
+    grid: bool | Sequence[str],
+    trials: int | None,
+    name: str | None,
+    config_dir: str | None,
+) -> list[Definition]:
+    if files and grid:
+        raise ConfigError(f"--grid and {files[0]}: a sweep is a file or a grid, not both")
+    if grid:
+        if grid is True:
+            axes = [item for item in overrides if is_axis(item)]
+            overrides = [item for item in overrides if item not in axes]
+        else:
+            assert not isinstance(grid, bool)
+            axes = list(grid)
+        metric, direction = task_monitor([*overrides, *(_first(axis) for axis in axes)], config_dir)
+        definition = grid_sweep(
+            axes,
+            overrides,
+            metric=metric,
+            direction=direction,
+            name=name,
+            trials=trials,
+            config_dir=config_dir,
+        )
+        return [definition]
+    if not files:
+        raise ConfigError("no sweep: a sweep file (sweeps/*.py) or --grid is needed")
+    if name is not None and len(files) > 1:
+        raise ConfigError(f"--name {name}: only one sweep file can be renamed, got {len(files)}")
+    found = [
+        load_sweep(path, overrides, name=name, trials=trials, config_dir=config_dir)
+        for path in files
+    ]
+    names = [definition.name for definition in found]
+    for one in names:
+        if names.count(one) > 1:
+            raise ConfigError(f"two sweep files are called '{one}'; rename one")
+    return found
+
+
+def _first(axis: str) -> str:
+    key, _, values = axis.partition("=")
+    return f"{key}={values.split(',')[0]}" if "[" not in values else axis
+
+
+def _launcher(overrides: Sequence[str], workers: int | None, config_dir: str | None) -> Launcher:
+    from lightning_sep.settings import build, compose
+
+    chosen = [*overrides, *([f"launcher.workers={workers}"] if workers is not None else [])]
+    launcher = build(compose(chosen, config_dir).tree["launcher"])
+    if not isinstance(launcher, Launcher):
+        raise ConfigError(f"launcher: {type(launcher).__name__} is no Launcher")
+    return launcher
+
+
+def _work(
+    studies: Sequence[SweepStudy],
+    launcher: Launcher,
+    command: Callable[[Sequence[str]], list[str]],
+    home: Path,
+) -> int | None:
+    """Let workers work until everything is done; an exit code when it ended before that."""
+    states = [reports.progress(study) for study in studies]
+    left = sum(state.work_total - state.work_done for state in states)
+    count = launcher.start(
+        command([study.definition.name for study in studies]),
+        folder=studies[0].folder,
+        most=max(1, left),
+    )
+    if launcher.detached:
+        print(f"{count} workers were submitted; `lightning-sep status` shows how far they are")
+        return 0
+    _tell(f"{count} worker{'s' if count > 1 else ''}; logs: {studies[0].folder}/worker-*.log")
+    try:
+        with _signals() as received, _display(studies) as show:
+            done = sum(state.work_done for state in states)
+            while True:
+                states = [reports.progress(study) for study in studies]
+                show(states)
+                if all(state.done for state in states):
+                    return None
+                reached = sum(state.work_done for state in states)
+                if reached > done:
+                    done = reached
+                    launcher.forgive()
+                if received:
+                    _tell("stopping: the workers save what they have (again to end them at once)")
+                    launcher.terminate(GRACE_S, hurry=lambda: len(received) > 1)
+                    _tell("stopped; the same command goes on")
+                    return 130 if received[0] == signal.SIGINT else 1
+                stopping = [study for study in studies if study.stopping]
+                if launcher.poll() == 0:
+                    if all(study.done() for study in studies):
+                        continue
+                    if stopping:
+                        names = ", ".join(study.definition.name for study in stopping)
+                        raise Interrupted(f"{names}: stopped on request; the same command goes on")
+                    raise _failure(launcher)
+                time.sleep(POLL_S)
+    finally:
+        launcher.terminate(GRACE_S)
+        remove_dead(workers_folder(home))
+
+
+def _failure(launcher: Launcher) -> Exception:
+    troubles = launcher.troubles()
+    lines = list(dict.fromkeys(line for _, line in troubles)) or ["they were asked to stop"]
+    text = "the workers ended before the work was done: " + "; ".join(lines)
+    if any(code == 2 for code, _ in troubles):
+        return ConfigError(text)
+    return SweepError(f"{text}. The same command goes on")
+
+
+def _conclude(studies: Sequence[SweepStudy], home: Path, page: Page) -> int:
+    """Write the reports and the page, and print what was found."""
+    code = 0
+    for study in studies:
+        path, content = reports.write_report(study)
+        print(reports.verdict(content))
+        for trial in content["trials"]:
+            if trial["state"] == "failed":
+                print(f"    {_about(trial['number'], trial)}: failed: {trial['reason']}")
+        print(f"    report: {path}")
+        if content["best"] is None:
+            code = 1
+    sys.stdout.flush()
+    print(page([study.definition.name for study in studies], home))
+    return code
+
+
+def _page(names: list[str], home: Path) -> Path:
+    from lightning_sep.leaderboard import commands
+
+    path: Path = commands.write_page(names, home)
+    return path
+
+
+def _readable(home: Path, name: str) -> SweepStudy:
+    """A sweep as it was begun, whatever versions are here: it is only looked at."""
+    return SweepStudy(home, stored_definition(home, name))
+
+
+def _status_lines(one: dict[str, Any]) -> Iterator[str]:
+    yield f"{one['sweep']}: {one['state']}" + (f" — {one['question']}" if one["question"] else "")
+    for kind in ("trials", "finals"):
+        counts = dict(one[kind])
+        total = counts.pop("total")
+        listed = ", ".join(f"{count} {state}" for state, count in counts.items())
+        yield f"    {kind}: {total} in all" + (f", {listed}" if listed else "")
+    if one["best"]:
+        best = one["best"]
+        overrides = " ".join(best["overrides"])
+        yield f"    best so far: {one['metric']} {best['value']:.4g} ({overrides})"
+    for kind in ("running", "waiting", "failed"):
+        for entry in one[kind]:
+            why = entry.get("by") or entry.get("reason")
+            yield f"    {kind}: {_about(entry['trial'], entry)}: {why}"
+
+
+def _about(number: int, entry: dict[str, Any]) -> str:
+    seed = f" seed {entry['seed']}" if "seed" in entry else ""
+    return f"trial {number}{seed} ({' '.join(entry['overrides'])})"
+
+
+def _changed_s(home: Path, name: str) -> float:
+    try:
+        return (sweep_folder(home, name) / "journal.log").stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _home() -> Path:
+    return Path(os.environ.get("LIGHTNING_SEP_HOME", "runs"))
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+class _Clock:
+    """Time left, from the work done since the command began."""
+
+    def __init__(self) -> None:
+        self.began_s = time.monotonic()
+        self.first: int | None = None
+
+    def left(self, states: Sequence[reports.Progress]) -> str:
+        done = sum(state.work_done for state in states)
+        total = sum(state.work_total for state in states)
+        if self.first is None:
+            self.first = done
+        if done == self.first or done >= total:
+            return ""
+        left_s = (time.monotonic() - self.began_s) / (done - self.first) * (total - done)
+        if left_s < 90:
+            return f", about {left_s:.0f} s left"
+        minutes = left_s / 60
+        return (
+            f", about {minutes:.0f} min left"
+            if minutes < 90
+            else f", about {minutes / 60:.1f} h left"
+        )
+
+
+@contextmanager
+def _display(
+    studies: Sequence[SweepStudy],
+) -> Iterator[Callable[[Sequence[reports.Progress]], None]]:
+    """Shows how far all sweeps are: live bars on a terminal, now and then a line elsewhere."""
+    clock = _Clock()
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        columns = (
+            TextColumn("{task.fields[name]}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+        )
+        with Progress(*columns, console=Console(stderr=True)) as bars:
+            rows = [bars.add_task("", name=study.definition.name, total=None) for study in studies]
+
+            def draw(states: Sequence[reports.Progress]) -> None:
+                left = clock.left(states)
+                for row, state in zip(rows, states, strict=True):
+                    text = state.line().removeprefix(f"{state.name}: ")
+                    bars.update(
+                        row,
+                        completed=state.work_done,
+                        total=state.work_total,
+                        description=text + ("" if state.done else left),
+                    )
+
+            yield draw
+        return
+    shown: dict[str, str] = {}
+    at_s = 0.0
+
+    def write(states: Sequence[reports.Progress]) -> None:
+        nonlocal at_s
+        ended = all(state.done for state in states)
+        if not ended and time.monotonic() - at_s < LINE_S:
+            return
+        left = clock.left(states)
+        for state in states:
+            if shown.get(state.name) != state.line() and (state.work_done or not shown):
+                shown[state.name] = state.line()
+                _tell(state.line() + ("" if state.done else left))
+                at_s = time.monotonic()
+
+    yield write
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collects SIGINT, SIGTERM and SIGHUP in a list instead of ending the process."""
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, note) for number in numbers]
+    try:
+        yield received
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

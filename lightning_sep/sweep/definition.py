@@ -1,0 +1,417 @@
+"""A sweep's definition: the question, its search space and its budget, read from a Python file."""
+
+import ast
+import hashlib
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from random import Random
+from typing import Any, Literal
+
+from optuna.pruners import BasePruner
+from optuna.trial import BaseTrial
+
+from lightning_sep.errors import ConfigError
+from lightning_sep.sweep import space
+
+FINAL_SEED = 1000  # finals use seeds from here on, the search those from 0 on: never the same
+
+# Changing these asks no other question: the sweep just goes on with more or fewer trials.
+_BUDGET_FIELDS = ("trials", "question", "attempts")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """A question, how to judge its answers, and how much work they may cost.
+
+    Args:
+        settings: overrides that all trials share.
+        metric: what a trial is judged by, a validation metric that its task monitors.
+        direction: "maximize" or "minimize".
+        trials: how many settings are tried, at most.
+        repeats: seeds per setting in the search (0, 1, ...); a setting is judged by their mean.
+        finalists: how many of the best settings are run again on fresh seeds.
+        final_seeds: how many fresh seeds each finalist gets (1000, 1001, ...).
+        pruner: stops trials that look poor early; None lets all of them finish. Only the first
+            repeat of a setting reports to it.
+        question: one sentence for the report.
+        attempts: how often a trial whose worker dies without getting any further is tried.
+    """
+
+    settings: Sequence[str] = ()
+    metric: str
+    direction: Literal["maximize", "minimize"]
+    trials: int
+    repeats: int = 1
+    finalists: int = 2
+    final_seeds: int = 5
+    pruner: BasePruner | None = None
+    question: str = ""
+    attempts: int = 3
+
+    def __post_init__(self) -> None:
+        problems = []
+        if isinstance(self.settings, str) or not all(isinstance(s, str) for s in self.settings):
+            problems.append(
+                f"settings = {self.settings!r}: a list of overrides is needed, such as "
+                "['task=separation', 'head=tanh']"
+            )
+        if not isinstance(self.metric, str) or not self.metric.startswith("val/"):
+            problems.append(
+                f"metric = {self.metric!r}: a validation metric is needed, such as "
+                "'val/si_sdr_improvement_db' (test metrics are for the board alone)"
+            )
+        if self.direction not in ("maximize", "minimize"):
+            problems.append(f"direction = {self.direction!r}: 'maximize' or 'minimize' is needed")
+        least = {"trials": 1, "repeats": 1, "finalists": 0, "final_seeds": 0, "attempts": 1}
+        for field, low in least.items():
+            value = getattr(self, field)
+            if not isinstance(value, int) or isinstance(value, bool) or value < low:
+                problems.append(f"{field} = {value!r}: a whole number of at least {low} is needed")
+        if isinstance(self.repeats, int) and self.repeats > FINAL_SEED:
+            problems.append(f"repeats = {self.repeats}: at most {FINAL_SEED} seeds are searched")
+        if self.pruner is not None and not isinstance(self.pruner, BasePruner):
+            problems.append(f"pruner = {self.pruner!r}: an optuna.pruners object or None is needed")
+        if problems:
+            raise ConfigError("; ".join(problems))
+        object.__setattr__(self, "settings", tuple(self.settings))
+
+    @property
+    def search_seeds(self) -> range:
+        """Seeds of the repeats in the search."""
+        return range(self.repeats)
+
+    @property
+    def fresh_seeds(self) -> range:
+        """Seeds of the finals; the search never uses them."""
+        return range(FINAL_SEED, FINAL_SEED + self.final_seeds)
+
+    @property
+    def sign(self) -> float:
+        """1 where lower is better, -1 where higher is: times a value, the least is the best."""
+        return -1.0 if self.direction == "maximize" else 1.0
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A sweep as it was read: its name, its source and what was added on the command line."""
+
+    name: str
+    path: str
+    source: str
+    extra: tuple[str, ...]
+    sweep: Sweep
+    propose: Callable[[BaseTrial], Iterator[str]]
+    config_dir: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that decides which runs the sweep may propose and how it judges them.
+
+        Comments, formatting, docstrings, the question's text and the budget of trials are left out.
+        The points of a small finite space count: a file may list the entries of ``conf/``.
+        """
+        points = space.points(self.propose, limit=64)
+        text = json.dumps([_canonical(self.source), list(self.extra), points])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def seed(self) -> int:
+        """Seed of the sampler and of a grid's order, from the sweep's name."""
+        return int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:4], "big")
+
+    def proposed(self, trial: BaseTrial) -> list[str]:
+        """The overrides that ``trial`` proposes.
+
+        Raises:
+            ConfigError: ``overrides`` yields something else than overrides.
+        """
+        found = list(self.propose(trial))
+        for item in found:
+            if not isinstance(item, str) or "=" not in item:
+                raise ConfigError(
+                    f"{self.path}: overrides(trial) yielded {item!r}; text such as 'head=tanh' "
+                    "is needed"
+                )
+        return found
+
+    def settings(self, proposed: Sequence[str], seed: int) -> list[str]:
+        """All overrides of one run; what is proposed wins over what the sweep shares."""
+        merged: dict[str, str] = {}
+        for item in [*self.sweep.settings, *self.extra, *proposed, f"seed={seed}"]:
+            merged.pop(override_key(item), None)
+            merged[override_key(item)] = item
+        return list(merged.values())
+
+    def limited(self, trials: int) -> "Definition":
+        """The same question with another budget."""
+        return replace(self, sweep=replace(self.sweep, trials=trials))
+
+    def grid(self) -> list[dict[str, Any]] | None:
+        """The points of a small finite space, in a seeded random order; None for any other space.
+
+        Such a space is walked point by point: a sampler that learns would propose some points
+        again and leave others out.
+        """
+        found = space.points(self.propose, limit=max(64, self.sweep.trials))
+        if found is not None:
+            Random(self.seed).shuffle(found)
+        return found
+
+    def check(self, compose: Callable[[list[str]], object]) -> int:
+        """Compose settings from all over the space, so that a wrong one is refused before any work.
+
+        Args:
+            compose: called with the overrides of a run; raises for settings that cannot be used.
+
+        Returns:
+            The number of settings that were composed.
+
+        Raises:
+            ConfigError: a proposed setting cannot be used, the space overrides what the command
+                line fixes, or a seed is given.
+        """
+        fixed = {override_key(item): item for item in (*self.sweep.settings, *self.extra)}
+        if "seed" in fixed:
+            raise ConfigError(
+                f"{self.path}: {fixed['seed']} cannot be set, the sweep chooses the seeds itself; "
+                "repeats= and final_seeds= say how many"
+            )
+        given = {override_key(item): item for item in self.extra}
+        lists = self._samples()
+        for proposed in lists:
+            for item in proposed:
+                key = override_key(item)
+                if key == "seed":
+                    raise ConfigError(
+                        f"{self.path}: overrides(trial) yields {item}; the sweep chooses the seeds "
+                        "itself, repeats= says how many"
+                    )
+                if key in given:
+                    raise ConfigError(
+                        f"{given[key]}: {key} is searched by {self.path}; leave it out, or copy "
+                        "the sweep file and take it out of overrides(trial)"
+                    )
+            try:
+                compose(self.settings(proposed, seed=0))
+            except ConfigError as error:
+                shown = " ".join(proposed) or "the shared settings"
+                raise ConfigError(f"{self.path}, trial with {shown}: {error}") from error
+        return len(lists)
+
+    def _samples(self) -> list[list[str]]:
+        try:
+            return space.samples(self.proposed, seed=self.seed)
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise ConfigError(_where(self.path, error)) from error
+
+
+def load_sweep(
+    path: Path | str,
+    overrides: Sequence[str] = (),
+    *,
+    name: str | None = None,
+    trials: int | None = None,
+    config_dir: str | None = None,
+) -> Definition:
+    """Read a sweep file.
+
+    Args:
+        overrides: settings from the command line, shared by all trials.
+        name: the sweep's name; the file's without one.
+        trials: another budget than the file's.
+        config_dir: a folder with the user's own entries of settings.
+
+    Raises:
+        ConfigError: the file cannot be read or run, lacks ``SWEEP`` or ``overrides``, or holds a
+            value that cannot be used.
+    """
+    path = Path(path)
+    try:
+        source = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        known = sorted(str(p) for p in Path("sweeps").glob("*.py"))
+        hint = f" Known: {', '.join(known)}." if known else " A Python file is needed."
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise ConfigError(f"no sweep file '{path}' ({reason}).{hint}") from error
+    return read_sweep(
+        source,
+        str(path),
+        overrides,
+        name=name or path.stem,
+        trials=trials,
+        config_dir=config_dir,
+    )
+
+
+def read_sweep(
+    source: str,
+    path: str,
+    overrides: Sequence[str] = (),
+    *,
+    name: str,
+    trials: int | None = None,
+    config_dir: str | None = None,
+) -> Definition:
+    """A definition from the text of a sweep file; ``path`` is only for messages.
+
+    Raises:
+        ConfigError: as for `load_sweep`.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise ConfigError(
+            f"'{name}' cannot name a sweep: letters, digits, '_', '-' and '.' are allowed"
+        )
+    for item in overrides:
+        if "=" not in item:
+            raise ConfigError(f"'{item}' is not a setting; 'key=value' is needed")
+    namespace: dict[str, Any] = {"__name__": f"sweep_{name}", "__file__": path}
+    try:
+        exec(compile(source, path, "exec"), namespace)
+    except SyntaxError as error:
+        text = (error.text or "").strip()
+        raise ConfigError(f"{path}, line {error.lineno}: {error.msg}: {text}") from error
+    except Exception as error:
+        raise ConfigError(_where(path, error)) from error
+    sweep, propose = namespace.get("SWEEP"), namespace.get("overrides")
+    if not isinstance(sweep, Sweep):
+        raise ConfigError(
+            f"{path}: SWEEP = Sweep(...) is missing (from lightning_sep.sweep.definition import "
+            f"Sweep); found {sweep!r}"
+        )
+    if not callable(propose) or len(inspect.signature(propose).parameters) != 1:
+        raise ConfigError(
+            f"{path}: def overrides(trial) is missing; it yields settings such as 'head=tanh'"
+        )
+    definition = Definition(name, path, source, tuple(overrides), sweep, propose, config_dir)
+    if trials is not None:
+        try:
+            definition = definition.limited(trials)
+        except ConfigError as error:
+            raise ConfigError(f"--trials: {error}") from error
+    return definition
+
+
+def grid_sweep(
+    grid: Sequence[str],
+    overrides: Sequence[str] = (),
+    *,
+    metric: str,
+    direction: str,
+    name: str | None = None,
+    trials: int | None = None,
+    config_dir: str | None = None,
+) -> Definition:
+    """The sweep over all combinations of ``key=a,b`` entries, without a file.
+
+    Args:
+        grid: entries such as ``head=tanh,sine``; commas within brackets or quotes do not separate.
+            ``seed=0,1,2`` stands for three repeats of each combination.
+
+    Raises:
+        ConfigError: an entry cannot be read or names a key twice.
+    """
+    axes: dict[str, list[str]] = {}
+    for item in grid:
+        key, equals, text = item.partition("=")
+        values = _split(text)
+        if not equals or not key or not all(values):
+            raise ConfigError(f"--grid {item}: 'key=value,value' is needed, such as head=tanh,sine")
+        if key in axes:
+            raise ConfigError(f"--grid {item}: {key} is there twice; write {key}=a,b,c once")
+        if len(set(values)) < len(values):
+            raise ConfigError(f"--grid {item}: a value is there twice")
+        axes[key] = values
+    repeats = len(axes.get("seed", ["0"]))
+    if "seed" in axes and axes.pop("seed") != [str(seed) for seed in range(repeats)]:
+        raise ConfigError(
+            f"--grid seed: repeats use the seeds from 0 on; write seed={_seeds(repeats)}"
+        )
+    if not axes:
+        raise ConfigError("--grid needs at least one 'key=value,value', such as head=tanh,sine")
+    count = prod(len(values) for values in axes.values())
+    arguments = {"metric": metric, "direction": direction, "trials": count, "repeats": repeats}
+    lines = [
+        "from lightning_sep.sweep.definition import Sweep",
+        "",
+        f"SWEEP = Sweep({', '.join(f'{key}={value!r}' for key, value in arguments.items())})",
+        "",
+        "",
+        "def overrides(trial):",
+    ]
+    for key, values in axes.items():
+        lines += [f"    value = trial.suggest_categorical({key!r}, {values!r})"]
+        lines += [f'    yield f"{key}={{value}}"']
+    source = "\n".join(lines) + "\n"
+    if name is None:
+        digest = hashlib.sha256(json.dumps([axes, repeats, list(overrides)]).encode()).hexdigest()
+        name = f"grid-{digest[:8]}"
+    return read_sweep(source, "--grid", overrides, name=name, trials=trials, config_dir=config_dir)
+
+
+def is_axis(item: str) -> bool:
+    """Whether ``key=a,b`` lists several values."""
+    return len(_split(item.partition("=")[2])) > 1
+
+
+def _seeds(count: int) -> str:
+    return ",".join(str(seed) for seed in range(count))
+
+
+def override_key(item: str) -> str:
+    """The key that an override sets: ``head`` of ``head=tanh`` and of ``+head=tanh``."""
+    return item.partition("=")[0].lstrip("+~").strip()
+
+
+def _split(text: str) -> list[str]:
+    """``text`` at its commas, but not within brackets or quotes."""
+    parts, depth, quote = [""], 0, ""
+    for character in text:
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "'\"":
+            quote = character
+        elif character in "[{(":
+            depth += 1
+        elif character in "]})":
+            depth -= 1
+        elif character == "," and depth == 0:
+            parts.append("")
+            continue
+        parts[-1] += character
+    return [part.strip() for part in parts]
+
+
+def _canonical(source: str) -> str:
+    """The meaning of a sweep file: its syntax tree less docstrings, positions and the budget."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and (
+            node.body
+            and isinstance(node.body[0], ast.Expr)
+            and isinstance(node.body[0].value, ast.Constant)
+            and isinstance(node.body[0].value.value, str)
+        ):
+            node.body = node.body[1:]
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Sweep"):
+            node.keywords = [k for k in node.keywords if k.arg not in _BUDGET_FIELDS]
+    return ast.dump(tree)
+
+
+def _where(path: str, error: BaseException) -> str:
+    """One line for an error raised by the code of a sweep file."""
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == path:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    place = path if line is None else f"{path}, line {line}"
+    if isinstance(error, ConfigError):
+        return f"{place}: {error}"
+    return f"{place}: {type(error).__name__}: {error}"

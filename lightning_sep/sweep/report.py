@@ -1,0 +1,249 @@
+"""What a sweep has found: its state while it runs, its report when it is done."""
+
+import math
+import statistics
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from lightning_sep.fsio import write_json
+from lightning_sep.sweep.lease import holders, read_record
+from lightning_sep.sweep.study import SweepStudy, trial_key
+
+FORMAT = 1
+STATES = {
+    TrialState.COMPLETE: "finished",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a sweep is, in trials and final runs."""
+
+    name: str
+    trials: dict[str, int]
+    trials_total: int
+    finals: dict[str, int]
+    finals_total: int
+    best: float | None
+    best_overrides: tuple[str, ...]
+    done: bool
+
+    @property
+    def trials_done(self) -> int:
+        """Trials with a result, whichever."""
+        return sum(self.trials.get(state, 0) for state in ("finished", "pruned", "failed"))
+
+    @property
+    def finals_done(self) -> int:
+        """Final runs with a result, whichever."""
+        return sum(self.finals.values())
+
+    @property
+    def work_done(self) -> int:
+        """Trials and final runs with a result."""
+        return self.trials_done + self.finals_done
+
+    @property
+    def work_total(self) -> int:
+        """Trials and final runs in all."""
+        return self.trials_total + self.finals_total
+
+    def line(self) -> str:
+        """All of it in one line."""
+        parts = [f"trials {self.trials_done}/{self.trials_total}"]
+        lost = [f"{self.trials[s]} {s}" for s in ("pruned", "failed") if self.trials.get(s)]
+        if lost:
+            parts[0] += f" ({', '.join(lost)})"
+        parts.append(f"finals {self.finals_done}/{self.finals_total}")
+        if self.finals.get("failed"):
+            parts[-1] += f" ({self.finals['failed']} failed)"
+        if self.best is not None:
+            parts.append(f"best {self.best:.4g} ({' '.join(self.best_overrides)})")
+        return f"{self.name}: {', '.join(parts)}"
+
+
+def progress(study: SweepStudy) -> Progress:
+    """How far a sweep is."""
+    sweep = study.definition.sweep
+    trials = study.trials()
+    states = Counter(STATES[trial.state] for trial in trials)
+    complete = [t for t in trials if t.state == TrialState.COMPLETE]
+    best = min(complete, key=lambda t: (sweep.sign * _value(t), t.number), default=None)
+    searching = study.searching()
+    finals = study.finals()
+    results = [record for f in finals if (record := read_record(study.final_path(f)))]
+    expected = min(sweep.finalists, study.budget) * sweep.final_seeds
+    return Progress(
+        name=study.definition.name,
+        trials=dict(states),
+        trials_total=study.budget,
+        finals=dict(Counter(record["state"] for record in results)),
+        finals_total=expected if searching else len(finals),
+        best=None if best is None else _value(best),
+        best_overrides=() if best is None else tuple(best.user_attrs["overrides"]),
+        done=not searching and len(results) == len(finals),
+    )
+
+
+def report(study: SweepStudy) -> dict[str, Any]:
+    """Everything that a sweep has found; the same results give the same report, byte for byte.
+
+    The best setting is the finalist with the best mean over its fresh seeds: the runs that it was
+    chosen by would flatter it. Test metrics are not looked at here.
+    """
+    definition = study.definition
+    sweep = definition.sweep
+    trials = study.trials()
+    finals = []
+    for final in study.finals():
+        record = read_record(study.final_path(final))
+        if record is not None:
+            finals.append({"key": final.key, **record})
+    found = [_finalist(trial, finals) for trial in study.finalists()] if finals else []
+    ranked = sorted(
+        (one for one in found if one["mean"] is not None),
+        key=lambda one: (one["failed"], sweep.sign * one["mean"], one["trial"]),
+    )
+    if ranked:
+        best: dict[str, Any] | None = ranked[0]
+    elif not sweep.finalists or not sweep.final_seeds:
+        best = _unconfirmed(study)
+    else:
+        best = None
+    return {
+        "format": FORMAT,
+        "sweep": definition.name,
+        "question": sweep.question,
+        "path": definition.path,
+        "fingerprint": definition.fingerprint,
+        "settings": [*sweep.settings, *definition.extra],
+        "metric": sweep.metric,
+        "direction": sweep.direction,
+        "repeats": sweep.repeats,
+        "counts": dict(sorted(Counter(STATES[trial.state] for trial in trials).items())),
+        "best": best,
+        "finalists": found,
+        "finals": finals,
+        "trials": [_trial(trial) for trial in trials],
+    }
+
+
+def write_report(study: SweepStudy) -> tuple[Path, dict[str, Any]]:
+    """Write ``report.json`` into the sweep's folder."""
+    content = report(study)
+    path = study.folder / "report.json"
+    write_json(path, content)
+    return path, content
+
+
+def verdict(content: dict[str, Any]) -> str:
+    """A report's result in one line."""
+    counts = content["counts"]
+    done = ", ".join(f"{counts[state]} {state}" for state in STATES.values() if counts.get(state))
+    best = content["best"]
+    if best is None:
+        return f"{content['sweep']}: no setting finished ({done or 'no trials'})"
+    settings = " ".join(best["overrides"]) or "the shared settings"
+    value = f"{content['metric']} {best['mean']:.4g}"
+    if best["confirmed"]:
+        spread = f" ± {best['std']:.2g}" if best["std"] is not None else ""
+        value += f"{spread} over {best['n']} fresh seed{'s' if best['n'] > 1 else ''}"
+    else:
+        value += " in the search, not confirmed on fresh seeds"
+    return f"{content['sweep']}: best {settings}: {value} (trials: {done})"
+
+
+def status(study: SweepStudy) -> dict[str, Any]:
+    """What runs, waits, has failed and why, as JSON types."""
+    now = progress(study)
+    held = holders(study.folder / "leases")
+    running, waiting, failed = [], [], []
+    for trial in study.trials():
+        entry: dict[str, Any] = {
+            "trial": trial.number,
+            "overrides": list(trial.user_attrs.get("overrides", [])),
+        }
+        owner = held.get(trial_key(trial.number))
+        if trial.state == TrialState.RUNNING and owner is not None and owner.alive() is not False:
+            running.append({**entry, "by": str(owner)})
+        elif not trial.state.is_finished():
+            reason = "stopped; goes on when the sweep is launched again"
+            if owner is not None:
+                reason = f"{owner} has died; another worker takes it over"
+            waiting.append({**entry, "reason": reason})
+        elif trial.state == TrialState.FAIL:
+            failed.append({**entry, "reason": trial.user_attrs.get("reason", "unknown")})
+    for final in study.finals():
+        entry = {"trial": final.trial, "seed": final.seed, "overrides": final.proposed}
+        record = read_record(study.final_path(final))
+        owner = held.get(final.key)
+        if record is not None and record["state"] == "failed":
+            failed.append({**entry, "reason": record["reason"]})
+        elif record is None and owner is not None and owner.alive() is not False:
+            running.append({**entry, "by": str(owner)})
+    state = "done" if now.done else "running" if running else "stopped"
+    if study.stopping and running:
+        state = "stopping"
+    return {
+        "sweep": study.definition.name,
+        "question": study.definition.sweep.question,
+        "state": state,
+        "metric": study.definition.sweep.metric,
+        "trials": {"total": now.trials_total, **now.trials},
+        "finals": {"total": now.finals_total, **now.finals},
+        "best": None
+        if now.best is None
+        else {"value": now.best, "overrides": list(now.best_overrides)},
+        "running": running,
+        "waiting": waiting,
+        "failed": failed,
+        "folder": str(study.folder),
+    }
+
+
+def _value(trial: FrozenTrial) -> float:
+    return trial.values[0] if trial.values else math.nan
+
+
+def _trial(trial: FrozenTrial) -> dict[str, Any]:
+    return {
+        "number": trial.number,
+        "state": STATES[trial.state],
+        "value": _value(trial) if trial.state == TrialState.COMPLETE else None,
+        "overrides": list(trial.user_attrs.get("overrides", [])),
+        "runs": list(trial.user_attrs.get("runs", [])),
+        "reason": trial.user_attrs.get("reason"),
+    }
+
+
+def _finalist(trial: FrozenTrial, finals: list[dict[str, Any]]) -> dict[str, Any]:
+    own = [final for final in finals if final["trial"] == trial.number]
+    values = [final["value"] for final in own if final["state"] == "finished"]
+    return {
+        "trial": trial.number,
+        "overrides": list(trial.user_attrs["overrides"]),
+        "search_value": _value(trial),
+        "mean": math.fsum(values) / len(values) if values else None,
+        "std": statistics.stdev(values) if len(values) > 1 else None,
+        "n": len(values),
+        "failed": len(own) - len(values),
+        "confirmed": True,
+    }
+
+
+def _unconfirmed(study: SweepStudy) -> dict[str, Any] | None:
+    """The best of the search, for a sweep that asks for no finals."""
+    now = progress(study)
+    if now.best is None:
+        return None
+    return {"overrides": list(now.best_overrides), "mean": now.best, "std": None, "n": 0} | {
+        "confirmed": False
+    }

@@ -1,0 +1,159 @@
+"""What a define-by-run search space can propose: all of its points, or a fair sample of them."""
+
+import random
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import BaseTrial, FixedTrial
+
+Overrides = Callable[[BaseTrial], Iterable[str]]
+
+_LARGEST = 10_000  # values of one parameter beyond which it counts as continuous
+
+
+class _Unbounded(Exception):
+    """A parameter has more values than anybody would enumerate."""
+
+
+class _Recorder(FixedTrial):
+    """A trial whose values are decided here; it remembers what was asked."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.asked: dict[str, BaseDistribution] = {}
+        self.values: dict[str, Any] = {}
+
+    def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
+        if name not in self.values:
+            self.asked[name] = distribution
+            self.values[name] = self.decide(name, distribution)
+        return self.values[name]
+
+    def decide(self, name: str, distribution: BaseDistribution) -> Any:
+        raise NotImplementedError
+
+
+class _Explorer(_Recorder):
+    """Walks one path through the tree of choices; ``path`` holds the branch taken at each fork."""
+
+    def __init__(self, path: list[int]) -> None:
+        super().__init__()
+        self.path = path
+        self.widths: list[int] = []
+
+    def decide(self, name: str, distribution: BaseDistribution) -> Any:
+        values = _values(distribution)
+        depth = len(self.widths)
+        self.widths.append(len(values))
+        if depth == len(self.path):
+            self.path.append(0)
+        return values[self.path[depth]]
+
+
+class _Sampler(_Recorder):
+    """Draws each value evenly, but for those that are forced."""
+
+    def __init__(self, generator: random.Random, forced: dict[str, Any]) -> None:
+        super().__init__()
+        self.generator = generator
+        self.forced = forced
+
+    def decide(self, name: str, distribution: BaseDistribution) -> Any:
+        if name in self.forced:
+            return self.forced[name]
+        if isinstance(distribution, FloatDistribution) and distribution.step is None:
+            return self.generator.uniform(distribution.low, distribution.high)
+        try:
+            return self.generator.choice(_values(distribution))
+        except _Unbounded:
+            assert isinstance(distribution, IntDistribution | FloatDistribution)
+            return distribution.low
+
+
+def _values(distribution: BaseDistribution) -> list[Any]:
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    if isinstance(distribution, IntDistribution):
+        count = (distribution.high - distribution.low) // distribution.step + 1
+        if count <= _LARGEST:
+            return [distribution.low + i * distribution.step for i in range(count)]
+    if isinstance(distribution, FloatDistribution):
+        if distribution.single():
+            return [distribution.low]
+        if distribution.step is not None:
+            count = round((distribution.high - distribution.low) / distribution.step) + 1
+            if count <= _LARGEST:
+                return [distribution.low + i * distribution.step for i in range(count)]
+    raise _Unbounded
+
+
+def points(overrides: Overrides, *, limit: int) -> list[dict[str, Any]] | None:
+    """Every point of a finite space, in the order of the file.
+
+    Conditional spaces are followed branch by branch, so a parameter that only exists under one
+    choice multiplies that choice alone.
+
+    Returns:
+        One dict of parameters per point; None when a parameter is continuous or when there are
+        more than ``limit`` points.
+    """
+    found: list[dict[str, Any]] = []
+    path: list[int] = []
+    while True:
+        trial = _Explorer(path)
+        try:
+            list(overrides(trial))
+        except _Unbounded:
+            return None
+        found.append(trial.values)
+        if len(found) > limit:
+            return None
+        path = path[: len(trial.widths)]
+        while path and path[-1] + 1 == trial.widths[len(path) - 1]:
+            path.pop()
+        if not path:
+            return found
+        path[-1] += 1
+
+
+def samples(overrides: Overrides, *, seed: int = 0, draws: int = 12) -> list[list[str]]:
+    """Override lists that together show every categorical choice of a space; no list twice.
+
+    A finite space of up to 64 points gives all of them.
+    """
+    finite = points(overrides, limit=64)
+    if finite is not None:
+        return _distinct(list(overrides(FixedTrial(point))) for point in finite)
+    generator = random.Random(seed)
+    lists: list[list[str]] = []
+    # A choice is forced together with the values that led to it: it may exist under them alone.
+    open_choices: list[dict[str, Any]] = []
+    known: set[tuple[str, Any]] = set()
+
+    def draw(forced: dict[str, Any]) -> None:
+        trial = _Sampler(generator, forced)
+        lists.append(list(overrides(trial)))
+        led: dict[str, Any] = {}
+        for name, distribution in trial.asked.items():
+            if isinstance(distribution, CategoricalDistribution):
+                for choice in distribution.choices:
+                    if (name, choice) not in known:
+                        known.add((name, choice))
+                        open_choices.append({**led, name: choice})
+            led[name] = trial.values[name]
+
+    for _ in range(draws):
+        draw({})
+    while open_choices:
+        draw(open_choices.pop())
+    return _distinct(lists)
+
+
+def _distinct(lists: Any) -> list[list[str]]:
+    return [list(item) for item in dict.fromkeys(tuple(one) for one in lists)]

@@ -1,0 +1,37 @@
+"""Which last activation predicts the next frame of a waveform best?
+
+Scores are teacher-forced; the board also shows the free-running ones, where a head's bounds decide
+whether errors grow.
+"""
+
+from collections.abc import Iterator
+
+from optuna.trial import BaseTrial
+
+from lightning_sep.sweep.choices import heads_for
+from lightning_sep.sweep.definition import Sweep
+
+HEADS = heads_for("autoregression")
+
+SWEEP = Sweep(
+    question="Which last activation predicts the next frame best?",
+    settings=[
+        "task=autoregression",
+        "net=lstm_small",
+        "examples.train=128",
+        "optimizer.learning_rate=0.005",
+        "trainer.epochs=20",
+    ],
+    metric="val/r2",
+    direction="maximize",
+    trials=len(HEADS),
+    finalists=2,
+    final_seeds=5,
+)
+
+
+def overrides(trial: BaseTrial) -> Iterator[str]:
+    head = trial.suggest_categorical("head", HEADS)
+    yield f"head={head}"
+    if head == "mu_law_softmax":
+        yield "head.levels=64"  # 256 levels take four times as long, minutes on a CPU

@@ -1,0 +1,140 @@
+"""Workers as local processes: their environment, their restarts, their end."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lightning_sep.errors import ConfigError
+from lightning_sep.launchers.local import Local, _quota, cores, gpus
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
+    end_s = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end_s
+        time.sleep(0.02)
+
+
+def test_workers_get_their_threads_before_they_start(tmp_path: Path) -> None:
+    launcher = Local(workers=2)
+    code = (
+        "import os; print(os.environ['OMP_NUM_THREADS'], os.environ['MKL_NUM_THREADS'], "
+        "os.environ['OMP_WAIT_POLICY'], os.environ['LIGHTNING_SEP_LAUNCHER_PID'])"
+    )
+    assert launcher.start(python(code), folder=tmp_path, most=9) == 2
+    until(lambda: launcher.poll() == 0)
+    threads = max(1, cores() // 2)
+    expected = f"{threads} {threads} passive {os.getpid()}"
+    for number in (0, 1):
+        assert (tmp_path / f"worker-{number}.log").read_text().strip() == expected
+
+
+def test_there_are_no_more_workers_than_work(tmp_path: Path) -> None:
+    launcher = Local(workers=4)
+    assert launcher.start(python("pass"), folder=tmp_path, most=1) == 1
+    launcher.terminate(5)
+
+
+def test_a_worker_that_dies_is_started_again_three_times(tmp_path: Path) -> None:
+    launcher = Local(workers=1)
+    code = "import os, signal; print('life', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    launcher.start(python(code), folder=tmp_path, most=1)
+    until(lambda: launcher.poll() == 0)
+    assert (tmp_path / "worker-0.log").read_text().count("life") == 4
+    ((code_, line),) = launcher.troubles()
+    assert code_ == -signal.SIGKILL
+    assert "signal 9" in line
+
+
+def test_deaths_before_progress_are_forgiven(tmp_path: Path) -> None:
+    launcher = Local(workers=1)
+    code = "import os, signal; print('life', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    launcher.start(python(code), folder=tmp_path, most=1)
+    log = tmp_path / "worker-0.log"
+    until(lambda: launcher.poll() == 1 and log.read_text().count("life") == 3)
+    launcher.forgive()
+    until(lambda: launcher.poll() == 0)
+    assert log.read_text().count("life") > 4
+
+
+@pytest.mark.parametrize("code", [0, 2])
+def test_a_worker_that_is_done_or_cannot_work_is_not_started_again(
+    tmp_path: Path, code: int
+) -> None:
+    launcher = Local(workers=1)
+    launcher.start(python(f"print('life'); raise SystemExit({code})"), folder=tmp_path, most=1)
+    until(lambda: launcher.poll() == 0)
+    assert (tmp_path / "worker-0.log").read_text().count("life") == 1
+    assert [one for one, _ in launcher.troubles()] == ([2] if code else [])
+
+
+def test_terminate_asks_first_and_kills_after_the_grace(tmp_path: Path) -> None:
+    launcher = Local(workers=1)
+    code = (
+        "import signal, time; signal.signal(15, lambda *a: print('asked', flush=True))\n"
+        "print('ready', flush=True)\n"
+        "while True: time.sleep(0.05)"
+    )
+    launcher.start(python(code), folder=tmp_path, most=1)
+    log = tmp_path / "worker-0.log"
+    until(lambda: "ready" in log.read_text())
+    began_s = time.monotonic()
+    launcher.terminate(0.5)
+    assert 0.4 < time.monotonic() - began_s < 5
+    assert "asked" in log.read_text()
+    assert launcher.poll() == 0
+
+
+def test_terminate_in_a_hurry_does_not_wait(tmp_path: Path) -> None:
+    launcher = Local(workers=1)
+    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('x', flush=True)\n"
+    launcher.start(python(code + "while True: time.sleep(1)"), folder=tmp_path, most=1)
+    until(lambda: "x" in (tmp_path / "worker-0.log").read_text())
+    began_s = time.monotonic()
+    launcher.terminate(60, hurry=lambda: True)
+    assert time.monotonic() - began_s < 5
+
+
+@pytest.mark.parametrize("workers", [0, -1, 1.5, True])
+def test_a_number_of_workers_that_is_none_is_refused(workers: int) -> None:
+    with pytest.raises(ConfigError, match=r"launcher\.workers = "):
+        Local(workers=workers)
+
+
+@pytest.mark.parametrize(
+    ("text", "granted"), [("max 100000", None), ("150000 100000", 1.5), ("garbage", None)]
+)
+def test_the_quota_of_a_control_group_bounds_the_cores(
+    tmp_path: Path, text: str, granted: float | None
+) -> None:
+    (tmp_path / "cpu.max").write_text(text + "\n")
+    assert _quota(tmp_path) == granted
+
+
+def test_gpus_are_counted_without_torch(tmp_path: Path) -> None:
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    assert gpus({}, tmp_path) == ["0", "1"]
+    assert gpus({"CUDA_VISIBLE_DEVICES": "3,5"}, tmp_path) == ["3", "5"]
+    assert gpus({"CUDA_VISIBLE_DEVICES": ""}, tmp_path) == []
+
+
+def test_one_worker_a_gpu_each_with_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    launcher = Local()
+    code = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"
+    assert launcher.start(python(code), folder=tmp_path, most=9) == 2
+    until(lambda: launcher.poll() == 0)
+    shown = [(tmp_path / f"worker-{number}.log").read_text().strip() for number in (0, 1)]
+    assert shown == ["3", "5"]

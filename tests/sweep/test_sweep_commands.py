@@ -1,0 +1,197 @@
+"""Launching, resuming, stopping and looking at sweeps."""
+
+import json
+from typing import Any
+
+import pytest
+
+from lightning_sep.errors import ConfigError, Interrupted, SweepError
+from lightning_sep.sweep import commands
+
+
+def test_a_sweep_runs_every_point_once_and_its_finalists_on_fresh_seeds(
+    sandbox: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sandbox.launch(sandbox.write()) == 0
+    sandbox.check()
+    report = sandbox.record(sandbox.home / "sweeps" / "quick" / "report.json")
+    assert sorted(trial["overrides"][0] for trial in report["trials"]) == [
+        f"rate={rate}" for rate in (0.05, 0.1, 0.2, 0.3, 0.4)
+    ]
+    assert [(final["trial"], final["seed"]) for final in report["finals"]] == [
+        (finalist["trial"], seed) for finalist in report["finalists"] for seed in (1000, 1001)
+    ]
+    assert capsys.readouterr().out.splitlines()[-1] == str(sandbox.home / "page.html")
+    assert sandbox.pages == [["quick"]]
+
+
+def test_finalists_are_the_best_of_the_search_and_the_best_is_chosen_by_the_finals(
+    sandbox: Any,
+) -> None:
+    sandbox.launch(sandbox.write())
+    report = sandbox.record(sandbox.home / "sweeps" / "quick" / "report.json")
+    values = sorted(trial["value"] for trial in report["trials"])
+    assert [one["search_value"] for one in report["finalists"]] == values[:2]
+    assert report["best"]["mean"] == min(one["mean"] for one in report["finalists"])
+    own = [f["value"] for f in report["finals"] if f["trial"] == report["best"]["trial"]]
+    assert report["best"]["mean"] == pytest.approx(sum(own) / 2, rel=1e-12)
+
+
+def test_a_finished_sweep_says_so_again_without_starting_workers(
+    sandbox: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = sandbox.write()
+    sandbox.launch(path)
+    first = capsys.readouterr().out
+    runs = {p: p.stat().st_mtime_ns for p in sandbox.home.glob("*/record.json")}
+    (sandbox.home / "sweeps" / "quick" / "worker-0.log").unlink()
+    assert sandbox.launch(path) == 0
+    assert capsys.readouterr().out == first
+    assert {p: p.stat().st_mtime_ns for p in sandbox.home.glob("*/record.json")} == runs
+    assert not (sandbox.home / "sweeps" / "quick" / "worker-0.log").exists()
+
+
+def test_several_sweeps_are_run_by_the_same_workers(
+    sandbox: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = sandbox.write("first"), sandbox.write("second", settings=["steps=3"])
+    assert sandbox.launch(first, second) == 0
+    for name in ("first", "second"):
+        sandbox.check(name)
+    assert sandbox.pages == [["first", "second"]]
+    assert (sandbox.home / "sweeps" / "first" / "worker-0.log").exists()
+    assert not (sandbox.home / "sweeps" / "second" / "worker-0.log").exists()
+
+
+def test_a_larger_budget_goes_on_with_the_same_sweep(sandbox: Any) -> None:
+    path = sandbox.write(trials=2, finalists=1)
+    sandbox.launch(path)
+    before = [trial.params for trial in sandbox.open().trials()]
+    sandbox.launch(path, trials=4)
+    sandbox.check()
+    assert [trial.params for trial in sandbox.open().trials()][:2] == before
+
+
+def test_a_budget_beyond_a_finite_space_ends_with_the_space(sandbox: Any) -> None:
+    sandbox.launch(sandbox.write(trials=50))
+    assert len(sandbox.open().trials()) == 5
+
+
+def test_a_continuous_space_uses_its_whole_budget_and_no_more(sandbox: Any) -> None:
+    body = "yield f\"rate={trial.suggest_float('rate', 0.05, 0.45):.4f}\""
+    sandbox.launch(sandbox.write(body=body, trials=7), workers=3)
+    sandbox.check()
+    assert len(sandbox.open().trials()) == 7
+
+
+def test_repeats_judge_a_setting_by_its_mean(sandbox: Any) -> None:
+    sandbox.launch(sandbox.write(repeats=3, finalists=0))
+    report = sandbox.record(sandbox.home / "sweeps" / "quick" / "report.json")
+    for trial in report["trials"]:
+        values = [
+            sandbox.record(sandbox.home / run / "record.json")["value"] for run in trial["runs"]
+        ]
+        assert len(set(trial["runs"])) == 3
+        assert trial["value"] == pytest.approx(sum(values) / 3, rel=1e-12)
+    assert not report["best"]["confirmed"]
+
+
+def test_a_pruner_ends_poor_trials_early(sandbox: Any) -> None:
+    path = sandbox.write(trials=5, settings=["steps=8"], finalists=1, pruner="PRUNER")
+    text = path.read_text().replace("'PRUNER'", "optuna.pruners.ThresholdPruner(upper=0.5)")
+    path.write_text("import optuna\n" + text)
+    sandbox.launch(path)
+    sandbox.check()
+    states = {t.params["rate"]: t.state.name for t in sandbox.open().trials()}
+    assert states[0.05] == "PRUNED"
+    assert states[0.4] == "COMPLETE"
+
+
+def test_another_space_under_the_same_name_is_refused(sandbox: Any) -> None:
+    path = sandbox.write()
+    sandbox.launch(path)
+    path.write_text(path.read_text().replace("0.05", "0.06"))
+    with pytest.raises(ConfigError, match=r"another space.*--name NEW"):
+        sandbox.launch(path)
+    assert sandbox.launch(path, name="second") == 0
+    sandbox.check("second")
+
+
+def test_other_settings_under_the_same_name_are_refused(sandbox: Any) -> None:
+    path = sandbox.write()
+    sandbox.launch(path)
+    with pytest.raises(ConfigError, match="--name NEW"):
+        sandbox.launch(path, overrides=["steps=5"])
+
+
+def test_a_worker_with_other_versions_is_refused(sandbox: Any) -> None:
+    sandbox.begin()
+    path = sandbox.home / "sweeps" / "quick" / "sweep.json"
+    record = sandbox.record(path)
+    record["versions"]["torch"] = "1.0"
+    path.write_text(json.dumps(record))
+    worker = sandbox.worker()
+    assert worker.wait(30) == 2
+    assert "begun with torch 1.0" in (sandbox.home.parent / "worker-0.log").read_text()
+
+
+def test_a_stopped_sweep_ends_and_goes_on_when_launched_again(
+    sandbox: Any, wait_until: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = sandbox.write(settings=["steps=40", "step_s=0.03"])
+    sandbox.begin(settings=["steps=40", "step_s=0.03"])
+    workers = [sandbox.worker(), sandbox.worker()]
+    wait_until(lambda: len(list(sandbox.home.glob("*/checkpoint.json"))) >= 2)
+    commands.stop("quick", sandbox.home)
+    assert [worker.wait(10) for worker in workers] == [0, 0]
+    capsys.readouterr()
+    commands.status("quick", json=True, home=sandbox.home)
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["state"] == "stopped"
+    assert len(shown["waiting"]) == 2
+    assert not shown["running"]
+    assert "running" not in shown["trials"]
+    assert sandbox.worker().wait(10) == 0  # a requeued worker finds the stop and does nothing
+    assert len(sandbox.open().trials()) == 2
+    sandbox.launch(path, workers=3)
+    sandbox.check()
+
+
+def test_a_launch_whose_sweep_is_stopped_says_how_to_go_on(sandbox: Any) -> None:
+    import threading
+
+    path = sandbox.write(settings=["steps=200", "step_s=0.03"])
+    sandbox.begin(settings=["steps=200", "step_s=0.03"])
+    timer = threading.Timer(2.0, commands.stop, ("quick", sandbox.home))
+    timer.start()
+    with pytest.raises(Interrupted, match="the same command goes on"):
+        sandbox.launch(path)
+    assert sandbox.open().stopping
+
+
+def test_workers_that_cannot_start_end_the_launch_with_their_last_words(sandbox: Any) -> None:
+    path = sandbox.write()
+    sandbox.command = lambda names: ["python3", "-c", "raise SystemExit('no such module')"]
+    with pytest.raises(SweepError, match="no such module"):
+        sandbox.launch(path)
+
+
+def test_status_tells_why_a_trial_failed(sandbox: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    body = "yield f\"fault={trial.suggest_categorical('fault', ['none', 'bug', 'diverge'])}\""
+    assert sandbox.launch(sandbox.write(body=body, finalists=1)) == 0
+    capsys.readouterr()
+    commands.status(home=sandbox.home)
+    text = capsys.readouterr().out
+    assert "ZeroDivisionError: a mistake in the code" in text
+    assert "NonFiniteLoss: loss is not finite at step 3" in text
+
+
+def test_a_sweep_in_which_nothing_finishes_exits_1(sandbox: Any) -> None:
+    body = "yield f\"fault={trial.suggest_categorical('fault', ['bug', 'diverge'])}\""
+    assert sandbox.launch(sandbox.write(body=body)) == 1
+
+
+def test_status_of_an_unknown_sweep_names_the_known_ones(sandbox: Any) -> None:
+    sandbox.begin("known")
+    with pytest.raises(ConfigError, match=r"no sweep 'other'.*Known: known"):
+        commands.status("other", home=sandbox.home)
