@@ -1,0 +1,1 @@
+"""Records into ranked tables and a page."""

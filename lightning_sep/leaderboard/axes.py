@@ -1,0 +1,108 @@
+"""What differs between runs: the settings that a board's rows are told apart by."""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from lightning_sep.leaderboard.runs import Run
+
+Value = str | int | float | bool | None
+
+_SAME_NUMBERS = {"seed", "launcher", "tracking"}  # groups that never tell two settings apart
+_OVERRIDE = re.compile(r"^\+{0,2}([A-Za-z_][\w.]*)=(.*)$", re.DOTALL)
+_SUMMARY = ("net", "head", "loss", "reweighting")  # names a lone row, where nothing varies
+
+
+def settings_of(run: Run) -> dict[str, Value]:
+    """Flat view of a run's settings: ``{"head": "tanh", "head.temperature": 1.0, ...}``.
+
+    A group appears by the name of its entry: the one that was asked for, else that of the class.
+    """
+    asked = _asked(run)
+    flat: dict[str, Value] = {}
+    for root, node in run.settings.items():
+        if root in _SAME_NUMBERS or root.startswith("_"):
+            continue
+        if isinstance(node, dict):
+            name = asked.get(root) or _entry_name(node)
+            if name:
+                flat[root] = name
+        _flatten(root, node, flat)
+    return flat
+
+
+def axes(runs: Sequence[Run]) -> list[str]:
+    """Names of the settings that vary among ``runs``, groups before their own settings.
+
+    A setting that belongs to one entry only (the margin of one loss) counts when it varies among
+    the runs with that entry, or when some runs asked for it: all else follows from the entry.
+    """
+    flats = [settings_of(run) for run in runs]
+    asked = [_asked(run) for run in runs]
+    varying = []
+    for name in dict.fromkeys(name for flat in flats for name in flat):
+        values = {_key(flat[name]) if name in flat else None for flat in flats}
+        if len(values) < 2:
+            continue
+        root = name.split(".")[0]
+        by_entry: dict[Value, set[str]] = {}
+        for flat in flats:
+            if name in flat:
+                entry = flat.get(root) if root != name else None
+                by_entry.setdefault(entry, set()).add(_key(flat[name]))
+        explicit = any(name in names for names in asked)
+        if explicit or any(len(seen) > 1 for seen in by_entry.values()):
+            varying.append(name)
+    return varying
+
+
+def label_of(settings: dict[str, Value], names: Sequence[str]) -> list[tuple[str, Value]]:
+    """The (setting, value) pairs that name a row; a lone row is named by its main parts."""
+    chosen = [name for name in names if name in settings]
+    if not chosen:
+        chosen = [name for name in _SUMMARY if name in settings]
+    return [(name, settings[name]) for name in chosen]
+
+
+def shown(value: Value) -> str:
+    """A setting's value as a reader types it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None:
+        return "null"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def label_text(pairs: Sequence[tuple[str, Value]]) -> str:
+    """``head=tanh loss.margin=2``; an empty label says "all defaults"."""
+    return " ".join(f"{name}={shown(value)}" for name, value in pairs) or "all defaults"
+
+
+def _asked(run: Run) -> dict[str, str]:
+    """Overrides that the run was started with, name → text; the last one counts."""
+    found = (_OVERRIDE.match(item) for item in run.overrides)
+    return {match[1]: match[2].strip("'\"") for match in found if match}
+
+
+def _entry_name(node: dict[str, Any]) -> str | None:
+    target = node.get("_target_")
+    if not isinstance(target, str) or not target:
+        return None
+    parts = target.split(".")
+    return parts[-2] if len(parts) > 1 else parts[-1]
+
+
+def _flatten(prefix: str, node: object, into: dict[str, Value]) -> None:
+    if isinstance(node, dict):
+        for name, value in node.items():
+            if not str(name).startswith("_"):
+                _flatten(f"{prefix}.{name}", value, into)
+    elif node is None or isinstance(node, str | int | float | bool):
+        into[prefix] = node
+    else:
+        into[prefix] = json.dumps(node, sort_keys=True)
+
+
+def _key(value: Value) -> str:
+    return json.dumps(value, sort_keys=True)

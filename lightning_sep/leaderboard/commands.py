@@ -1,0 +1,114 @@
+"""What `lightning-sep leaderboard` and the end of a sweep do: rank, print, write the page."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning_sep.errors import ConfigError
+from lightning_sep.fsio import write_aside
+from lightning_sep.leaderboard.board import SINGLE, Boards, load_boards
+from lightning_sep.leaderboard.document import as_json as document
+from lightning_sep.leaderboard.page import page
+from lightning_sep.leaderboard.table import markdown, plain, print_rich, skipped_text
+from lightning_sep.leaderboard.words import summary_line
+
+
+def leaderboard(
+    board: str | None, *, home: Path, as_json: bool = False, out: Path | None = None
+) -> int:
+    """Print the ranked table and write it as a page, as Markdown and as JSON.
+
+    Args:
+        board: a sweep's name, or its file; "single" for the runs outside of sweeps; None for all.
+        home: folder of runs.
+        as_json: print one JSON document on stdout and nothing else there.
+        out: the page's path, the others go beside it; default ``<home>/leaderboard.html``, or the
+            sweep's ``report.html``.
+
+    Raises:
+        ConfigError: there is no such board.
+    """
+    name = _board_name(board)
+    found = load_boards(home, None if name is None else [name])
+    target = _page_path(home, name) if out is None else _html(out)
+    if home.is_dir() or out is not None:  # asking about a home that is not there makes none
+        _write(found, target)
+    if as_json:
+        print(json.dumps(document(found), indent=2, allow_nan=False))
+    elif sys.stdout.isatty():
+        from rich.console import Console
+
+        print_rich(found, Console())
+    else:
+        print(plain(found), end="")
+    if found.skipped:
+        print(skipped_text(found), file=sys.stderr)
+    if found.singles and not as_json:
+        runs = "1 single run is" if found.singles == 1 else f"{found.singles} single runs are"
+        print(f"{runs} not shown: `lightning-sep leaderboard single` ranks them", file=sys.stderr)
+    if target.exists():
+        print(f"page: {target}", file=sys.stderr)
+    return 0
+
+
+def write_page(sweeps: Sequence[str], home: Path) -> Path:
+    """Write each sweep's report, and one page of all of them when there are several.
+
+    Returns:
+        The page that shows all of ``sweeps``.
+
+    Raises:
+        ConfigError: there are no runs of one of the sweeps.
+    """
+    names = list(sweeps)
+    if not names:
+        _write(load_boards(home), target := _page_path(home, None))
+        return target
+    for name in names:
+        _write(load_boards(home, [name]), _page_path(home, name))
+    if len(names) == 1:
+        return _page_path(home, names[0])
+    _write(load_boards(home, names), target := _page_path(home, None))
+    return target
+
+
+def summary_lines(sweeps: Sequence[str], home: Path) -> list[str]:
+    """One line per board: best setting, mean ± interval, seeds, ties.
+
+    Raises:
+        ConfigError: there are no runs of one of the sweeps.
+    """
+    found = load_boards(home, list(sweeps) or None)
+    return [summary_line(board) for board in found.boards]
+
+
+def _write(found: Boards, target: Path) -> None:
+    for path, content in (
+        (target.with_suffix(".md"), markdown(found)),
+        (target.with_suffix(".json"), json.dumps(document(found), indent=2) + "\n"),
+        (target, page(found)),
+    ):
+        # Names in records may hold half a character, which no encoding can write.
+        write_aside(path, content.encode("utf-8", errors="replace"))
+
+
+def _board_name(board: str | None) -> str | None:
+    """A sweep's name; its file is as good."""
+    return Path(board).stem if board is not None and board.endswith(".py") else board
+
+
+def _page_path(home: Path, name: str | None) -> Path:
+    if name is None:
+        return home / "leaderboard.html"
+    if name == SINGLE:
+        return home / "single.html"
+    if Path(name).name != name or name in (".", ".."):  # a record must not say where we write
+        raise ConfigError(f"{name!r} cannot name a sweep's folder; --out says where to write")
+    return home / "sweeps" / name / "report.html"
+
+
+def _html(out: Path) -> Path:
+    if out.is_dir():
+        return out / "leaderboard.html"
+    return out if out.suffix in (".html", ".htm") else out.with_name(out.name + ".html")

@@ -1,0 +1,85 @@
+"""The boards as one JSON document, for other programs."""
+
+from typing import Any
+
+from lightning_sep.leaderboard.board import Board, Boards, Row
+from lightning_sep.leaderboard.metric import Metric
+from lightning_sep.leaderboard.statistics import CONFIDENCE, Interval
+from lightning_sep.leaderboard.words import headline
+
+FORMAT = 1
+
+
+def as_json(found: Boards) -> dict[str, Any]:
+    """The boards as one JSON document; values are in the metric's own unit, unscaled."""
+    return {
+        "format": FORMAT,
+        "confidence": CONFIDENCE,
+        "boards": [_board_json(board) for board in found.boards],
+        "skipped": [{"folder": skip.folder, "reason": skip.reason} for skip in found.skipped],
+    }
+
+
+def _board_json(board: Board) -> dict[str, Any]:
+    search = board.search
+    return {
+        "name": board.name,
+        "task": board.task,
+        "metric": {
+            "key": board.metric.key,
+            "label": board.metric.label,
+            "unit": board.metric.unit,
+            "higher_is_better": board.metric.higher_is_better,
+        },
+        "truth": board.truth,
+        "headline": headline(board),
+        "baselines": [{"label": label, "value": value} for label, value in board.baselines],
+        "axes": board.axes,
+        "rows": [_row_json(row, board) for row in board.rows],
+        "notes": board.notes,
+        "search": None
+        if search is None
+        else {
+            "monitor": search.monitor,
+            "trials": len(search.trials),
+            **{state: search.count(state) for state in ("finished", "pruned", "failed")},
+        },
+    }
+
+
+def _row_json(row: Row, board: Board) -> dict[str, Any]:
+    metric = board.metric
+    return {
+        "rank_low": row.ranks[0] if row.ranks else None,
+        "rank_high": row.ranks[1] if row.ranks else None,
+        "name": row.name,
+        "settings": dict(row.label),
+        "config_hash": row.config_hash,
+        "mean": row.interval.mean if row.interval else None,
+        "interval": _ends(row.interval, metric),
+        "seed_interval": _ends(row.seed_interval, metric),
+        "next_seed": _ends(row.prediction, metric),
+        "seeds": [
+            {
+                "seed": score.seed,
+                "value": score.value,
+                "run_id": score.run.run_id,
+                "command": score.command,
+            }
+            for score in row.scores
+        ],
+        "failed": [
+            {"run_id": run.run_id, "seed": run.seed, "error": run.error} for run in row.failed
+        ],
+        "percentiles": {f"q{q}": value for q, value in row.percentiles.items()},
+        "extras": row.extras,
+        "parameters": row.parameters,
+        "wall_s": row.wall_s,
+        "device": row.device,
+    }
+
+
+def _ends(interval: Interval | None, metric: Metric) -> list[float | None] | None:
+    if interval is None or interval.low is None or interval.high is None:
+        return None
+    return list(metric.clipped(interval.low, interval.high))

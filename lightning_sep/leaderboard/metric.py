@@ -1,0 +1,142 @@
+"""The metric that a board ranks by: its key in a record, direction, unit and trivial predictor."""
+
+from dataclasses import dataclass
+
+from lightning_sep.leaderboard.runs import Run
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A predictor that needs no training; ``key`` names its measured score, if runs measure it."""
+
+    label: str
+    value: float | None
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How one test metric is named, read and shown.
+
+    Args:
+        key: name in a record's metrics, ``test/...``.
+        label: words for readers.
+        unit: unit for readers, may be empty.
+        higher_is_better: direction.
+        scale: what a value is multiplied by before it is shown (100 for per cent).
+        digits: decimals of a shown value.
+        low: least possible value; intervals end there.
+        high: greatest possible value.
+        baselines: what a trivial predictor scores.
+        extras: (key, column heading) of further test metrics in the table.
+    """
+
+    key: str
+    label: str
+    unit: str
+    higher_is_better: bool
+    scale: float = 1.0
+    digits: int = 3
+    low: float | None = None
+    high: float | None = None
+    baselines: tuple[Baseline, ...] = ()
+    extras: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The key without its stage, the name that monitor and test metric share."""
+        return self.key.split("/", 1)[-1]
+
+    def scale_of(self, key: str) -> float:
+        """What values of ``key`` are multiplied by: this metric's scale on any stage, else 1."""
+        return self.scale if key.split("/", 1)[-1] == self.name else 1.0
+
+    def title_of(self, key: str) -> str:
+        """``key`` with the unit in brackets, where it is this metric on any stage."""
+        same = key.split("/", 1)[-1] == self.name
+        return f"{key} ({self.unit})" if same and self.unit else key
+
+    @property
+    def heading(self) -> str:
+        """The label with its unit, as the head of a column."""
+        unit = f" ({self.unit})" if self.unit else ""
+        return f"{self.label[:1].upper()}{self.label[1:]}{unit}"
+
+    @property
+    def direction(self) -> str:
+        """Words for the direction."""
+        return "higher is better" if self.higher_is_better else "lower is better"
+
+    def number(self, value: float | None, *, signed: bool = False) -> str:
+        """A value as shown, without its unit."""
+        if value is None:
+            return "–"
+        text = f"{value * self.scale:{'+' if signed else ''}.{self.digits}f}"
+        return text.replace("-", "−")
+
+    def with_unit(self, value: float | None) -> str:
+        """A value as shown, with its unit."""
+        return f"{self.number(value)} {self.unit}".strip()
+
+    def clipped(self, low: float | None, high: float | None) -> tuple[float | None, float | None]:
+        """An interval's ends inside the metric's possible values."""
+        if low is not None and self.low is not None:
+            low = max(low, self.low)
+        if high is not None and self.high is not None:
+            high = min(high, self.high)
+        return low, high
+
+
+_KNOWN = {
+    "separation": Metric(
+        key="test/si_sdr_improvement_db",
+        label="SI-SDR improvement",
+        unit="dB",
+        higher_is_better=True,
+        digits=2,
+        baselines=(Baseline("Mixture as estimate", 0.0),),
+    ),
+    "autoregression": Metric(
+        key="test/r2",
+        label="R²",
+        unit="",
+        higher_is_better=True,
+        high=1.0,
+        baselines=(
+            Baseline("Zero predictor", 0.0, "test/r2_zero"),
+            Baseline("Repeat the last frame", None, "test/r2_repeat_last"),
+        ),
+        extras=(("test/r2_free_running", "R² free running"),),
+    ),
+    "verification": Metric(
+        key="test/equal_error_rate",
+        label="equal error rate",
+        unit="%",
+        higher_is_better=False,
+        scale=100.0,
+        digits=2,
+        low=0.0,
+        high=1.0,
+        baselines=(Baseline("Chance", 0.5),),
+        extras=(("test/min_dcf", "Min DCF"),),
+    ),
+}
+
+PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)
+
+
+def metric_of(run: Run) -> Metric:
+    """The metric that runs of this one's task are ranked by.
+
+    A task that this package does not know is ranked by the test side of what it monitors.
+    """
+    known = _KNOWN.get(run.task)
+    if known is not None:
+        return known
+    name = run.monitor_name.split("/", 1)[-1] or "loss"
+    return Metric(
+        key=f"test/{name}",
+        label=name.replace("_", " "),
+        unit="",
+        higher_is_better=run.monitor_mode == "max",
+    )

@@ -1,0 +1,183 @@
+"""Records of runs as a leaderboard reads them: checked, because they may be other people's."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightning_sep.fsio import read_lines
+
+FORMAT = 1  # the newest record format that is understood here
+
+
+@dataclass(frozen=True)
+class Run:
+    """One record, with every field of the type it claims to have."""
+
+    run_id: str
+    folder: Path
+    state: str
+    purpose: str
+    task: str
+    seed: int | None
+    sweep: str | None
+    trial: int | None
+    config_hash: str
+    settings: dict[str, Any]
+    overrides: list[str]
+    metrics: dict[str, float]
+    monitor_name: str
+    monitor_mode: str
+    monitor_value: float | None
+    parameters: int | None
+    data: dict[str, str]
+    device: str
+    error: str | None
+    examples_file: str | None
+    wall_s: float | None
+    started: str
+    finished: str
+    _examples: dict[str, list[float | None]] = field(default_factory=dict, compare=False)
+
+    def examples(self, metric: str) -> list[float | None] | None:
+        """Per-example values of ``metric`` in the test set's order, None per masked example."""
+        if not self._examples and self.examples_file:
+            self._examples.update(_read_examples(self.folder, self.examples_file))
+        return self._examples.get(metric)
+
+    def history(self, metric: str) -> dict[int, float]:
+        """Epoch → last value of ``metric`` that the run wrote down in that epoch."""
+        values: dict[int, float] = {}
+        try:
+            entries = read_lines(self.folder / "metrics.jsonl")
+        except OSError:
+            return values
+        for entry in entries:
+            epoch, value = _integer(entry.get("epoch")), _number(entry.get(metric))
+            if epoch is not None and value is not None:
+                values[epoch] = value
+        return values
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A run folder whose record could not be used."""
+
+    folder: str
+    reason: str
+
+
+def read_runs(home: Path) -> tuple[list[Run], list[Skipped]]:
+    """All runs under ``home`` that have a record, by run id, and the folders that were skipped.
+
+    A folder without a record (a run under way) is neither.
+    """
+    runs: list[Run] = []
+    skipped: list[Skipped] = []
+    for path in sorted(home.glob("*/record.json")):
+        try:
+            runs.append(_run(path))
+        except (OSError, ValueError, RecursionError) as problem:
+            skipped.append(Skipped(path.parent.name, _one_line(problem)))
+    return runs, skipped
+
+
+def _run(path: Path) -> Run:
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(record, dict):
+        raise ValueError("record.json is not an object")
+    version = record.get("format")
+    if not isinstance(version, int):
+        raise ValueError("the record does not say its format")
+    if version > FORMAT:
+        raise ValueError(f"record format {version} is newer than this version reads ({FORMAT})")
+    for name in ("run_id", "state", "task"):
+        if not isinstance(record.get(name), str):
+            raise ValueError(f"{name} is missing or not text")
+    settings = _object(record, "settings")
+    monitor = _object(record, "monitor")
+    environment = _object(record, "environment")
+    metrics = {
+        str(name): number
+        for name, value in _object(record, "metrics").items()
+        if (number := _number(value)) is not None
+    }
+    return Run(
+        run_id=record["run_id"],
+        folder=path.parent,
+        state=record["state"],
+        purpose=_text(record.get("purpose")) or "single",
+        task=record["task"],
+        seed=_integer(record.get("seed")),
+        sweep=_text(record.get("sweep")) or None,
+        trial=_integer(record.get("trial")),
+        config_hash=_text(record.get("config_hash")) or record["run_id"],
+        settings=settings,
+        overrides=[str(item) for item in _list(record.get("overrides"))],
+        metrics=metrics,
+        monitor_name=_text(monitor.get("name")),
+        monitor_mode=_text(monitor.get("mode")) or "max",
+        monitor_value=_number(monitor.get("value")),
+        parameters=_integer(record.get("parameters")),
+        data={str(name): str(value) for name, value in _object(record, "data").items()},
+        device=_text(environment.get("device")),
+        error=_text(record.get("error")) or None,
+        examples_file=_text(record.get("examples_file")) or None,
+        wall_s=_number(record.get("wall_s")),
+        started=_text(record.get("started")),
+        finished=_text(record.get("finished")),
+    )
+
+
+def _read_examples(folder: Path, name: str) -> dict[str, list[float | None]]:
+    if Path(name).name != name:  # a record must not point out of its own folder
+        return {}
+    try:
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(content, dict):
+        return {}
+    return {
+        str(metric): [_number(value) for value in values]
+        for metric, values in content.items()
+        if isinstance(values, list)
+    }
+
+
+def _object(record: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = record.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} is not an object")
+    return value
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _integer(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _number(value: object) -> float | None:
+    """A finite number, or None: a score that left the finite numbers is a failure, not a score."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _one_line(problem: BaseException) -> str:
+    return " ".join(str(problem).split()) or type(problem).__name__

@@ -1,0 +1,126 @@
+"""A board in sentences: what is best, how well that is known, what to do when there is nothing."""
+
+import shlex
+from collections.abc import Sequence
+
+from lightning_sep.leaderboard.board import Board, Boards, Row
+from lightning_sep.leaderboard.statistics import CONFIDENCE
+
+PERCENT = f"{CONFIDENCE * 100:.0f} %"
+
+
+def headline(board: Board) -> str:
+    """The board in a sentence or two: what is best, by how much it is known, what ties with it."""
+    if not board.ranked:
+        return empty_advice(board)
+    metric, top, best = board.metric, board.ranked[0], board.best
+    parts = [f"Best: {top.name}, {metric.label} {known_as(top, board)}."]
+    others = [row.name for row in best if row is not top]
+    untested = all(len(row.scores) < 2 for row in board.ranked)
+    if len(board.ranked) == 1:
+        parts.append("It is the only setting on this board.")
+    elif untested:
+        parts.append("With one seed each, no difference on this board can be told from chance.")
+    elif others:
+        few = others if len(others) <= 4 else [*others[:3], f"{len(others) - 3} more"]
+        parts.append(f"Tied with it (no distinguishable difference): {_listed(few)}.")
+    else:
+        runner_up = board.ranked[1]
+        gap = (
+            abs(top.interval.mean - runner_up.interval.mean)
+            if (top.interval and runner_up.interval)
+            else None
+        )
+        parts.append(
+            f"It is distinguishably better than every other setting"
+            f" (runner-up: {runner_up.name}, {metric.with_unit(gap)} behind)."
+        )
+    trivial = _not_better_than_trivial(top, board)
+    if trivial:
+        parts.append(trivial)
+    return " ".join(parts)
+
+
+def known_as(row: Row, board: Board) -> str:
+    """``9.31 ± 0.22 dB (95 % interval for ..., 5 seeds)``, or the mean of a lone seed, said so."""
+    metric, interval = board.metric, row.interval
+    if interval is None:
+        return "no score"
+    seeds = len(row.scores)
+    if interval.half_width is None:
+        return f"{metric.with_unit(interval.mean)} (one seed, so no interval)"
+    low, high = metric.clipped(interval.low, interval.high)
+    return (
+        f"{metric.with_unit(interval.mean)} ({PERCENT} interval {metric.number(low)} to"
+        f" {metric.number(high)} for {board.truth}, {seeds} seeds)"
+    )
+
+
+def empty_advice(board: Board) -> str:
+    """What to do when a board has no scores yet."""
+    if board.rows:
+        failed = board.rows[0].failed[0]
+        return (
+            "Every run of this board failed; the reasons are in the runs' records "
+            f"(for example {failed.run_id}: {failed.error or 'no reason was recorded'})."
+        )
+    return (
+        "No final runs yet. A sweep runs its finalists again on fresh seeds once the search has "
+        f"ended, and only those are ranked; `lightning-sep status {shlex.quote(board.name)}` says "
+        "how far it is, and giving the sweep command again lets it go on."
+    )
+
+
+def empty_home_advice(found: Boards) -> str:
+    """What to do when there is no board at all."""
+    if found.skipped:
+        return "No record here can be read; the folders and the reasons are listed below."
+    return (
+        "No runs yet. `lightning-sep sweep SWEEP.py` searches and ranks; "
+        "`lightning-sep train` makes a single run."
+    )
+
+
+def summary_line(board: Board) -> str:
+    """The board in one line: best setting, mean, interval, seeds, ties."""
+    if not board.ranked:
+        return f"{board.name}: {empty_advice(board)}"
+    metric, top = board.metric, board.ranked[0]
+    score = metric.number(top.interval.mean) if top.interval else "–"
+    width = top.interval.half_width if top.interval else None
+    spread = "" if width is None else f" ± {metric.number(width)}"
+    seeds = f"{len(top.scores)} seed{'' if len(top.scores) == 1 else 's'}"
+    meaning = "no interval" if width is None else f"{PERCENT}, {board.truth}"
+    ties = [row.name for row in board.best if row is not top]
+    if len(board.ranked) == 1:
+        standing = "the only setting"
+    elif ties:
+        standing = (
+            f"tied with {_listed(ties if len(ties) <= 3 else [*ties[:2], f'{len(ties) - 2} more'])}"
+        )
+    else:
+        standing = "ahead of all others"
+    return (
+        f"{board.name}: {top.name}, {metric.label} {score}{spread} {metric.unit}".rstrip()
+        + f" ({meaning}; {seeds}), {standing}"
+    )
+
+
+def _not_better_than_trivial(top: Row, board: Board) -> str | None:
+    """A warning when even the best row cannot be told from a predictor that learnt nothing."""
+    if top.interval is None or not board.baselines:
+        return None
+    higher = board.metric.higher_is_better
+    label, value = (max if higher else min)(board.baselines, key=lambda item: item[1])
+    end = top.interval.low if higher else top.interval.high
+    end = top.interval.mean if end is None else end
+    if (end > value) if higher else (end < value):
+        return None
+    return (
+        f"Even so, it is not distinguishably better than a trivial predictor "
+        f"({label}: {board.metric.with_unit(value)})."
+    )
+
+
+def _listed(items: Sequence[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

@@ -1,0 +1,355 @@
+"""Records in, ranked rows out."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightning_sep.errors import ConfigError
+from lightning_sep.leaderboard.board import NEW_SEEDS, NEW_SEEDS_AND_EXAMPLES, Board, load_boards
+from lightning_sep.leaderboard.document import as_json
+from lightning_sep.leaderboard.statistics import crossed_interval, seed_interval
+from lightning_sep.leaderboard.words import headline, summary_line
+
+SEPARATION = "test/si_sdr_improvement_db"
+
+
+def only(home, name: str | None = None) -> Board:
+    boards = load_boards(home.path, None if name is None else [name]).boards
+    assert len(boards) == 1
+    return boards[0]
+
+
+def values(level: float, seed: int) -> np.ndarray:
+    return level + np.random.default_rng(seed).normal(0, 1, 50)
+
+
+class TestRows:
+    def test_mean_and_interval_are_those_of_seeds_and_examples(self, home) -> None:
+        scores = [values(8.0, seed) for seed in range(4)]
+        for seed, score in enumerate(scores):
+            home.separation(f"run{seed}", score, seed=seed)
+        (row,) = only(home).rows
+        expected = crossed_interval(np.stack(scores))
+        assert row.interval.mean == pytest.approx(np.mean(scores))
+        assert row.interval.low == pytest.approx(expected.low)
+        assert row.interval.high == pytest.approx(expected.high)
+
+    def test_seed_interval_is_students(self, home) -> None:
+        scores = [values(8.0, seed) for seed in range(4)]
+        for seed, score in enumerate(scores):
+            home.separation(f"run{seed}", score, seed=seed)
+        (row,) = only(home).rows
+        expected = seed_interval([score.mean() for score in scores])
+        assert row.seed_interval.low == pytest.approx(expected.low)
+
+    def test_search_runs_never_reach_the_table(self, home) -> None:
+        home.separation("final", values(5.0, 0))
+        monitor = {"name": "val/x", "mode": "max", "value": 99.0, "epoch": 1}
+        home.write("search", purpose="search", trial=0, metrics={SEPARATION: 99.0}, monitor=monitor)
+        board = only(home)
+        assert [score.run.run_id for score in board.rows[0].scores] == ["final"]
+        assert [trial.value for trial in board.search.trials] == [99.0]
+
+    def test_failures_are_counted_and_kept_out_of_the_mean(self, full_home) -> None:
+        board = load_boards(full_home.path, ["bounded_heads"]).boards[0]
+        row = next(row for row in board.rows if row.name.startswith("head=sine"))
+        assert (len(row.scores), len(row.failed)) == (4, 1)
+
+    def test_a_score_that_is_not_finite_is_a_failure(self, home) -> None:
+        home.write("good", seed=0, metrics={SEPARATION: 4.0})
+        home.write("bad", seed=1, metrics={SEPARATION: float("nan")})
+        (row,) = only(home).rows
+        assert [run.run_id for run in row.failed] == ["bad"]
+
+    def test_a_row_of_failures_comes_last_and_has_no_rank(self, home) -> None:
+        home.write("a", head="sine", state="failed", error="out of memory", monitor={})
+        home.write("b", head="tanh", metrics={SEPARATION: 1.0})
+        last = only(home).rows[-1]
+        assert (last.name, last.rank_text, last.interval) == ("head=sine", "–", None)
+
+    def test_a_seed_that_ran_twice_counts_once_with_the_newest(self, home) -> None:
+        home.write("old", metrics={SEPARATION: 1.0}, finished="2026-01-01T00:00:00+00:00")
+        home.write("new", metrics={SEPARATION: 2.0}, finished="2026-02-01T00:00:00+00:00")
+        (row,) = only(home).rows
+        assert [score.value for score in row.scores] == [2.0]
+
+    def test_lower_is_better_for_error_rates(self, full_home) -> None:
+        board = load_boards(full_home.path, ["margins"]).boards[0]
+        means = [row.interval.mean for row in board.rows]
+        assert means == sorted(means)
+
+    def test_percentiles_are_means_over_seeds(self, home) -> None:
+        scores = [values(8.0, seed) for seed in range(3)]
+        for seed, score in enumerate(scores):
+            home.separation(f"run{seed}", score, seed=seed)
+        (row,) = only(home).rows
+        expected = np.mean([np.percentile(score, 5) for score in scores])
+        assert row.percentiles[5] == pytest.approx(expected)
+
+    def test_a_task_of_someone_else_is_ranked_by_what_it_monitors(self, home) -> None:
+        monitor = {"name": "val/pesq", "mode": "min", "value": 1.0, "epoch": 0}
+        for head, score in (("tanh", 2.0), ("sine", 1.0)):
+            metrics = {"test/pesq": score}
+            home.write(head, task="denoising", head=head, metrics=metrics, monitor=monitor)
+        assert [row.name for row in only(home).rows] == ["head=sine", "head=tanh"]
+
+
+class TestTruth:
+    def test_per_example_values_speak_of_new_examples(self, home) -> None:
+        home.separation("a", values(1.0, 0), seed=0)
+        home.separation("b", values(1.0, 1), seed=1)
+        assert only(home).truth == NEW_SEEDS_AND_EXAMPLES
+
+    def test_without_them_only_of_new_seeds(self, full_home) -> None:
+        assert load_boards(full_home.path, ["margins"]).boards[0].truth == NEW_SEEDS
+
+    def test_masked_examples_leave_every_run(self, home) -> None:
+        scores = [values(6.0, seed) for seed in range(3)]
+        for seed, score in enumerate(scores):
+            folder = home.separation(f"run{seed}", score, seed=seed)
+            listed = [None if seed == 0 and place == 7 else v for place, v in enumerate(score)]
+            (folder / "test_examples.json").write_text(json.dumps({SEPARATION: listed}))
+            if seed == 0:
+                record = json.loads((folder / "record.json").read_text())
+                record["metrics"][SEPARATION] = float(np.delete(score, 7).mean())
+                (folder / "record.json").write_text(json.dumps(record))
+        (row,) = only(home).rows
+        expected = crossed_interval(np.delete(np.stack(scores), 7, axis=1))
+        assert row.interval.half_width == pytest.approx(expected.half_width)
+
+    def test_values_that_do_not_average_to_the_metric_are_not_used(self, home) -> None:
+        for seed in range(2):
+            folder = home.separation(f"run{seed}", values(6.0, seed), seed=seed)
+            (folder / "test_examples.json").write_text(json.dumps({SEPARATION: [1.0] * 50}))
+        assert only(home).truth == NEW_SEEDS
+
+    def test_different_data_are_not_paired_and_said_so(self, home) -> None:
+        for seed in range(2):
+            home.separation(f"a{seed}", values(6.0, seed), seed=seed)
+            home.separation(f"b{seed}", values(6.0, seed), seed=seed, data={"synthetic": "other"})
+        board = only(home)
+        assert board.truth == NEW_SEEDS
+        assert any("2 different versions of the data" in note for note in board.notes)
+
+    def test_a_record_cannot_point_out_of_its_folder(self, home, tmp_path: Path) -> None:
+        (tmp_path / "runs" / "secret.json").write_text(json.dumps({SEPARATION: [4.0, 4.0]}))
+        for seed in range(2):
+            metrics = {SEPARATION: 4.0}
+            home.write(f"r{seed}", seed=seed, metrics=metrics, examples_file="../secret.json")
+        assert only(home).truth == NEW_SEEDS
+
+
+class TestTies:
+    def test_a_clear_gap_is_a_rank_of_its_own(self, full_home) -> None:
+        board = load_boards(full_home.path, ["bounded_heads"]).boards[0]
+        assert board.rows[-1].rank_text == "5"
+
+    def test_settings_of_the_same_level_tie(self, full_home) -> None:
+        board = load_boards(full_home.path, ["bounded_heads"]).boards[0]
+        best = {row.name for row in board.best}
+        assert {"head=clip_at_eval", "head=straight_through_clip"} <= best
+
+    def test_the_headline_names_best_interval_and_ties(self, full_home) -> None:
+        words = headline(load_boards(full_home.path, ["bounded_heads"]).boards[0])
+        assert "Best: head=clip_at_eval, SI-SDR improvement 8.84 dB (95 % interval 8.28" in words
+        assert "Tied with it (no distinguishable difference): head=straight_through_clip" in words
+
+    def test_one_seed_claims_nothing(self, full_home) -> None:
+        board = load_boards(full_home.path, ["outputs"]).boards[0]
+        assert [row.rank_text for row in board.rows] == ["1–2", "1–2"]
+        assert "no difference on this board can be told from chance" in headline(board)
+
+    def test_a_lone_winner_is_named_with_its_lead(self, home) -> None:
+        for head, level in (("tanh", 2.0), ("sine", 9.0)):
+            for seed in range(5):
+                home.separation(f"{head}{seed}", values(level, seed), head=head, seed=seed)
+        words = headline(only(home))
+        assert "distinguishably better than every other setting (runner-up: head=tanh, 7.00 dB" in (
+            words
+        )
+
+    def test_no_better_than_the_mixture_is_said(self, home) -> None:
+        for seed in range(3):
+            home.separation(f"r{seed}", values(0.0, seed), seed=seed)
+        assert "not distinguishably better than a trivial predictor (Mixture as" in headline(
+            only(home)
+        )
+
+    def test_the_summary_fits_one_line(self, full_home) -> None:
+        board = load_boards(full_home.path, ["margins"]).boards[0]
+        line = summary_line(board)
+        assert line == (
+            "margins: loss.margin=2, equal error rate 11.53 ± 0.48 % (95 %, new seeds on this "
+            "test set; 5 seeds), tied with loss.margin=8"
+        )
+
+
+class TestLabels:
+    def test_rows_are_told_apart_by_what_varies(self, full_home) -> None:
+        board = load_boards(full_home.path, ["margins"]).boards[0]
+        assert board.axes == ["loss.margin"]
+
+    def test_a_setting_of_one_entry_counts_when_it_was_asked_for(self, full_home) -> None:
+        board = load_boards(full_home.path, ["bounded_heads"]).boards[0]
+        assert board.rows[-1].name == "head=mu_law_softmax head.temperature=0.7"
+
+    def test_defaults_that_follow_from_an_entry_do_not(self, home) -> None:
+        home.write("a", head="tanh", metrics={SEPARATION: 1.0})
+        more = {"head.floor": 3, "head.levels": 256}
+        home.write("b", head="sine", metrics={SEPARATION: 2.0}, set=more)
+        assert only(home).axes == ["head"]
+
+    def test_entries_of_one_class_are_told_apart_by_their_names(self, home) -> None:
+        for name, levels in (("wave_unet", 12), ("wave_unet_small", 4)):
+            home.write(
+                name,
+                config_hash=name,
+                set={"net.levels": levels},
+                overrides=[f"net={name}"],
+                metrics={SEPARATION: float(levels)},
+            )
+        assert [row.name for row in only(home).rows] == ["net=wave_unet", "net=wave_unet_small"]
+
+    def test_a_lone_row_is_named_by_its_parts(self, home) -> None:
+        home.write("a", metrics={SEPARATION: 1.0})
+        name = only(home).rows[0].name
+        assert name == "net=wave_unet head=tanh loss=si_sdr reweighting=uniform"
+
+
+class TestCommands:
+    def test_a_seed_is_repeated_by_its_own_overrides(self, full_home) -> None:
+        board = load_boards(full_home.path, ["bounded_heads"]).boards[0]
+        commands = [score.command for score in board.rows[0].scores]
+        assert commands[0] == "lightning-sep train task=separation head=clip_at_eval seed=100"
+        assert commands[4].endswith("seed=104")
+
+    def test_a_missing_seed_is_added(self, full_home) -> None:
+        board = load_boards(full_home.path, ["margins"]).boards[0]
+        command = board.rows[0].scores[3].command
+        assert command == "lightning-sep train task=verification loss.margin=2.0 seed=3"
+
+    def test_the_shell_sees_no_more_than_words(self, home) -> None:
+        evil = "net.name=$(rm -rf ~); echo"
+        home.write("a", overrides=[evil], metrics={SEPARATION: 1.0})
+        command = only(home).rows[0].scores[0].command
+        assert command == f"lightning-sep train '{evil}' seed=0"
+
+    def test_without_overrides_the_record_is_reproduced(self, home) -> None:
+        home.write("abc123", overrides=[], metrics={SEPARATION: 1.0})
+        assert only(home).rows[0].scores[0].command == "lightning-sep reproduce abc123"
+
+
+class TestBaselines:
+    def test_the_measured_trivial_predictor_stands_beside_the_known_one(self, full_home) -> None:
+        board = load_boards(full_home.path, ["outputs"]).boards[0]
+        assert board.baselines == [("Zero predictor", 0.0), ("Repeat the last frame", 0.31)]
+
+    def test_chance_is_half(self, full_home) -> None:
+        board = load_boards(full_home.path, ["margins"]).boards[0]
+        assert board.baselines == [("Chance", 0.5)]
+
+
+class TestLoading:
+    def test_none_shows_every_sweep(self, full_home) -> None:
+        names = [board.name for board in load_boards(full_home.path).boards]
+        assert names == ["bounded_heads", "margins", "outputs"]
+
+    def test_an_unknown_board_is_answered_with_near_names(self, full_home) -> None:
+        with pytest.raises(ConfigError, match=r"no board 'margin' .*Did you mean 'margins'"):
+            load_boards(full_home.path, ["margin"])
+
+    def test_a_home_without_sweeps_says_how_to_make_one(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"lightning-sep sweep"):
+            load_boards(tmp_path / "nowhere", ["margins"])
+
+    def test_records_that_cannot_be_read_are_named_with_the_reason(self, home) -> None:
+        home.write("good", metrics={SEPARATION: 1.0})
+        home.write("newer", format=2)
+        (home.path / "torn").mkdir()
+        (home.path / "torn" / "record.json").write_text('{"format": 1, "run')
+        (home.path / "list").mkdir()
+        (home.path / "list" / "record.json").write_text("[]")
+        skipped = {skip.folder: skip.reason for skip in load_boards(home.path).skipped}
+        assert set(skipped) == {"list", "newer", "torn"}
+        assert skipped["newer"] == "record format 2 is newer than this version reads (1)"
+
+    def test_fields_of_the_wrong_type_skip_the_record(self, home) -> None:
+        home.write("odd", metrics=[1, 2])
+        (skip,) = load_boards(home.path).skipped
+        assert skip.reason == "metrics is not an object"
+
+    def test_single_runs_are_a_board_per_task_when_asked(self, home) -> None:
+        home.write("a", sweep=None, purpose="single", metrics={SEPARATION: 1.0})
+        home.write(
+            "b", sweep=None, purpose="single", task="autoregression", metrics={"test/r2": 0.5}
+        )
+        home.write("c", metrics={SEPARATION: 1.0})
+        boards = load_boards(home.path, ["single"]).boards
+        assert [board.name for board in boards] == ["single/autoregression", "single/separation"]
+
+    def test_single_runs_wait_behind_sweeps(self, home) -> None:
+        home.write("a", sweep=None, purpose="single", metrics={SEPARATION: 1.0})
+        home.write("c", metrics={SEPARATION: 1.0})
+        found = load_boards(home.path)
+        assert ([board.name for board in found.boards], found.singles) == (["bounded_heads"], 1)
+
+    def test_a_run_under_way_is_neither_score_nor_failure(self, home) -> None:
+        home.write("a", seed=0, metrics={SEPARATION: 1.0})
+        home.write("b", seed=1, state="running")
+        (row,) = only(home).rows
+        assert (len(row.scores), len(row.failed)) == (1, 0)
+
+    def test_a_sweep_without_finals_says_what_comes(self, home) -> None:
+        home.write("s", purpose="search", trial=0, metrics={})
+        words = headline(only(home))
+        assert "No final runs yet" in words
+        assert "`lightning-sep status bounded_heads`" in words
+
+
+class TestDocument:
+    def test_has_the_promised_fields(self, full_home) -> None:
+        import jsonschema
+
+        ends = {"type": ["array", "null"], "items": {"type": "number"}, "minItems": 2}
+        rank = {"type": ["integer", "null"]}
+        row = {
+            "type": "object",
+            "required": ["name", "settings", "mean", "interval", "seeds", "failed", "percentiles"],
+            "properties": {
+                "rank_low": rank,
+                "rank_high": rank,
+                "interval": ends,
+                "seed_interval": ends,
+                "next_seed": ends,
+                "seeds": {
+                    "items": {"required": ["seed", "value", "run_id", "command"]},
+                },
+            },
+        }
+        board = {
+            "type": "object",
+            "required": ["name", "task", "metric", "truth", "headline", "rows", "search"],
+            "properties": {"rows": {"type": "array", "minItems": 1, "items": row}},
+        }
+        schema = {
+            "type": "object",
+            "required": ["format", "confidence", "boards", "skipped"],
+            "properties": {
+                "format": {"const": 1},
+                "boards": {"type": "array", "minItems": 3, "items": board},
+            },
+        }
+        jsonschema.validate(as_json(load_boards(full_home.path)), schema)
+
+    def test_holds_numbers_in_the_metrics_own_unit(self, full_home) -> None:
+        board = as_json(load_boards(full_home.path, ["margins"]))["boards"][0]
+        assert board["rows"][0]["mean"] == pytest.approx(0.1153, abs=1e-4)
+        assert (board["rows"][0]["rank_low"], board["rows"][0]["rank_high"]) == (1, 2)
+        assert len(board["rows"][0]["seeds"]) == 5
+
+    def test_counts_the_search(self, full_home) -> None:
+        board = as_json(load_boards(full_home.path, ["bounded_heads"]))["boards"][0]
+        assert board["search"]["trials"] == 28
+        assert board["search"]["failed"] == 1

@@ -1,0 +1,341 @@
+"""The page and the command: what is written, printed and never let through."""
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from lightning_sep.errors import ConfigError
+from lightning_sep.leaderboard.axes import Value
+from lightning_sep.leaderboard.board import Search, Trial, load_boards
+from lightning_sep.leaderboard.commands import leaderboard, summary_lines, write_page
+from lightning_sep.leaderboard.metric import Metric
+from lightning_sep.leaderboard.page import AUDIO_BYTES, page
+from lightning_sep.leaderboard.plots import parallel_plot, trials_plot
+from lightning_sep.leaderboard.svg import Scale, apart
+from lightning_sep.leaderboard.table import markdown
+
+SEPARATION = "test/si_sdr_improvement_db"
+
+
+class Tags(HTMLParser):
+    """Every tag with its attributes, and whether all that opened was closed in order."""
+
+    VOID = frozenset({"meta", "link", "input", "br", "wbr"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def html(full_home) -> str:
+    return page(load_boards(full_home.path))
+
+
+class TestPage:
+    def test_same_records_give_the_same_bytes(self, full_home, html: str) -> None:
+        assert page(load_boards(full_home.path)) == html
+
+    def test_tags_are_closed_in_order(self, html: str) -> None:
+        assert Tags(html).open == []
+
+    def test_nothing_on_it_can_be_fetched(self, html: str) -> None:
+        tags = Tags(html).seen
+        policy = next(a["content"] for t, a in tags if a.get("http-equiv"))
+        assert policy.startswith("default-src 'none';")
+        links = [a.get("src") or a.get("href") for _, a in tags if "src" in a or "href" in a]
+        assert links
+        assert all(link.startswith(("#", "data:")) for link in links)
+
+    def test_the_policy_lets_no_script_run_but_the_pages_own(self, html: str) -> None:
+        policy = next(a["content"] for _, a in Tags(html).seen if a.get("http-equiv"))
+        assert re.search(r"script-src 'sha256-[\w+/=]+';", policy)
+
+    def test_own_script_is_small(self, html: str) -> None:
+        script = re.search(r"<script>(.*?)</script>", html, re.DOTALL)[1]
+        assert 1000 < len(script) < 20_000
+
+    def test_every_picture_is_named_or_hidden(self, html: str) -> None:
+        for found in re.finditer(r"<svg ([^>]*)>(<title>[^<]+</title>)?", html):
+            named = ("role=" in found[1] and found[2]) or 'aria-hidden="true"' in found[1]
+            assert named, found[0]
+
+    def test_every_header_cell_has_a_scope(self, html: str) -> None:
+        heads = [attributes for tag, attributes in Tags(html).seen if tag == "th"]
+        assert heads
+        assert all(attributes.get("scope") in ("col", "row") for attributes in heads)
+
+    def test_boards_are_in_the_navigation(self, html: str) -> None:
+        links = re.findall(r'<a href="#(board-\d)">([^<]+)</a>', html)
+        assert links == [
+            ("board-0", "bounded_heads"),
+            ("board-1", "margins"),
+            ("board-2", "outputs"),
+        ]
+
+    def test_every_seed_is_a_dot(self, html: str) -> None:
+        row = re.search(r'<tr role="row"[^>]*data-text="config-clip_at_eval.*?</tr>', html)[0]
+        assert row.count('<circle class="dot"') == 5
+
+    def test_failures_are_marked_by_more_than_colour(self, html: str) -> None:
+        assert "✕ 1" in html
+        assert "loss of 3 of 16 examples is not finite at step 812" in html
+
+    def test_sounds_are_embedded_once_each(self, html: str) -> None:
+        # five estimates of their own; the mixture and the target are the same sounds in all runs
+        assert html.count('src="data:audio/flac;base64,') == 7
+
+    def test_sounds_end_at_their_budget(self, home) -> None:
+        folder = home.write("a", metrics={SEPARATION: 1.0})
+        (folder / "audio").mkdir()
+        for place in range(3):
+            (folder / "audio" / f"{place}-estimate-1.mp3").write_bytes(bytes([place]) * 300_000)
+        text = page(load_boards(home.path))
+        assert text.count("data:audio/mpeg") == 2
+        assert "1 file found no room" in text
+        assert len(text) < AUDIO_BYTES + 100_000
+
+    def test_a_link_in_an_audio_folder_is_not_followed(self, home, tmp_path: Path) -> None:
+        folder = home.write("a", metrics={SEPARATION: 1.0})
+        (folder / "audio").mkdir()
+        (tmp_path / "private.mp3").write_bytes(b"private")
+        (folder / "audio" / "0-estimate-1.mp3").symlink_to(tmp_path / "private.mp3")
+        assert "data:audio" not in page(load_boards(home.path))
+
+    def test_an_empty_home_says_what_to_do(self, tmp_path: Path) -> None:
+        text = page(load_boards(tmp_path))
+        assert "No runs yet. <code>lightning-sep sweep SWEEP.py</code>" in text
+
+    def test_a_sweep_without_finals_shows_its_search(self, home) -> None:
+        for trial in range(3):
+            value = {"name": "val/x", "mode": "max", "value": float(trial), "epoch": 1}
+            home.write(f"s{trial}", purpose="search", trial=trial, monitor=value)
+        text = page(load_boards(home.path))
+        assert "No final runs yet" in text
+        assert "val/x over 3 trials" in text
+
+
+EVIL = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
+
+
+@pytest.fixture
+def hostile(home):
+    """A home where every text that a record may hold is an attack."""
+    for place in range(2):
+        folder = home.write(
+            f"run{place}",
+            config_hash=f"{EVIL}{place}",
+            run_id=EVIL,
+            sweep=EVIL,
+            seed=place,
+            set={"head.name": f"{EVIL}{place}", "net.name": f"{EVIL}{place}"},
+            overrides=[f"head.name={EVIL}{place}"],
+            metrics={SEPARATION: 1.0 + place},
+            data={EVIL: EVIL},
+            environment={"device": f"{EVIL}{place}"},
+            monitor={"name": EVIL, "mode": "max", "value": 1.0, "epoch": 1},
+            finished=EVIL,
+        )
+        home.history(folder, EVIL, [0.1, 0.2, 0.3])
+        (folder / "audio").mkdir()
+        name = f"0-{EVIL}.mp3".replace("/", "")
+        (folder / "audio" / name).write_bytes(bytes([place]))
+        home.write(
+            f"search{place}",
+            purpose="search",
+            trial=place,
+            sweep=EVIL,
+            set={"head.name": f"{EVIL}{place}"},
+            monitor={"name": EVIL, "mode": "max", "value": 1.0 + place, "epoch": 1},
+        )
+    home.write("failed", sweep=EVIL, state="failed", error=EVIL, monitor={})
+    (home.path / "bad<script>").mkdir()
+    (home.path / "bad<script>" / "record.json").write_text('{"format": "<script>"}')
+    return home
+
+
+class TestHostileRecords:
+    def test_no_setting_becomes_a_tag(self, hostile) -> None:
+        tags = [tag for tag, _ in Tags(page(load_boards(hostile.path))).seen]
+        assert tags.count("script") == 1
+        assert "img" not in tags
+
+    def test_the_page_stays_whole(self, hostile) -> None:
+        assert Tags(page(load_boards(hostile.path))).open == []
+
+    def test_no_attribute_is_broken_out_of(self, hostile) -> None:
+        for _, attributes in Tags(page(load_boards(hostile.path))).seen:
+            assert not any(name.startswith("on") for name in attributes)
+
+    def test_markdown_shows_tags_as_text(self, hostile) -> None:
+        outside_code = [
+            line
+            for line in markdown(load_boards(hostile.path)).splitlines()
+            if not line.startswith("    ")
+        ]
+        assert not any("<script" in line for line in outside_code)
+
+    def test_a_sweeps_name_cannot_choose_where_to_write(self, home) -> None:
+        home.write("a", sweep="../../elsewhere", metrics={SEPARATION: 1.0})
+        with pytest.raises(ConfigError, match="cannot name a sweep's folder"):
+            write_page(["../../elsewhere"], home.path)
+
+    def test_half_a_character_is_written_as_a_question_mark(self, home) -> None:
+        home.write("a", overrides=["x=\ud800"], metrics={SEPARATION: 1.0})
+        write_page(["bounded_heads"], home.path)
+        text = (home.path / "sweeps" / "bounded_heads" / "report.html").read_text()
+        assert "x=?" in text
+
+
+class TestPlots:
+    METRIC = Metric("test/x", "x", "", True)
+
+    def search(self, *trials: tuple[float | None, str, dict[str, Value]]) -> Search:
+        listed = [Trial(n, value, state, dict(s)) for n, (value, state, s) in enumerate(trials)]
+        return Search(listed, ["head", "lr"], "val/x", True)
+
+    def test_running_best_ignores_pruned_trials(self) -> None:
+        found = self.search((1.0, "finished", {}), (9.0, "pruned", {}), (2.0, "finished", {}))
+        assert "best 2<" in trials_plot(found, self.METRIC)
+
+    def test_a_failed_trial_is_a_cross(self) -> None:
+        found = self.search((1.0, "finished", {}), (None, "failed", {}))
+        assert trials_plot(found, self.METRIC).count('class="failed"') == 1
+
+    def test_a_trial_without_a_setting_passes_a_slot_of_its_own(self) -> None:
+        found = self.search(
+            (1.0, "finished", {"head": "a", "lr": 0.1}),
+            (2.0, "finished", {"head": "b", "lr": 0.2}),
+            (3.0, "finished", {"head": "b"}),
+        )
+        assert "not set" in parallel_plot(found, self.METRIC)
+
+    def test_nothing_to_compare_draws_nothing(self) -> None:
+        assert parallel_plot(self.search((1.0, "finished", {"head": "a"})), self.METRIC) is None
+
+    def test_ticks_are_round_and_inside(self) -> None:
+        assert Scale(0.13, 0.87, 0, 100).ticks(4) == [0.2, 0.4, 0.6, 0.8]
+
+    def test_logarithmic_ticks_are_decades(self) -> None:
+        assert Scale(5e-5, 0.02, 0, 1, logarithmic=True).ticks() == pytest.approx(
+            [1e-4, 1e-3, 1e-2]
+        )
+
+    def test_labels_move_apart_and_stay_inside(self) -> None:
+        assert apart([10, 11, 12], 5, 0, 18) == [8, 13, 18]
+
+
+class TestCommand:
+    def test_prints_exactly_one_json_document(self, full_home, tmp_path: Path, capsys) -> None:
+        code = leaderboard(None, home=full_home.path, as_json=True, out=tmp_path / "b.html")
+        printed = json.loads(capsys.readouterr().out)
+        assert code == 0
+        assert printed == json.loads((tmp_path / "b.json").read_text())
+
+    def test_prints_a_plain_table_into_a_pipe(self, full_home, tmp_path: Path, capsys) -> None:
+        leaderboard("margins", home=full_home.path, out=tmp_path / "b.html")
+        lines = capsys.readouterr().out.splitlines()
+        row = next(line for line in lines if line.startswith("1–2"))
+        assert row.split()[:3] == ["1–2", "loss.margin=2", "11.53"]
+        assert any("Chance (trivial)" in line and "50.00" in line for line in lines)
+
+    def test_a_sweeps_report_stands_in_its_folder(self, home) -> None:
+        home.write("a", metrics={SEPARATION: 1.0})
+        leaderboard("bounded_heads", home=home.path)
+        folder = home.path / "sweeps" / "bounded_heads"
+        assert sorted(p.name for p in folder.iterdir()) == [
+            "report.html",
+            "report.json",
+            "report.md",
+        ]
+
+    def test_a_sweeps_file_names_its_board(self, home) -> None:
+        home.write("a", metrics={SEPARATION: 1.0})
+        assert leaderboard("sweeps/bounded_heads.py", home=home.path) == 0
+
+    def test_all_boards_stand_in_the_home(self, home) -> None:
+        home.write("a", metrics={SEPARATION: 1.0})
+        leaderboard(None, home=home.path)
+        assert (home.path / "leaderboard.html").exists()
+        assert (home.path / "leaderboard.md").read_text().startswith("# Leaderboard\n")
+
+    def test_a_home_that_is_not_there_is_not_made(self, tmp_path: Path, capsys) -> None:
+        assert leaderboard(None, home=tmp_path / "runs") == 0
+        assert "No runs yet" in capsys.readouterr().out
+        assert not (tmp_path / "runs").exists()
+
+    def test_skipped_records_are_named_beside_the_table(self, home, capsys) -> None:
+        home.write("a", metrics={SEPARATION: 1.0})
+        home.write("newer", format=2)
+        leaderboard(None, home=home.path)
+        assert "1 record could not be read: newer (record format 2" in capsys.readouterr().err
+
+    def test_hidden_single_runs_are_mentioned(self, home, capsys) -> None:
+        home.write("a", metrics={SEPARATION: 1.0})
+        home.write("b", sweep=None, purpose="single", metrics={SEPARATION: 1.0})
+        leaderboard(None, home=home.path)
+        assert "1 single run is not shown: `lightning-sep leaderboard single`" in (
+            capsys.readouterr().err
+        )
+
+    def test_writing_twice_changes_no_byte(self, home, fillers) -> None:
+        fillers["margins"](home)
+        path = write_page(["margins"], home.path)
+        before = [p.read_bytes() for p in sorted(path.parent.iterdir())]
+        write_page(["margins"], home.path)
+        assert [p.read_bytes() for p in sorted(path.parent.iterdir())] == before
+
+    def test_several_sweeps_share_a_page_and_keep_their_reports(self, home, fillers) -> None:
+        fillers["margins"](home)
+        fillers["outputs"](home)
+        path = write_page(["margins", "outputs"], home.path)
+        assert path == home.path / "leaderboard.html"
+        assert (home.path / "sweeps" / "outputs" / "report.html").exists()
+
+    def test_each_board_has_one_summary_line(self, full_home) -> None:
+        lines = summary_lines(["margins", "outputs"], full_home.path)
+        assert [line.split(":")[0] for line in lines] == ["margins", "outputs"]
+        assert not any("\n" in line for line in lines)
+
+    def test_rich_shows_settings_as_they_are(self, home) -> None:
+        from rich.console import Console
+
+        from lightning_sep.leaderboard.table import print_rich
+
+        home.write("a", set={"net.levels": "[red]9"}, metrics={SEPARATION: 1.0}, config_hash="1")
+        home.write("b", set={"net.levels": "8"}, metrics={SEPARATION: 2.0}, config_hash="2")
+        console = Console(width=140, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+        print_rich(load_boards(home.path), console)
+        assert "net.levels=[red]9" in console.export_text()
+
+    def test_neither_torch_nor_scipy_stats_is_loaded(self) -> None:
+        program = (
+            "import sys; import lightning_sep.leaderboard.commands; "
+            "print([n for n in ('torch', 'scipy.stats', 'pandas') if n in sys.modules])"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parents[2],
+        )
+        assert done.stdout.strip() == "[]"
