@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,7 @@ def build_task(tree: Mapping[str, Any], facts: Mapping[str, Any]) -> Task:
         net: nn.Module = build(tree["net"], inputs=inputs, outputs=outputs)
         return net
 
+    trainer = tree["trainer"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(tree["seed"])
         task: Task = build(
@@ -130,7 +132,11 @@ def build_task(tree: Mapping[str, Any], facts: Mapping[str, Any]) -> Task:
                 make_net=make_net,
                 head=build(tree["head"]),
                 loss=build(tree["loss"]),
-                make_optimizer=build(tree["optimizer"]).build,
+                # Lightning cannot clip the gradients of a fused optimizer under mixed precision.
+                make_optimizer=partial(
+                    build(tree["optimizer"]).build,
+                    fused=trainer["precision"] == "32" or trainer["gradient_clip"] is None,
+                ),
                 facts=facts,
                 seed=tree["seed"],
             ),

@@ -14,12 +14,11 @@ class TrainerSettings:
         epochs: passes over the training examples.
         precision: of the net's arithmetic; losses and metrics stay float32.
         device: ``auto`` takes a GPU when there is one.
-        devices: processes with one device each (DDP).
         gradient_clip: largest norm of the gradient; ``None`` does not clip.
         checkpoint_every_steps: besides the checkpoint at the end of each epoch; ``None``: none.
         workers: processes that load data; the numbers do not depend on it.
         patience: epochs without a better validation value before stopping; ``None``: never.
-        progress: a bar on a terminal.
+        progress: a line per epoch on stderr.
         deterministic: refuse operations that give other bits each time.
 
     Raises:
@@ -29,7 +28,6 @@ class TrainerSettings:
     epochs: int
     precision: Literal["32", "bf16-mixed", "16-mixed"]
     device: Literal["auto", "cpu", "cuda"]
-    devices: int
     gradient_clip: float | None
     checkpoint_every_steps: int | None
     workers: int
@@ -38,7 +36,7 @@ class TrainerSettings:
     deterministic: bool
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "devices", "checkpoint_every_steps", "patience"):
+        for name in ("epochs", "checkpoint_every_steps", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be 1 or more, got {value}")

@@ -13,7 +13,6 @@ GOOD = {
     "epochs": 1,
     "precision": "32",
     "device": "auto",
-    "devices": 1,
     "gradient_clip": None,
     "checkpoint_every_steps": None,
     "workers": 0,
@@ -88,7 +87,6 @@ def test_a_number_out_of_its_range_is_refused(make, words):
     ("name", "value"),
     [
         ("epochs", 0),
-        ("devices", 0),
         ("workers", -1),
         ("patience", 0),
         ("checkpoint_every_steps", 0),
