@@ -104,8 +104,9 @@ example:
 _GENERATE = """\
 Let a trained autoregressive run make audio. RUN is a run id or a run's folder.
 
-example:
+examples:
     lightning-sep generate 3f9a1c2e77aa --seconds 4 --seed 1 --out tone.wav
+    lightning-sep generate 3f9a1c2e77aa --start prelude.flac --out continued.wav
 """
 _EMBED = """\
 Speaker embeddings of recordings, by a trained run. RUN is a run id or a run's folder.
@@ -275,6 +276,7 @@ def _add_use(command: Callable[..., _Parser]) -> None:
     separate.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to fill")
     generate.add_argument("--out", type=Path, required=True, metavar="FILE", help="audio to write")
     generate.add_argument("--seconds", type=_seconds, default=2.0, help="length (default: 2)")
+    generate.add_argument("--start", type=Path, metavar="FILE", help="a recording to go on from")
     generate.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
     embed.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="vectors to write: .json or .npz"
@@ -399,7 +401,11 @@ def _generate(arguments: argparse.Namespace) -> int | None:
 
     _tell(
         use.generate(
-            arguments.run, seconds=arguments.seconds, out=arguments.out, seed=arguments.seed
+            arguments.run,
+            seconds=arguments.seconds,
+            out=arguments.out,
+            start=arguments.start,
+            seed=arguments.seed,
         )
     )
     return None
