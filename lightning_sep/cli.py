@@ -84,7 +84,7 @@ The runs, ranked by their board's metric. Without a name: every board that has r
 
 examples:
     lightning-sep leaderboard
-    lightning-sep leaderboard separation --json            one JSON document on stdout
+    lightning-sep leaderboard bounded_heads --json            one JSON document on stdout
     lightning-sep leaderboard --html leaderboard.html      one file that needs no network
 """
 _DATA = """\

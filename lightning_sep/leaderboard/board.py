@@ -138,13 +138,16 @@ class Boards:
     singles: int  # runs outside of any sweep that are not among ``boards``
 
 
-def load_boards(home: Path, names: Sequence[str] | None = None) -> Boards:
+def load_boards(
+    home: Path, names: Sequence[str] | None = None, *, missing_ok: bool = False
+) -> Boards:
     """Read all records under ``home`` and rank them.
 
     Args:
         home: folder of runs.
         names: sweeps to show, or ``["single"]`` for the runs outside of sweeps, a board per
             task. None shows every sweep, and the single runs where there is no sweep yet.
+        missing_ok: pass over names that no record knows.
 
     Raises:
         ConfigError: a name that no record knows.
@@ -163,7 +166,7 @@ def load_boards(home: Path, names: Sequence[str] | None = None) -> Boards:
     else:
         known = [*sweeps, *([SINGLE] if singles else [])]
         for name in names:
-            if name not in known:
+            if name not in known and not missing_ok:
                 raise ConfigError(_unknown(name, known, home))
         chosen = {
             key: value for key, value in {**groups, **singles}.items() if key[0] in set(names)

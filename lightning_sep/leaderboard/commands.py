@@ -55,31 +55,26 @@ def leaderboard(
 def write_page(sweeps: Sequence[str], home: Path) -> Path:
     """Write each sweep's report, and one page of all of them when there are several.
 
+    A sweep that has no record yet gets a page that says so: its end must not fail over its report.
+
     Returns:
         The page that shows all of ``sweeps``.
-
-    Raises:
-        ConfigError: there are no runs of one of the sweeps.
     """
     names = list(sweeps)
     if not names:
         _write(load_boards(home), target := _page_path(home, None))
         return target
     for name in names:
-        _write(load_boards(home, [name]), _page_path(home, name))
+        _write(load_boards(home, [name], missing_ok=True), _page_path(home, name))
     if len(names) == 1:
         return _page_path(home, names[0])
-    _write(load_boards(home, names), target := _page_path(home, None))
+    _write(load_boards(home, names, missing_ok=True), target := _page_path(home, None))
     return target
 
 
 def summary_lines(sweeps: Sequence[str], home: Path) -> list[str]:
-    """One line per board: best setting, mean ± interval, seeds, ties.
-
-    Raises:
-        ConfigError: there are no runs of one of the sweeps.
-    """
-    found = load_boards(home, list(sweeps) or None)
+    """One line per board: best setting, mean ± interval, seeds, ties."""
+    found = load_boards(home, list(sweeps) or None, missing_ok=True)
     return [summary_line(board) for board in found.boards]
 
 

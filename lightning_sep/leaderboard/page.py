@@ -21,6 +21,7 @@ from lightning_sep.leaderboard.plots import (
     curves_plot,
     learning_curves,
     parallel_plot,
+    thick_lines,
     trials_plot,
 )
 from lightning_sep.leaderboard.ranked import chips, copy_button, ranked_table
@@ -186,7 +187,8 @@ def _parallel(board: Board) -> str:
     many = len(board.search.trials) > MOST_LINES
     return _figure(
         "What the search tried",
-        "Each line is a trial; the best quarter is thick, pruned trials are dashed. Drag along an "
+        f"Each line is a trial; the best {thick_lines(board.search)} are thick, pruned trials are "
+        "dashed. Drag along an "
         "axis to keep a range, click it to remove the range; or focus an axis and use the arrow "
         "keys and Escape." + (f" The last {MOST_LINES} trials are drawn." if many else ""),
         f'<div class="scroll">{plot}</div>'

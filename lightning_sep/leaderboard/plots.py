@@ -30,6 +30,7 @@ CHART_WIDTH, CHART_HEIGHT = 600, 320
 PARALLEL_WIDTH = 1160
 COLOURS = 7  # classes c0..c6 of the page's sheet
 MOST_CURVES = COLOURS  # more curves than colours cannot be told apart
+MANY = 150  # trials from which on each is drawn smaller and fainter
 MOST_LINES = 1500  # trials in the parallel coordinates; more make the page heavy
 
 
@@ -149,6 +150,7 @@ def trials_plot(search: Search, metric: Metric) -> str:
     if best is not None:
         steps.append((right, y(best)))
         body.append(f'<polyline class="running" points="{points(steps)}"/>')
+    size = 4 if len(search.trials) <= MANY else 2.5
     for trial in search.trials:
         words = f"trial {trial.number}, {trial.state}"
         if trial.value is None:
@@ -157,9 +159,9 @@ def trials_plot(search: Search, metric: Metric) -> str:
             words += f": {tick_text(trial.value * scale)}"
             place = (x(trial.number), y(trial.value * scale))
             mark = (
-                marker(0, *place, 4, "dot")
+                marker(0, *place, size, "dot")
                 if trial.state == "finished"
-                else marker(2, *place, 4, "pruned")
+                else marker(2, *place, size, "pruned")
             )
         body.append(f"<g><title>{escape(words)}</title>{mark}</g>")
     title = (
@@ -274,16 +276,16 @@ def parallel_plot(search: Search, metric: Metric) -> str | None:
     scale = metric.scale_of(search.monitor)
     scores = [(trial.value or 0.0) * scale for trial in trials]
     last = Scale(*robust_range(scores), bottom, top)
-    quarter = sorted(scores, reverse=search.higher_is_better)[max(0, (len(scores) + 3) // 4 - 1)]
     lines = []
     order = sorted(
         range(len(trials)), key=lambda i: scores[i], reverse=not search.higher_is_better
     )  # good trials are drawn last, on top
+    finished = [index for index in order if trials[index].state == "finished"]
+    best = set(finished[-thick_lines(search) :])
     for index in order:
         trial, score = trials[index], scores[index]
         heights = [column.height(index) for column in columns] + [last(score)]
-        good = score >= quarter if search.higher_is_better else score <= quarter
-        kind = f"trial{' good' if good and trial.state == 'finished' else ''}"
+        kind = "trial good" if index in best else "trial"
         kind += " cut" if trial.state == "pruned" else ""
         path = points([(edge + gap * place, height) for place, height in enumerate(heights)])
         lines.append(
@@ -301,13 +303,19 @@ def parallel_plot(search: Search, metric: Metric) -> str | None:
         )
     )
     drawn.append(text(edge + gap * len(names), top - 8, arrow, anchor="middle"))
+    faint = " faint" if len(trials) > MANY else ""
     title = f"{len(trials)} trials across {', '.join(names)} and {search.monitor}"
     return (
-        f'<svg class="chart parallel" role="group" viewBox="0 0 {px(width)} {CHART_HEIGHT}" '
+        f'<svg class="chart parallel{faint}" role="group" viewBox="0 0 {px(width)} {CHART_HEIGHT}" '
         f'width="{px(width)}" height="{CHART_HEIGHT}" data-top="{top}" data-bottom="{bottom}">'
         f"<title>{escape(title)}</title>"
         f'<g role="img" aria-label="{escape(title)}">{"".join(lines)}</g>{"".join(drawn)}</svg>'
     )
+
+
+def thick_lines(search: Search) -> int:
+    """How many of the best trials stand out: a quarter, but never so many that they hide all."""
+    return max(1, min(12, (search.count("finished") + 3) // 4))
 
 
 class _Column:
@@ -327,7 +335,7 @@ class _Column:
         self.steps: dict[str, float] = {}
         if len(numbers) == len(known) and len(set(numbers)) > 2:
             low, high = min(numbers), max(numbers)
-            self.scale = Scale(low, high, floor, top, low > 0 and high / low >= 50)
+            self.scale = Scale(low, high, floor, top, _spans_decades(numbers))
         else:
             words = list(dict.fromkeys(sorted((shown(v) for v in known), key=_natural)))
             room = (floor - top) / max(1, len(words))
@@ -353,6 +361,16 @@ class _Column:
         else:
             found = [(height, word) for word, height in self.steps.items()]
         return [*found, (self.absent, "not set")] if self.absent else found
+
+
+def _spans_decades(numbers: Sequence[float]) -> bool:
+    """Whether values lie evenly over decades rather than over their range."""
+    low, high = min(numbers), max(numbers)
+    if low <= 0 or high / low < 50:
+        return False
+    middle = sorted(numbers)[len(numbers) // 2]
+    on_log = math.log(middle / low) / math.log(high / low)
+    return abs(on_log - 0.5) < abs((middle - low) / (high - low) - 0.5)
 
 
 def _natural(word: str) -> tuple[int, float, str]:

@@ -310,6 +310,11 @@ class TestCommand:
         assert path == home.path / "leaderboard.html"
         assert (home.path / "sweeps" / "outputs" / "report.html").exists()
 
+    def test_a_sweep_without_any_record_gets_a_page_all_the_same(self, home) -> None:
+        path = write_page(["begun"], home.path)
+        assert path == home.path / "sweeps" / "begun" / "report.html"
+        assert "No runs yet" in path.read_text()
+
     def test_each_board_has_one_summary_line(self, full_home) -> None:
         lines = summary_lines(["margins", "outputs"], full_home.path)
         assert [line.split(":")[0] for line in lines] == ["margins", "outputs"]
