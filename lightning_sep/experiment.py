@@ -6,7 +6,7 @@ import random
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -231,9 +231,9 @@ def run(
     attempt = {"started": now(), "pid": os.getpid()}
     append_line(folder / "attempts.jsonl", json.dumps(attempt))
     try:
-        with _quiet(log):
+        with _quiet(log), ExitStack() as cleanup:
             record = _train_and_test(
-                settings, prepared, folder, about, log, report, should_stop, guard
+                settings, prepared, folder, about, log, report, should_stop, guard, cleanup
             )
     except (Interrupted, LeaseLost, KeyboardInterrupt):
         raise
@@ -330,6 +330,7 @@ def _train_and_test(
     report: Callable[[int, float], bool] | None,
     should_stop: Callable[[], bool],
     guard: Callable[[], None],
+    cleanup: ExitStack,
 ) -> dict[str, Any]:
     tree = settings.tree
     trainer_settings = build(tree["trainer"])
@@ -357,6 +358,7 @@ def _train_and_test(
         },
         monitor=task.monitor,
     )
+    cleanup.callback(tracker.close)
 
     def told(row: dict[str, Any]) -> None:
         if reweight.histogram is not None:
@@ -408,11 +410,11 @@ def _train_and_test(
     def loader(split: str, **where: int) -> Any:
         return parts.examples.loader(prepared, split, seed=tree["seed"], workers=workers, **where)
 
-    saved = None if resume is None else checkpoint_io.load_checkpoint(resume)
-    if saved is not None and Watch.has_ended(saved["callbacks"]):
-        for callback in (history, watch):  # killed between the last epoch and the record
-            callback.load_state_dict(saved["callbacks"][callback.state_key])
-    else:
+    if resume is not None:
+        saved = checkpoint_io.load_checkpoint(resume)["callbacks"]
+        for callback in (history, watch):
+            callback.load_state_dict(saved[callback.state_key])
+    if not watch.ended:  # else it was killed between its last epoch and its record
         trainer.fit(
             task,
             loader("train", start_epoch=step // batches, start_batch=step % batches),
@@ -426,7 +428,6 @@ def _train_and_test(
         raise NonFiniteLoss(f"{name} was never finite: there is no best epoch to test")
     best = next(row for row in rows if row["epoch"] == history.best_epoch)
     metrics = {key: value for key, value in best.items() if "/" in key}
-    sample_rate = int(task.facts["sample_rate"])
     audio: dict[str, np.ndarray] = {}
     if not watch.pruned:
         state = checkpoint_io.load_checkpoint(folder / "checkpoints" / BEST)
@@ -440,7 +441,7 @@ def _train_and_test(
     tracker.finish(
         {key: value for key, value in metrics.items() if key.startswith("test/")},
         audio,
-        sample_rate,
+        int(task.facts["sample_rate"]),
     )
     record = about | {
         "state": "pruned" if watch.pruned else "finished",

@@ -43,18 +43,14 @@ class Watch(pl.callbacks.Checkpoint):
         self.ended = False
         self.pruned = False
 
-    @classmethod
-    def has_ended(cls, callbacks: dict[str, Any]) -> bool:
-        """Whether a checkpoint's callbacks say that there is nothing left to train."""
-        return any(
-            state.get("ended", False) for key, state in callbacks.items() if key == cls.__name__
-        )
-
     def state_dict(self) -> dict[str, Any]:
         return {"ended": self.ended, "pruned": self.pruned}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.ended, self.pruned = state_dict["ended"], state_dict["pruned"]
+        # A run that only a sweep's search gave up goes on where nobody prunes it.
+        given_up = state_dict["pruned"] and self.report is None
+        self.ended = state_dict["ended"] and not given_up
+        self.pruned = state_dict["pruned"] and not given_up
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.should_stop():  # the epoch before is saved

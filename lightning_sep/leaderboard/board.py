@@ -18,7 +18,7 @@ import numpy as np
 from lightning_sep.errors import ConfigError
 from lightning_sep.leaderboard.axes import Value, axes, label_of, label_text, settings_of
 from lightning_sep.leaderboard.metric import PERCENTILES, Metric, metric_of
-from lightning_sep.leaderboard.runs import Run, Skipped, read_runs
+from lightning_sep.leaderboard.runs import Run, Skipped, read_runs, reused_finals
 from lightning_sep.leaderboard.statistics import (
     Crossed,
     Floats,
@@ -155,7 +155,7 @@ def load_boards(
     runs, skipped = read_runs(home)
     groups: dict[tuple[str, str], list[Run]] = {}
     singles: dict[tuple[str, str], list[Run]] = {}
-    for run in runs:
+    for run in [*runs, *reused_finals(home, runs)]:
         if run.sweep is not None:
             groups.setdefault((run.sweep, run.task), []).append(run)
         elif run.purpose == "single":

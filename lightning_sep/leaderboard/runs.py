@@ -2,14 +2,13 @@
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lightning_sep.fsio import read_lines
-
-FORMAT = 1  # the newest record format that is understood here
+from lightning_sep.records import FORMAT
 
 
 @dataclass(frozen=True)
@@ -82,6 +81,27 @@ def read_runs(home: Path) -> tuple[list[Run], list[Skipped]]:
         except (OSError, ValueError, RecursionError) as problem:
             skipped.append(Skipped(path.parent.name, _one_line(problem)))
     return runs, skipped
+
+
+def reused_finals(home: Path, runs: Sequence[Run]) -> list[Run]:
+    """Runs that a sweep's finals took over as they were, as members of that sweep.
+
+    The same settings are never trained twice, so a final may be a run that was already there: made
+    by ``train``, or by another sweep. Its record names whoever made it; the sweep's own list of
+    finals names it too.
+    """
+    known = {run.run_id: run for run in runs}
+    reused = []
+    for path in sorted(home.glob("sweeps/*/finals/*.json")):
+        try:
+            final = json.loads(path.read_text(encoding="utf-8"))
+            run, trial = known[final["run_id"]], final["trial"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        sweep = path.parents[1].name
+        if (run.sweep, run.purpose) != (sweep, "final"):
+            reused.append(replace(run, sweep=sweep, purpose="final", trial=trial))
+    return reused
 
 
 def _run(path: Path) -> Run:

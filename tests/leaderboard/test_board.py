@@ -52,6 +52,16 @@ class TestRows:
         assert [score.run.run_id for score in board.rows[0].scores] == ["final"]
         assert [trial.value for trial in board.search.trials] == [99.0]
 
+    def test_a_run_that_was_there_before_the_sweep_counts_as_its_final(self, home) -> None:
+        home.separation("made", values(5.0, 0), seed=1000)
+        home.separation("found", values(5.0, 1), seed=1001, purpose="single", sweep=None)
+        finals = home.path / "sweeps" / "bounded_heads" / "finals"
+        finals.mkdir(parents=True)
+        for run_id in ("made", "found"):
+            (finals / f"{run_id}.json").write_text(json.dumps({"run_id": run_id, "trial": 0}))
+        (row,) = only(home, "bounded_heads").rows
+        assert sorted(score.run.run_id for score in row.scores) == ["found", "made"]
+
     def test_failures_are_counted_and_kept_out_of_the_mean(self, full_home) -> None:
         board = load_boards(full_home.path, ["bounded_heads"]).boards[0]
         row = next(row for row in board.rows if row.name.startswith("head=sine"))
