@@ -12,6 +12,10 @@ from uuid import uuid4
 
 from lightning_sep.errors import StorageError
 
+_REFUSED = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),  # a file in the way
+)
 ASIDE = ".aside-"  # files being written carry it in their name, so that leftovers can be swept
 
 
@@ -30,7 +34,7 @@ def storage_errors(path: Path) -> Iterator[None]:
                 f"no space left on the disk of {path.parent} for {path.name}: what was there "
                 "before is whole. Free some space and say the same command again"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in _REFUSED:
             raise StorageError(
                 f"{path.parent} cannot be written ({error.strerror}): change its permissions, or "
                 "set LIGHTNING_SEP_HOME to a folder of your own"
@@ -88,7 +92,7 @@ def finite(value: Any) -> Any:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line to ``path`` and flush it; a torn last line is ended first.
+    """Append one line to ``path``, flushed and synced; a torn last line is ended first.
 
     Raises:
         StorageError: the disk is full, a quota is reached or the folder may not be written.
@@ -100,6 +104,8 @@ def append_line(path: Path, line: str) -> None:
             if file.read(1) != b"\n":
                 file.write(b"\n")
         file.write(line.encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

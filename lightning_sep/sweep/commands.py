@@ -29,8 +29,8 @@ from lightning_sep.sweep.runner import ExperimentRunner, Runner, task_monitor
 from lightning_sep.sweep.study import (
     SweepStudy,
     create,
+    read_only,
     stop_file,
-    stored_definition,
     sweep_folder,
     sweep_names,
 )
@@ -113,7 +113,7 @@ def status(sweep: str | None = None, json: bool = False, home: Path | None = Non
     names = [sweep] if sweep is not None else sweep_names(home)
     if sweep is None:
         names.sort(key=lambda one: -_changed_s(home, one))
-    found = [reports.status(_readable(home, one)) for one in names]
+    found = [reports.status(read_only(home, one)) for one in names]
     if json:
         print(json_text.dumps(found[0] if sweep is not None else found, indent=1))
         return 0
@@ -131,7 +131,7 @@ def stop(sweep: str, home: Path | None = None) -> int:
         ConfigError: there is no sweep of this name.
     """
     home = _home() if home is None else home
-    study = _readable(home, sweep)
+    study = read_only(home, sweep)
     running = len(reports.status(study)["running"])
     write_aside(stop_file(home, sweep), "")
     print(
@@ -261,12 +261,12 @@ def _conclude(studies: Sequence[SweepStudy], home: Path, page: Page) -> int:
     """Write the reports and the page, and print what was found."""
     code = 0
     for study in studies:
-        path, content = reports.write_report(study)
-        print(reports.verdict(content))
+        content = reports.write_report(study)
+        if not study.finals():  # nothing for the board: what the search saw is all there is
+            print(reports.verdict(content))
         for trial in content["trials"]:
             if trial["state"] == "failed":
                 print(f"    {_about(trial['number'], trial)}: failed: {trial['reason']}")
-        print(f"    report: {path}")
         if content["best"] is None:
             code = 1
     sys.stdout.flush()
@@ -277,13 +277,8 @@ def _conclude(studies: Sequence[SweepStudy], home: Path, page: Page) -> int:
 def _page(names: list[str], home: Path) -> Path:
     from lightning_sep.leaderboard import commands
 
-    path: Path = commands.write_page(names, home)
-    return path
-
-
-def _readable(home: Path, name: str) -> SweepStudy:
-    """A sweep as it was begun, whatever versions are here: it is only looked at."""
-    return SweepStudy(home, stored_definition(home, name))
+    print("\n".join(commands.summary_lines(names, home)))
+    return commands.write_page(names, home)
 
 
 def _status_lines(one: dict[str, Any]) -> Iterator[str]:

@@ -42,16 +42,9 @@ class FileLock:
         token = f"{owner.world}|{owner.pid}|{owner.start}|{owner.host}|{uuid4().hex}"
         seen, since_s, pause_s = "", time.monotonic(), 0.001
         while True:
-            try:
-                with storage_errors(self.path):
-                    os.symlink(token, self.path)
+            if self._link(token):
                 break
-            except FileExistsError:
-                holder = self.holder()
-            except OSError as error:
-                if error.errno != errno.ESTALE:
-                    raise
-                holder = ""
+            holder = self.holder()
             if holder == token:  # a network disk made the link, but its answer was lost
                 break
             if holder != seen:
@@ -62,6 +55,19 @@ class FileLock:
             time.sleep(pause_s * random.uniform(0.5, 1.5))
             pause_s = min(2 * pause_s, 0.05)
         self._token, self._since_s = token, time.monotonic()
+        return True
+
+    def _link(self, token: str) -> bool:
+        """Make the link; False when there is one, or when the disk does not answer."""
+        with storage_errors(self.path):
+            try:
+                os.symlink(token, self.path)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno != errno.ESTALE:
+                    raise
+                return False
         return True
 
     def release(self) -> None:

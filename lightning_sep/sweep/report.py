@@ -4,7 +4,6 @@ import math
 import statistics
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -136,12 +135,11 @@ def report(study: SweepStudy) -> dict[str, Any]:
     }
 
 
-def write_report(study: SweepStudy) -> tuple[Path, dict[str, Any]]:
-    """Write ``report.json`` into the sweep's folder."""
+def write_report(study: SweepStudy) -> dict[str, Any]:
+    """Write ``trials.json`` into the sweep's folder and return its content."""
     content = report(study)
-    path = study.folder / "report.json"
-    write_json(path, content)
-    return path, content
+    write_json(study.folder / "trials.json", content)
+    return content
 
 
 def verdict(content: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,17 +22,18 @@ from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
 
 from lightning_sep import __version__
 from lightning_sep.errors import ConfigError, LeaseLost
 from lightning_sep.fsio import storage_errors, write_aside, write_json
-from lightning_sep.sweep.definition import Definition, read_sweep
+from lightning_sep.sweep.definition import Definition, Sweep, read_sweep
 from lightning_sep.sweep.lease import Lease, Leases, read_record
 from lightning_sep.sweep.lock import FileLock
 
 FORMAT = 1
 JOURNAL = "journal.log"
+_SHOWN = ("settings", "metric", "direction", "repeats", "finalists", "final_seeds", "question")
 
 
 class _JournalLock(BaseJournalFileLock):
@@ -172,14 +174,15 @@ class SweepStudy:
     Args:
         home: the root of all runs.
         definition: what is asked.
+        size: number of points of a finite space, where the space itself need not be known.
     """
 
-    def __init__(self, home: Path, definition: Definition) -> None:
+    def __init__(self, home: Path, definition: Definition, *, size: int | None = None) -> None:
         self.home = home
         self.definition = definition
         self.folder = sweep_folder(home, definition.name)
         self.lock = FileLock(self.folder / "sweep.lock")
-        self._points = definition.grid()
+        self._size = size
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with self.lock:
             storage = JournalStorage(Journal(self.folder / JOURNAL))
@@ -192,11 +195,18 @@ class SweepStudy:
                 load_if_exists=True,
             )
 
-    @property
+    @cached_property
+    def points(self) -> list[dict[str, Any]] | None:
+        """The points of a small finite space in the order of their trials; None for another one."""
+        return self.definition.grid()
+
+    @cached_property
     def budget(self) -> int:
         """How many trials there will be: the sweep's, but no more than the space has points."""
         trials = self.definition.sweep.trials
-        return trials if self._points is None else min(trials, len(self._points))
+        if self._size is not None:
+            return min(trials, self._size)
+        return trials if self.points is None else min(trials, len(self.points))
 
     @property
     def stopping(self) -> bool:
@@ -224,9 +234,9 @@ class SweepStudy:
             if not any(frozen.state == TrialState.WAITING for frozen in trials):
                 if len(trials) >= self.budget:
                     return None
-                if self._points is not None:
+                if self.points is not None:
                     with _quiet_optuna():
-                        self.study.enqueue_trial(self._points[len(trials)])
+                        self.study.enqueue_trial(self.points[len(trials)])
             self.study.sampler = self._sampler(len(trials))
             trial = self.study.ask()
             lease = leases.claim(trial_key(trial.number))
@@ -363,6 +373,7 @@ def create(home: Path, definition: Definition) -> SweepStudy:
         if record is not None:
             _check_same(record, definition)
         if record is None or record["trials"] != definition.sweep.trials:
+            points, sweep = definition.grid(), definition.sweep
             write_json(
                 path,
                 {
@@ -372,7 +383,9 @@ def create(home: Path, definition: Definition) -> SweepStudy:
                     "path": definition.path,
                     "extra": list(definition.extra),
                     "config_dir": definition.config_dir,
-                    "trials": definition.sweep.trials,
+                    "trials": sweep.trials,
+                    "points": None if points is None else len(points),
+                    "asks": {name: getattr(sweep, name) for name in _SHOWN},
                     "source": definition.source,
                     "versions": versions(),
                     "created": record["created"]
@@ -390,10 +403,31 @@ def open_sweep(home: Path, name: str) -> SweepStudy:
         ConfigError: there is none, or this process has other versions than the sweep.
     """
     definition = stored_definition(home, name)
-    record = read_record(sweep_folder(home, name) / "sweep.json")
-    assert record is not None
-    _check_same(record, definition)
+    _check_same(_sweep_record(home, name), definition)
     return SweepStudy(home, definition)
+
+
+def read_only(home: Path, name: str) -> SweepStudy:
+    """Open a sweep to look at: its file is not run, and any version may look.
+
+    Raises:
+        ConfigError: there is no such sweep.
+    """
+    record = _sweep_record(home, name)
+    definition = Definition(
+        name=name,
+        path=record["path"],
+        source=record["source"],
+        extra=tuple(record["extra"]),
+        sweep=Sweep(trials=record["trials"], **record["asks"]),
+        propose=_not_read,
+    )
+    size = record["points"]
+    return SweepStudy(home, definition, size=record["trials"] if size is None else size)
+
+
+def _not_read(trial: BaseTrial) -> Iterator[str]:
+    raise AssertionError("this sweep was opened to be looked at")
 
 
 def stored_definition(home: Path, name: str) -> Definition:
@@ -402,11 +436,7 @@ def stored_definition(home: Path, name: str) -> Definition:
     Raises:
         ConfigError: there is no such sweep.
     """
-    path = sweep_folder(home, name) / "sweep.json"
-    record = read_record(path)
-    if record is None:
-        known = ", ".join(sweep_names(home)) or "none yet"
-        raise ConfigError(f"no sweep '{name}' in {home / 'sweeps'}. Known: {known}.")
+    record = _sweep_record(home, name)
     return read_sweep(
         record["source"],
         record["path"],
@@ -415,6 +445,14 @@ def stored_definition(home: Path, name: str) -> Definition:
         trials=record["trials"],
         config_dir=record["config_dir"],
     )
+
+
+def _sweep_record(home: Path, name: str) -> dict[str, Any]:
+    record = read_record(sweep_folder(home, name) / "sweep.json")
+    if record is None:
+        known = ", ".join(sweep_names(home)) or "none yet"
+        raise ConfigError(f"no sweep '{name}' in {home / 'sweeps'}. Known: {known}.")
+    return record
 
 
 def _check_same(record: dict[str, Any], definition: Definition) -> None:

@@ -14,7 +14,7 @@ def test_a_sweep_runs_every_point_once_and_its_finalists_on_fresh_seeds(
 ) -> None:
     assert sandbox.launch(sandbox.write()) == 0
     sandbox.check()
-    report = sandbox.record(sandbox.home / "sweeps" / "quick" / "report.json")
+    report = sandbox.record(sandbox.home / "sweeps" / "quick" / "trials.json")
     assert sorted(trial["overrides"][0] for trial in report["trials"]) == [
         f"rate={rate}" for rate in (0.05, 0.1, 0.2, 0.3, 0.4)
     ]
@@ -29,7 +29,7 @@ def test_finalists_are_the_best_of_the_search_and_the_best_is_chosen_by_the_fina
     sandbox: Any,
 ) -> None:
     sandbox.launch(sandbox.write())
-    report = sandbox.record(sandbox.home / "sweeps" / "quick" / "report.json")
+    report = sandbox.record(sandbox.home / "sweeps" / "quick" / "trials.json")
     values = sorted(trial["value"] for trial in report["trials"])
     assert [one["search_value"] for one in report["finalists"]] == values[:2]
     assert report["best"]["mean"] == min(one["mean"] for one in report["finalists"])
@@ -86,7 +86,7 @@ def test_a_continuous_space_uses_its_whole_budget_and_no_more(sandbox: Any) -> N
 
 def test_repeats_judge_a_setting_by_its_mean(sandbox: Any) -> None:
     sandbox.launch(sandbox.write(repeats=3, finalists=0))
-    report = sandbox.record(sandbox.home / "sweeps" / "quick" / "report.json")
+    report = sandbox.record(sandbox.home / "sweeps" / "quick" / "trials.json")
     for trial in report["trials"]:
         values = [
             sandbox.record(sandbox.home / run / "record.json")["value"] for run in trial["runs"]
@@ -189,6 +189,18 @@ def test_status_tells_why_a_trial_failed(sandbox: Any, capsys: pytest.CaptureFix
 def test_a_sweep_in_which_nothing_finishes_exits_1(sandbox: Any) -> None:
     body = "yield f\"fault={trial.suggest_categorical('fault', ['bug', 'diverge'])}\""
     assert sandbox.launch(sandbox.write(body=body)) == 1
+
+
+def test_status_reads_a_sweep_without_running_its_file(
+    sandbox: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox.begin()
+    path = sandbox.home / "sweeps" / "quick" / "sweep.json"
+    record = sandbox.record(path)
+    record["source"] = "raise SystemExit('was run')"
+    path.write_text(json.dumps(record))
+    commands.status("quick", home=sandbox.home)
+    assert "trials: 5 in all" in capsys.readouterr().out
 
 
 def test_status_of_an_unknown_sweep_names_the_known_ones(sandbox: Any) -> None:

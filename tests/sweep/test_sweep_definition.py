@@ -90,6 +90,17 @@ def test_the_fingerprint_covers_space_settings_and_objective(before: str, after:
     assert read(VALID.replace(before, after)).fingerprint != read(VALID).fingerprint
 
 
+def test_the_fingerprint_covers_choices_that_come_from_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = VALID.replace("['tanh', 'sine']", "__import__('os').environ['HEADS'].split()")
+    found = []
+    for heads in ("tanh sine", "tanh sine cosine", "tanh sine"):
+        monkeypatch.setenv("HEADS", heads)
+        found.append(read(source).fingerprint)
+    assert found[0] == found[2] != found[1]
+
+
 def test_the_fingerprint_covers_the_command_line() -> None:
     assert read(VALID, "b=1").fingerprint != read(VALID).fingerprint
 

@@ -47,7 +47,8 @@ def test_fault_1_killed_workers_lose_nothing(
 ) -> None:
     study = sandbox.begin(settings=LONG, attempts=50)
     generator = random.Random(1)
-    workers = [sandbox.worker(**SLOWLY) for _ in range(3)]
+    slowest = {"QUADRATIC_STEP_S": "0.1"}
+    workers = [sandbox.worker(**slowest) for _ in range(3)]
     wait_until(lambda: any(sandbox.home.glob("*/checkpoint.json")))
     for kill in range(24):
         time.sleep(generator.uniform(0.1, 0.4))
@@ -55,9 +56,11 @@ def test_fault_1_killed_workers_lose_nothing(
         victim = kill % 3  # each lives for three kills, most of that beyond its imports
         workers[victim].kill()
         workers[victim].wait()
-        workers[victim] = sandbox.worker(**SLOWLY)
+        workers[victim] = sandbox.worker(**slowest)
     for worker in workers:
-        assert worker.wait(60) == 0
+        worker.kill()
+        worker.wait()
+    assert sandbox.worker().wait(60) == 0
     sandbox.check()
     assert without_path(report(sandbox.open())) == undisturbed
 
