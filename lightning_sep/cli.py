@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from lightning_sep import __version__
 from lightning_sep.errors import ConfigError, Interrupted, LightningSepError
+from lightning_sep.memory import keep_freed_memory
 
 PROGRAM = "lightning-sep"
 
@@ -284,7 +285,7 @@ def _add_use(command: Callable[..., _Parser]) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int | None:
-    _one_thread()
+    _ready_process()
     from lightning_sep.settings import compose
 
     settings = compose(arguments.settings, arguments.config_dir)
@@ -343,7 +344,7 @@ def _stop(arguments: argparse.Namespace) -> int | None:
 
 
 def _worker(arguments: argparse.Namespace) -> int | None:
-    _one_thread()
+    _ready_process()
     from lightning_sep.sweep import worker
 
     return worker.main(arguments.sweep.split(","), _home())
@@ -388,7 +389,7 @@ def _data_verify(arguments: argparse.Namespace) -> int | None:
 
 
 def _separate(arguments: argparse.Namespace) -> int | None:
-    _one_thread()
+    _ready_process()
     from lightning_sep import use
 
     _tell(use.separate(arguments.run, [Path(one) for one in arguments.files], arguments.out))
@@ -396,7 +397,7 @@ def _separate(arguments: argparse.Namespace) -> int | None:
 
 
 def _generate(arguments: argparse.Namespace) -> int | None:
-    _one_thread()
+    _ready_process()
     from lightning_sep import use
 
     _tell(
@@ -412,7 +413,7 @@ def _generate(arguments: argparse.Namespace) -> int | None:
 
 
 def _embed(arguments: argparse.Namespace) -> int | None:
-    _one_thread()
+    _ready_process()
     from lightning_sep import use
 
     _tell(use.embed(arguments.run, [Path(one) for one in arguments.files], arguments.out))
@@ -427,14 +428,15 @@ def _data_home() -> Path:
     return Path(os.environ.get("LIGHTNING_SEP_DATA", "data"))
 
 
-def _one_thread() -> None:
-    """Threads are read once, when torch is imported: this must come before.
+def _ready_process() -> None:
+    """What must be set before torch is imported, which reads it once.
 
-    One per process, because a machine's cores are used by one process each, and because the number
-    of threads changes the last bits of a result.
+    One thread per process, because a machine's cores are used by one process each, and because the
+    number of threads changes the last bits of a result.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads must not take the core
+    keep_freed_memory()
 
 
 class _Stop:

@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "lightning_sep"
 LAYERS = [
-    {"errors", "signature"},
+    {"errors", "signature", "memory"},
     {"fsio", "functional"},
     {"settings", "records", "optimizers", "trainer_settings"},
     {"run_id"},
