@@ -14,7 +14,7 @@ if sys.argv[1] == "kept" and not keep_freed_memory():
     sys.exit(77)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):
-    b"x" * 32_000_000
+    b"x" * 64_000_000
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
@@ -30,5 +30,5 @@ def page_faults(mode: str) -> int:
 
 
 def test_memory_given_back_is_not_cleared_anew_at_every_step() -> None:
-    # 20 times 32 MB: their pages are cleared each time, or once.
+    # 20 times 64 MB: their pages are cleared each time, or once.
     assert page_faults("returned") > 5 * page_faults("kept")
