@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_sep import __version__
-from lightning_sep.fsio import write_json
+from lightning_sep.fsio import finite, write_json
 
 FORMAT = 1  # version of the record's format; readers refuse a newer one
 RECORD = "record.json"
@@ -46,13 +46,15 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def write_record(folder: Path, record: dict[str, Any]) -> None:
-    """Write ``record`` into a run's folder.
+def write_record(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """Write ``record`` into a run's folder; returns what a reader will get.
 
     Raises:
         StorageError: the disk is full or the folder may not be written; an older record is whole.
     """
-    write_json(folder / RECORD, {"format": FORMAT, **record})
+    written: dict[str, Any] = finite({"format": FORMAT, **record})
+    write_json(folder / RECORD, written)
+    return written
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:

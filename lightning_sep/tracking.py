@@ -2,17 +2,23 @@
 
 import json
 import os
+import subprocess
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from lightning_sep.errors import ConfigError, LightningSepWarning
-from lightning_sep.fsio import write_json
+from lightning_sep.fsio import read_lines
 
-_MODES = ("offline", "online", "disabled")
+Mode = Literal["offline", "online", "disabled"]
+_MODES: tuple[Mode, ...] = get_args(Mode)
+_INIT_S = 30.0  # longest wait for a server when a run is opened
+_FINISH_S = 120.0  # and when it is closed; what is not sent by then stays on disk
 
 
 class Tracking:
@@ -26,23 +32,28 @@ class Tracking:
         audio_examples: test examples whose audio is written and logged, per run.
 
     Raises:
-        ConfigError: an unknown mode in ``WANDB_MODE``.
+        ConfigError: an unknown mode in ``WANDB_MODE``, or a project that W&B cannot have.
     """
 
     def __init__(
         self,
         *,
-        mode: Literal["offline", "online", "disabled"] | None = None,
+        mode: Mode | None = None,
         project: str = "lightning_sep",
         entity: str | None = None,
         audio_examples: int = 2,
     ) -> None:
         if audio_examples < 0:
             raise ConfigError(f"audio_examples must not be negative, got {audio_examples}")
+        if not project or set(project) & set("/\\#?%:"):
+            raise ConfigError(
+                f"tracking.project = {project!r}: W&B needs a name without any of / \\ # ? % :"
+            )
         chosen = mode or os.environ.get("WANDB_MODE") or "offline"
-        if chosen not in _MODES:
+        known = next((one for one in _MODES if one == chosen), None)
+        if known is None:
             raise ConfigError(f"WANDB_MODE={chosen!r} is not a mode. Known: {', '.join(_MODES)}")
-        self.mode = chosen
+        self.mode: Mode = known
         self.project = project
         self.entity = entity
         self.audio_examples = audio_examples
@@ -52,8 +63,28 @@ class Tracking:
         return Tracker(self, **run)
 
 
+@contextmanager
+def _same_environment() -> Iterator[None]:
+    """Take back what W&B leaves in the environment.
+
+    With ``WANDB_SERVICE``, child processes would share this one's helper: the end of this one would
+    be the end of their mirrors.
+    """
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
 class Tracker:
     """Mirrors one run. Whatever goes wrong with W&B, training neither waits nor fails.
+
+    W&B's own files lag behind by seconds and lose their end in a kill. A resumed run looks up
+    what they hold and first sends the lines of ``metrics.jsonl`` that are missing, so that W&B has
+    each step once: a step logged twice would be uploaded twice.
 
     Args:
         tracking: where to.
@@ -79,14 +110,15 @@ class Tracker:
         monitor: tuple[str, str],
     ) -> None:
         self._folder = folder
-        self._cursor = folder / "wandb" / "mirrored.json"
-        self._mirrored = -1  # last step that W&B has: a step logged twice is uploaded twice
+        self._mirrored = -1  # last step that W&B has
+        self._has_audio = False
         self._logger: Any = None
         if tracking.mode == "disabled":
             return
-        if self._cursor.exists():
-            self._mirrored = json.loads(self._cursor.read_text())["step"]
-        self._try(lambda: self._open(tracking, run_id, group, job_type, tags, config, monitor))
+        with _same_environment():
+            self._try(lambda: self._open(tracking, run_id, group, job_type, tags, config, monitor))
+        for row in read_lines(folder / "metrics.jsonl"):
+            self.log(row)
 
     def _open(
         self,
@@ -101,8 +133,13 @@ class Tracker:
         import wandb
         from pytorch_lightning.loggers import WandbLogger
 
-        # The run is opened here and handed over: opened by Lightning, it would leave
-        # WANDB_MODE=dryrun in the environment for every later run of the process.
+        # W&B falls back to a temporary folder where it cannot write, and nobody would find it.
+        own = self._folder / "wandb"
+        own.mkdir(parents=True, exist_ok=True)
+        if not os.access(own, os.W_OK):
+            raise OSError(f"{own} cannot be written")
+        for part in sorted(own.glob("offline-run-*")):
+            self._look_up(part)
         run = wandb.init(
             dir=self._folder,
             mode=tracking.mode,
@@ -125,28 +162,46 @@ class Tracker:
                 disable_git=True,
                 disable_code=True,
                 x_transaction_log_flush_interval=2,
+                init_timeout=_INIT_S,
+                finish_timeout=_FINISH_S,
             ),
         )
         logger = WandbLogger(experiment=run)
         name, mode = monitor
         logger.experiment.define_metric(name, summary=mode)
+        if tracking.mode == "online":
+            self._mirrored = max(self._mirrored, run.starting_step - 1)
         self._logger = logger
+
+    def _look_up(self, part: Path) -> None:
+        """Note what an offline part of the run holds, as W&B itself reads it."""
+        read = subprocess.run(
+            [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(part)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, "WANDB_ERROR_REPORTING": "false"},
+        )
+        for line in read.stdout.splitlines():
+            try:
+                item = json.loads(line).get("history", {}).get("item", {})
+            except ValueError:  # the end, torn by a kill
+                continue
+            self._mirrored = max(self._mirrored, item.get("_step", -1))
+            self._has_audio |= any(name.startswith("audio/") for name in item)
 
     def log(self, row: dict[str, Any]) -> None:
         """Mirror one line of the history."""
         step = row["step"]
         if self._logger is None or step <= self._mirrored:
             return
-        self._try(
-            lambda: self._logger.experiment.log(
-                {name: value for name, value in row.items() if name != "step"}, step=step
-            )
-        )
+        values = {name: value for name, value in row.items() if name != "step"}
+        # Committed at once: W&B holds the last row back until it gets the next one.
+        self._try(lambda: self._logger.experiment.log(values, step=step, commit=True))
         self._mirrored = step
-        write_json(self._cursor, {"step": step})
 
     def histogram(self, name: str, counts: np.ndarray, edges: np.ndarray, step: int) -> None:
-        """Mirror a histogram, with the row of the same step."""
+        """Mirror a histogram, with the row of the same step, which must come after it."""
         if self._logger is None or step <= self._mirrored:
             return
 
@@ -154,7 +209,7 @@ class Tracker:
             import wandb
 
             value = wandb.Histogram(np_histogram=(counts, edges))
-            self._logger.experiment.log({name: value}, step=step)
+            self._logger.experiment.log({name: value}, step=step, commit=False)
 
         self._try(send)
 
@@ -174,23 +229,27 @@ class Tracker:
 
             run = self._logger.experiment
             run.summary.update(summary)
-            if audio:
-                run.log(
-                    {
-                        f"audio/{name}": wandb.Audio(samples, sample_rate=sample_rate)
-                        for name, samples in audio.items()
-                    }
-                )
+            if audio and not self._has_audio:
+                clips = {
+                    f"audio/{name}": wandb.Audio(samples, sample_rate=sample_rate)
+                    for name, samples in audio.items()
+                }
+                run.log(clips, step=self._mirrored + 1, commit=True)
             run.finish(exit_code=exit_code)
 
         self._try(send)
         self._logger = None
+
+    def close(self) -> None:
+        """Close the run without results: it was interrupted or failed. Safe to call twice."""
+        self.finish({}, {}, 0, exit_code=1)
 
     def _try(self, action: Callable[[], object]) -> None:
         try:
             action()
         except Exception as error:  # a mirror must never break what it mirrors
             self._logger = None
+            text = " ".join(str(error).split()) or type(error).__name__
             warnings.warn(
-                f"W&B is off for the rest of this run: {error}", LightningSepWarning, stacklevel=3
+                f"W&B is off for the rest of this run: {text}", LightningSepWarning, stacklevel=3
             )

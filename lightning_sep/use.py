@@ -39,11 +39,11 @@ def find_run(run: str | Path, home: Path) -> Path:
     if len(matches) == 1:
         return home / matches[0]
     if matches:
-        raise ConfigError(f"run {run!s} is not unique in {home}: {', '.join(matches)}")
+        raise ConfigError(f"run '{run}' is not unique in {home}: {', '.join(matches)}")
     near = get_close_matches(str(run), known, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise ConfigError(
-        f"no run {run!s} in {home} ({len(known)} runs there).{hint} "
+        f"no run '{run}' in {home} ({len(known)} runs there).{hint} "
         "`lightning-sep leaderboard` lists them"
     )
 
@@ -139,18 +139,28 @@ def separate(run: str | Path, files: list[Path], out: Path) -> list[Path]:
 
     Raises:
         ConfigError: the run is not one of separation.
-        DataError: a file cannot be used.
+        DataError: a file cannot be used, or two would write the same names.
     """
+    stems = [file.stem for file in files]
+    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+    if twice:
+        raise DataError(
+            f"several files are called {', '.join(twice)}: their sources would overwrite each "
+            "other. Separate them into different folders"
+        )
     task: Separation = _load(run, Separation, "separate")
     rate = int(task.facts["sample_rate"])
     written = []
     for file in files:
         waveform, own_rate = _read(file, rate)
+        frames = soundfile.info(file).frames
         level = _level(waveform, task.facts.get("normalise", "none"))
         sources = (task.separate(waveform / level) * level)[0].numpy()
         for number, source in enumerate(sources, start=1):
             if own_rate != rate:
                 source = soxr.resample(source, rate, own_rate, quality="HQ")
+                # Twice rounded, the length may be off by a sample or so.
+                source = np.pad(source[:frames], (0, max(0, frames - len(source))))
             path = out / f"{file.stem}-source-{number}.wav"
             _write(path, source, own_rate)
             written.append(path)
@@ -187,11 +197,14 @@ def generate(
         seed: of the draws, for heads that are distributions, and of the noise.
 
     Raises:
-        ConfigError: the run is not one of autoregression, or ``seconds`` is not positive.
+        ConfigError: the run is not one of autoregression, ``seconds`` is not a positive number,
+            or ``out`` has another ending.
         DataError: ``start`` cannot be used or is shorter than a frame.
     """
-    if not seconds > 0:
-        raise ConfigError(f"seconds must be positive, got {seconds}")
+    if not 0 < seconds < float("inf"):
+        raise ConfigError(f"seconds must be a positive number, got {seconds}")
+    if out.suffix.lower() != ".wav":
+        raise ConfigError(f"{out}: generated audio is written as .wav")
     task: Autoregression = _load(run, Autoregression, "generate")
     rate, gain, size = int(task.facts["sample_rate"]), task.facts["gain"], task.frame_samples
     generator = torch.Generator().manual_seed(seed)

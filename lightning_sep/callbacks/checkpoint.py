@@ -90,7 +90,7 @@ def verifies(path: Path) -> bool:
     """Whether a checkpoint is there and matches the size and SHA-256 beside it."""
     try:
         known = json.loads(_sum_path(path).read_text())
-        return path.stat().st_size == known["bytes"] and sha256_file(path) == known["sha256"]
+        return bool(path.stat().st_size == known["bytes"] and sha256_file(path) == known["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -75,7 +75,8 @@ class History(pl.callbacks.Checkpoint):
             write_aside(self.path, "".join(json.dumps(row) + "\n" for row in kept))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        metrics = pl_module.epoch_metrics
+        task: Any = pl_module
+        metrics: dict[str, float] = task.epoch_metrics
         row = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,

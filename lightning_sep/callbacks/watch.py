@@ -65,7 +65,8 @@ class Watch(pl.callbacks.Checkpoint):
             raise Interrupted(f"stopped on request at step {trainer.global_step}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        value = pl_module.epoch_metrics[self.history.monitor]
+        task: Any = pl_module
+        value: float = task.epoch_metrics[self.history.monitor]
         if self.report is not None and self.report(trainer.current_epoch, value):
             self.pruned = True
         out_of_patience = (

@@ -1,0 +1,258 @@
+"""Checkpoints that survive kills, full disks and bad disks."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_sep import cli, experiment
+from lightning_sep.callbacks.checkpoint import BEST, SafeCheckpointIO, newest, verifies
+from lightning_sep.errors import Interrupted, LeaseLost, LightningSepError, StorageError
+from lightning_sep.fsio import read_lines
+from lightning_sep.records import read_record
+from tests.callbacks.conftest import SETTINGS
+
+
+def save(folder: Path, step: int, size: int = 1000) -> Path:
+    path = folder / f"step-{step:09d}.ckpt"
+    values = torch.full((size,), float(step))
+    SafeCheckpointIO().save_checkpoint({"global_step": step, "state_dict": {"w": values}}, path)
+    return path
+
+
+def history(folder: Path) -> list[dict[str, object]]:
+    rows = read_lines(folder / "metrics.jsonl")
+    return [{key: value for key, value in row.items() if key != "time_s"} for row in rows]
+
+
+def test_a_checkpoint_comes_back_as_it_went(tmp_path):
+    given = {
+        "epoch": 3,
+        "state_dict": {"w": torch.arange(5.0), "n": torch.tensor(2, dtype=torch.int64)},
+        "loops": {"done": [1, None, True, "text", 0.5]},
+    }
+    SafeCheckpointIO().save_checkpoint(given, tmp_path / "a.ckpt")
+    back = SafeCheckpointIO().load_checkpoint(tmp_path / "a.ckpt")
+    assert torch.equal(back["state_dict"]["w"], given["state_dict"]["w"])
+    assert back["loops"] == given["loops"]
+
+
+def test_plain_torch_loads_it_safely(tmp_path):
+    path = save(tmp_path, 4)
+    assert torch.load(path, weights_only=True)["global_step"] == 4
+
+
+@pytest.mark.parametrize(
+    "value", [Path("a"), np.float64(1.5), np.int64(2), np.zeros(2), {1, 2}, 1j, object(), print]
+)
+def test_what_would_not_load_safely_is_refused_by_name(tmp_path, value):
+    checkpoint = {"callbacks": {"Watch": {"seen": [0, value]}}}
+    with pytest.raises(TypeError, match=r"\['callbacks'\]\['Watch'\]\['seen'\]\[1\]"):
+        SafeCheckpointIO().save_checkpoint(checkpoint, tmp_path / "a.ckpt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_real_checkpoint_holds_tensors_and_json_types_only(undisturbed):
+    checkpoints = undisturbed.folder / "checkpoints"
+    assert len(list(checkpoints.glob("*.ckpt"))) == 3
+    for path in checkpoints.glob("*.ckpt"):
+        assert torch.load(path, weights_only=True)["state_dict"]
+
+
+def test_the_record_knows_the_hash_of_each_checkpoint(undisturbed):
+    beside = {
+        path.with_suffix(".ckpt").name: json.loads(path.read_text())["sha256"]
+        for path in (undisturbed.folder / "checkpoints").glob("*.sha256")
+    }
+    assert undisturbed.record["checkpoints"] == beside
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def swap(path: Path) -> None:
+    path.write_bytes(path.with_name("step-000000002.ckpt").read_bytes())
+
+
+def lose_sum(path: Path) -> None:
+    path.with_suffix(".sha256").unlink()
+
+
+def tear_sum(path: Path) -> None:
+    path.with_suffix(".sha256").write_text('{"sha256": "12')
+
+
+@pytest.mark.parametrize("harm", [flip, truncate, swap, lose_sum, tear_sum])
+def test_after_harm_the_checkpoint_before_is_used(tmp_path, harm):
+    older, newer = save(tmp_path, 2), save(tmp_path, 4)
+    assert newest(tmp_path) == newer
+    harm(newer)
+    assert newest(tmp_path) == older
+    with pytest.raises(LightningSepError, match="does not match its checksum"):
+        SafeCheckpointIO().load_checkpoint(newer)
+
+
+def test_no_checkpoint_that_verifies_is_no_checkpoint(tmp_path):
+    assert newest(tmp_path) is None
+    truncate(save(tmp_path, 2))
+    assert newest(tmp_path) is None
+
+
+def test_removal_leaves_no_checksum_behind(tmp_path):
+    SafeCheckpointIO().remove_checkpoint(save(tmp_path, 2))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_kill_at_any_moment_leaves_the_last_good_checkpoint(tmp_path):
+    """The child keeps two checkpoints, as a run does; its TMPDIR is on another disk."""
+    told_path, draw = tmp_path / "told", random.Random(0)
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    step, mid_write = 0, 0
+    for _ in range(30):
+        child = os.fork()
+        if child == 0:
+            os.environ["TMPDIR"] = "/dev/shm"
+            try:
+                for number in range(step + 1, step + 10_000):
+                    save(folder, number, size=50_000)
+                    told_path.write_text(str(number).zfill(9))
+                    for old in sorted(folder.glob("step-*.ckpt"), reverse=True)[2:]:
+                        SafeCheckpointIO().remove_checkpoint(old)
+            finally:
+                os._exit(1)
+        time.sleep(0.01 + draw.random() * 0.1)
+        os.kill(child, signal.SIGKILL)
+        assert os.waitpid(child, 0)[1] == signal.SIGKILL
+        mid_write += any(".aside-" in path.name for path in folder.iterdir())
+        found = newest(folder)
+        told = int((told_path.read_text() or "0") if told_path.exists() else 0)
+        if told:
+            assert found is not None
+            loaded = SafeCheckpointIO().load_checkpoint(found)
+            assert loaded["global_step"] >= told
+            assert bool((loaded["state_dict"]["w"] == loaded["global_step"]).all())
+            step = loaded["global_step"]
+    assert step > 10
+    assert mid_write, "no kill fell into a write"
+
+
+def test_a_full_disk_loses_nothing_and_the_same_command_goes_on(
+    small_disk, undisturbed, capsys, monkeypatch
+):
+    monkeypatch.setenv("LIGHTNING_SEP_HOME", str(small_disk))
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(1_700_000))  # leaves room for three checkpoints, not for the fourth
+    assert cli.main(["train", *SETTINGS]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "no space left" in said
+    folder = small_disk / undisturbed.run_id
+    left = newest(folder / "checkpoints")
+    assert left is not None
+    assert read_record(folder) is None
+    ballast.unlink()
+    assert cli.main(["train", *SETTINGS]) == 0
+    record = read_record(folder)
+    assert record is not None
+    assert record["metrics"] == undisturbed.record["metrics"]
+    assert record["attempts"] == 2
+    assert history(folder) == history(undisturbed.folder)
+    assert not list((folder / "checkpoints").glob(".*"))
+
+
+def test_a_full_disk_stops_training_but_not_because_of_wandb(
+    small_disk, undisturbed, capsys, monkeypatch
+):
+    monkeypatch.setenv("LIGHTNING_SEP_HOME", str(small_disk))
+    (small_disk / "ballast").write_bytes(bytes(4_190_000))
+    assert cli.main(["train", *SETTINGS, "tracking=wandb"]) == 2
+    said = capsys.readouterr().err
+    assert "no space left" in said
+    assert said.count("\n") == 1
+
+
+def test_a_folder_that_may_not_be_written_is_told_before_training(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "readonly"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(folder)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"mounting is not permitted: {mounted.stderr.decode().strip()}")
+    try:
+        monkeypatch.setenv("LIGHTNING_SEP_HOME", str(folder))
+        assert cli.main(["train", *SETTINGS]) == 2
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "cannot be written" in said
+    assert "LIGHTNING_SEP_HOME" in said
+
+
+def test_a_file_in_place_of_the_home_is_told_before_training(tmp_path, capsys, monkeypatch):
+    (tmp_path / "home").write_text("")
+    monkeypatch.setenv("LIGHTNING_SEP_HOME", str(tmp_path / "home"))
+    assert cli.main(["train", *SETTINGS]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_from_the_older_checkpoint_when_the_newer_is_harmed(
+    tmp_path, settings, undisturbed
+):
+    asked = iter(range(100))
+    with pytest.raises(Interrupted):
+        experiment.run(settings(), home=tmp_path, should_stop=lambda: next(asked) >= 8)
+    folder = tmp_path / undisturbed.run_id
+    left = newest(folder / "checkpoints")
+    assert left is not None
+    flip(left)
+    before = newest(folder / "checkpoints")
+    assert before is not None
+    assert before < left
+    result = experiment.run(settings(), home=tmp_path)
+    assert result.record["metrics"] == undisturbed.record["metrics"]
+    assert history(folder) == history(undisturbed.folder)
+
+
+def test_who_has_lost_the_run_writes_no_checkpoint(tmp_path, settings, undisturbed):
+    folder = tmp_path / undisturbed.run_id / "checkpoints"
+
+    def guard() -> None:
+        if list(folder.glob("*.ckpt")):
+            raise LeaseLost("another process owns the run")
+
+    with pytest.raises(LeaseLost):
+        experiment.run(settings(), home=tmp_path, guard=guard)
+    assert [path.name for path in folder.glob("*.ckpt")] == ["step-000000002.ckpt"]
+    assert read_record(folder.parent) is None
+
+
+def test_the_best_epoch_is_kept_beside_the_newest(undisturbed):
+    rows = read_lines(undisturbed.folder / "metrics.jsonl")
+    best = max(rows, key=lambda row: row["val/si_sdr_improvement_db"])
+    path = undisturbed.folder / "checkpoints" / BEST
+    assert verifies(path)
+    assert torch.load(path, weights_only=True)["global_step"] == best["step"]
+
+
+def test_storage_errors_of_a_checkpoint_name_the_folder(small_disk):
+    (small_disk / "ballast").write_bytes(bytes(4_100_000))
+    with pytest.raises(StorageError, match=r"no space left on the disk of .*small"):
+        save(small_disk, 1, size=100_000)
+    assert [path.name for path in small_disk.iterdir()] == ["ballast"]

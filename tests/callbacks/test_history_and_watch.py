@@ -1,0 +1,175 @@
+"""The history without gaps or doubles, and runs that end early."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from lightning_sep import experiment
+from lightning_sep.errors import Interrupted, NonFiniteLoss
+from lightning_sep.fsio import append_line, read_lines
+from lightning_sep.records import read_record
+
+MONITOR = "val/si_sdr_improvement_db"
+
+
+def history(folder: Path) -> list[dict[str, object]]:
+    rows = read_lines(folder / "metrics.jsonl")
+    return [{key: value for key, value in row.items() if key != "time_s"} for row in rows]
+
+
+def test_each_epoch_has_one_line(undisturbed):
+    assert [(row["epoch"], row["step"]) for row in history(undisturbed.folder)] == [
+        (0, 4),
+        (1, 8),
+        (2, 12),
+    ]
+
+
+@pytest.mark.parametrize("stops", [(2,), (4,), (5,), (8,), (3, 4, 5)])
+def test_stops_leave_neither_gaps_nor_doubles(tmp_path, settings, undisturbed, stops):
+    folder = tmp_path / undisturbed.run_id
+    for stop in stops:
+        asked = iter(range(1, 1000))
+        with pytest.raises(Interrupted):
+            experiment.run(
+                settings(), home=tmp_path, should_stop=lambda a=asked, s=stop: next(a) >= s
+            )
+        # As after a kill between an epoch's line and its checkpoint.
+        append_line(folder / "metrics.jsonl", json.dumps({"epoch": 9, "step": 999}))
+        with (folder / "metrics.jsonl").open("a") as file:
+            file.write('{"epoch": 10, "st')
+    result = experiment.run(settings(), home=tmp_path)
+    assert history(folder) == history(undisturbed.folder)
+    assert result.record["metrics"] == undisturbed.record["metrics"]
+    assert result.record["attempts"] == len(stops) + 1
+
+
+def test_time_is_that_of_all_attempts(tmp_path, settings, undisturbed):
+    asked = iter(range(100))
+    with pytest.raises(Interrupted):
+        experiment.run(settings(), home=tmp_path, should_stop=lambda: next(asked) >= 7)
+    experiment.run(settings(), home=tmp_path)
+    times = [row["time_s"] for row in read_lines(tmp_path / undisturbed.run_id / "metrics.jsonl")]
+    assert times == sorted(times)
+
+
+def test_the_monitored_value_is_that_of_the_best_epoch(undisturbed):
+    values = [row[MONITOR] for row in history(undisturbed.folder)]
+    assert undisturbed.monitored == max(values)
+    assert undisturbed.record["monitor"]["epoch"] == values.index(max(values))
+    assert undisturbed.record["metrics"][MONITOR] == max(values)
+
+
+def test_each_validation_is_reported_once(tmp_path, settings, undisturbed):
+    reports: list[tuple[int, float]] = []
+
+    def report(epoch: int, value: float) -> bool:
+        reports.append((epoch, value))
+        return False
+
+    experiment.run(settings(), home=tmp_path, report=report, purpose="search")
+    assert reports == [(row["epoch"], row[MONITOR]) for row in history(undisturbed.folder)]
+
+
+def test_a_pruned_run_is_recorded_without_a_test(tmp_path, settings):
+    result = experiment.run(
+        settings(), home=tmp_path, purpose="search", report=lambda epoch, value: epoch == 1
+    )
+    assert result.state == result.record["state"] == "pruned"
+    assert [row["epoch"] for row in history(result.folder)] == [0, 1]
+    assert not any(name.startswith("test/") for name in result.record["metrics"])
+    assert result.record["examples_file"] is None
+
+
+def test_a_run_stays_pruned_after_a_kill_before_its_record(tmp_path, settings):
+    """The child dies where the record would be written; nobody is asked a second time."""
+    child = os.fork()
+    if child == 0:
+        try:
+            experiment.write_record = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+            experiment.run(
+                settings(), home=tmp_path, purpose="search", report=lambda epoch, _: epoch == 1
+            )
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    [folder] = tmp_path.iterdir()
+    assert read_record(folder) is None
+
+    def report(epoch: int, value: float) -> bool:
+        raise AssertionError("the run had ended")
+
+    result = experiment.run(settings(), home=tmp_path, purpose="search", report=report)
+    assert result.state == "pruned"
+    assert [row["epoch"] for row in history(folder)] == [0, 1]
+
+
+def test_a_kill_before_the_record_of_a_finished_run_costs_only_the_test(
+    tmp_path, settings, undisturbed
+):
+    child = os.fork()
+    if child == 0:
+        try:
+            experiment.write_record = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+            experiment.run(settings(), home=tmp_path)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    folder = tmp_path / undisturbed.run_id
+    before = (folder / "metrics.jsonl").read_bytes()
+    result = experiment.run(settings(), home=tmp_path)
+    assert (folder / "metrics.jsonl").read_bytes() == before
+    assert result.record["metrics"] == undisturbed.record["metrics"]
+
+
+def test_a_search_takes_a_pruned_run_as_it_is(tmp_path, settings):
+    def run() -> experiment.Result:
+        return experiment.run(settings(), home=tmp_path, purpose="search", report=lambda *_: True)
+
+    first = run()
+    written = (first.folder / "record.json").stat().st_mtime_ns
+    assert run().state == "pruned"
+    assert (first.folder / "record.json").stat().st_mtime_ns == written
+
+
+def test_training_ends_after_epochs_without_improvement(tmp_path, settings):
+    result = experiment.run(
+        settings("trainer.patience=1", "trainer.epochs=6", "optimizer.learning_rate=1e-30"),
+        home=tmp_path,
+    )
+    assert result.state == "finished"
+    assert [row["epoch"] for row in history(result.folder)] == [0, 1]
+
+
+def test_patience_counts_on_after_a_stop(tmp_path, settings):
+    made = settings("trainer.patience=2", "trainer.epochs=6", "optimizer.learning_rate=1e-30")
+    asked = iter(range(1, 100))
+    with pytest.raises(Interrupted):
+        experiment.run(made, home=tmp_path, should_stop=lambda: next(asked) >= 8)
+    result = experiment.run(made, home=tmp_path)
+    assert [row["epoch"] for row in history(result.folder)] == [0, 1, 2]
+
+
+def test_divergence_is_told_apart_and_recorded(tmp_path, settings):
+    made = settings("optimizer.learning_rate=1e38", "trainer.gradient_clip=null")
+    with pytest.raises(NonFiniteLoss, match=r"learning_rate|head and loss"):
+        experiment.run(made, home=tmp_path)
+    [folder] = tmp_path.iterdir()
+    record = read_record(folder)
+    assert record is not None
+    assert record["state"] == "failed"
+    assert record["error"]
+
+
+def test_a_run_that_a_search_gave_up_is_trained_to_its_end_by_itself(
+    tmp_path, settings, undisturbed
+):
+    pruned = experiment.run(settings(), home=tmp_path, purpose="search", report=lambda *_: True)
+    assert pruned.state == "pruned"
+    result = experiment.run(settings(), home=tmp_path)
+    assert result.state == "finished"
+    assert history(result.folder) == history(undisturbed.folder)
+    assert result.record["metrics"] == undisturbed.record["metrics"]

@@ -1,0 +1,239 @@
+"""What a trained run does with audio of one's own."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import lightning_sep
+from lightning_sep import experiment, use
+from lightning_sep.errors import ConfigError, DataError
+from lightning_sep.settings import compose
+
+RATE = 8000
+
+
+@pytest.fixture(scope="module")
+def home(data_home: Path, tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LIGHTNING_SEP_HOME", str(folder))
+        yield folder
+
+
+def trained(home: Path, *overrides: str) -> str:
+    common = ["tracking=none", "trainer.epochs=1", "trainer.progress=false"]
+    return experiment.run(compose([*overrides, *common]), home=home).run_id
+
+
+@pytest.fixture(scope="module")
+def separator(home):
+    return trained(
+        home,
+        "task=separation",
+        "examples.train=8",
+        "examples.val=4",
+        "examples.test=4",
+        "examples.batch_size=4",
+        "examples.segment_s=0.25",
+    )
+
+
+@pytest.fixture(scope="module")
+def drawer(home):
+    """A run whose head is a distribution."""
+    return trained(
+        home,
+        "task=autoregression",
+        "head=logistic_mixture",
+        "examples.train=8",
+        "examples.val=4",
+        "examples.test=4",
+        "examples.batch_size=4",
+        "examples.frames=8",
+    )
+
+
+@pytest.fixture(scope="module")
+def embedder(home):
+    return trained(home, "task=verification", "examples.train=2")
+
+
+def recording(path: Path, *, seconds: float = 0.5, rate: int = RATE, channels: int = 1) -> Path:
+    generator = np.random.default_rng(len(path.name))
+    samples = 0.1 * generator.standard_normal((round(seconds * rate), channels))
+    soundfile.write(path, samples, rate)
+    return path
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (44100, 1), (16000, 2)])
+def test_sources_have_the_rate_and_length_of_their_file(separator, tmp_path, rate, channels):
+    file = recording(tmp_path / "mix.wav", seconds=0.4321, rate=rate, channels=channels)
+    written = use.separate(separator, [file], tmp_path / "out")
+    assert [path.name for path in written] == ["mix-source-1.wav", "mix-source-2.wav"]
+    for path in written:
+        about = soundfile.info(path)
+        assert (about.samplerate, about.channels) == (rate, 1)
+        assert about.frames == soundfile.info(file).frames
+
+
+def test_sources_follow_the_level_of_their_mixture(separator, tmp_path):
+    """Trained on mixtures of one peak, a quiet mixture gives the same sources, quietly."""
+    samples = 0.05 * np.random.default_rng(0).standard_normal(4000)
+    read = []
+    for name, gain in [("loud", 4.0), ("quiet", 1.0)]:
+        soundfile.write(tmp_path / f"{name}.wav", gain * samples, RATE, subtype="FLOAT")
+        [first, _] = use.separate(separator, [tmp_path / f"{name}.wav"], tmp_path / "out")
+        read.append(soundfile.read(first)[0])
+    assert np.abs(read[1]).max() > 1e-3
+    np.testing.assert_allclose(read[0], 4 * read[1], atol=5 * 2**-15)  # 16-bit files
+
+
+def test_silence_is_separated_without_nan(separator, tmp_path):
+    soundfile.write(tmp_path / "silent.wav", np.zeros(2000), RATE)
+    for path in use.separate(separator, [tmp_path / "silent.wav"], tmp_path / "out"):
+        assert np.isfinite(soundfile.read(path)[0]).all()
+
+
+def test_files_of_one_name_are_refused(separator, tmp_path):
+    (tmp_path / "a").mkdir()
+    files = [recording(tmp_path / "mix.wav"), recording(tmp_path / "a" / "mix.wav")]
+    with pytest.raises(DataError, match="several files are called mix"):
+        use.separate(separator, files, tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "text", "truncated", "nan"])
+def test_a_file_that_cannot_be_used_is_named(separator, tmp_path, kind):
+    path = tmp_path / f"{kind}.wav"
+    if kind == "empty":
+        soundfile.write(path, np.zeros(0), RATE)
+    elif kind == "text":
+        path.write_text("no audio")
+    elif kind == "truncated":
+        path = recording(tmp_path / "whole.flac").rename(tmp_path / "truncated.flac")
+        path.write_bytes(path.read_bytes()[:1000])
+    elif kind == "nan":
+        soundfile.write(path, np.array([0.0, np.nan]), RATE, subtype="FLOAT")
+    with pytest.raises(DataError, match=rf"{kind}\.(wav|flac)") as caught:
+        use.separate(separator, [path], tmp_path / "out")
+    assert "\n" not in str(caught.value)
+
+
+def generated(run: str, out: Path, **changes: object) -> np.ndarray:
+    use.generate(run, **{"seconds": 0.1, "out": out, **changes})
+    samples: np.ndarray = soundfile.read(out)[0]
+    return samples
+
+
+def test_a_seed_decides_what_is_generated(drawer, tmp_path):
+    first = generated(drawer, tmp_path / "a.wav", seed=1)
+    assert np.array_equal(first, generated(drawer, tmp_path / "b.wav", seed=1))
+    assert not np.array_equal(first, generated(drawer, tmp_path / "c.wav", seed=2))
+
+
+def test_what_is_generated_has_the_length_asked_for(drawer, tmp_path):
+    assert len(generated(drawer, tmp_path / "a.wav", seconds=0.1234)) == round(0.1234 * RATE)
+    assert soundfile.info(tmp_path / "a.wav").samplerate == RATE
+
+
+def test_a_distribution_goes_on_from_a_recording_as_the_seed_says(drawer, tmp_path):
+    start = recording(tmp_path / "start.wav")
+    first = generated(drawer, tmp_path / "a.wav", start=start, seed=1)
+    assert not np.array_equal(first, generated(drawer, tmp_path / "b.wav", start=start, seed=2))
+    other = recording(tmp_path / "another.wav")
+    assert not np.array_equal(first, generated(drawer, tmp_path / "c.wav", start=other, seed=1))
+
+
+def test_a_recording_of_less_than_a_frame_is_refused(drawer, tmp_path):
+    start = recording(tmp_path / "short.wav", seconds=0.001)
+    with pytest.raises(DataError, match="shorter than a frame of 64 samples"):
+        use.generate(drawer, seconds=0.1, out=tmp_path / "a.wav", start=start)
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), float("inf")])
+def test_a_length_that_is_none_is_refused(drawer, tmp_path, seconds):
+    with pytest.raises(ConfigError, match="positive number"):
+        use.generate(drawer, seconds=seconds, out=tmp_path / "a.wav")
+
+
+def test_generated_audio_is_not_called_what_it_is_not(drawer, tmp_path):
+    with pytest.raises(ConfigError, match=r"\.wav"):
+        use.generate(drawer, seconds=0.1, out=tmp_path / "a.flac")
+
+
+def test_embeddings_in_both_formats_are_the_same_distributions(embedder, tmp_path):
+    files = [recording(tmp_path / "a.wav"), recording(tmp_path / "bb.flac", rate=16000)]
+    use.embed(embedder, files, tmp_path / "out.json")
+    use.embed(embedder, files, tmp_path / "out.npz")
+    read = json.loads((tmp_path / "out.json").read_text())
+    stored = np.load(tmp_path / "out.npz")
+    assert list(read) == stored["files"].tolist() == [str(file) for file in files]
+    assert stored["vectors"].shape == (2, 32)
+    np.testing.assert_allclose(stored["vectors"].sum(1), 1, rtol=1e-5)  # head=softmax
+    np.testing.assert_allclose(list(read.values()), stored["vectors"], rtol=1e-6)
+
+
+def test_embeddings_of_another_ending_are_refused(embedder, tmp_path):
+    with pytest.raises(ConfigError, match=r"\.json or \.npz"):
+        use.embed(embedder, [recording(tmp_path / "a.wav")], tmp_path / "out.csv")
+
+
+def test_a_very_short_recording_gives_an_embedding(embedder, tmp_path):
+    file = recording(tmp_path / "a.wav", seconds=0.01)
+    use.embed(embedder, [file], tmp_path / "out.json")
+    [vector] = json.loads((tmp_path / "out.json").read_text()).values()
+    assert sum(vector) == pytest.approx(1, rel=1e-5)
+
+
+def test_a_run_of_another_task_is_refused(separator, embedder, drawer, tmp_path):
+    file = recording(tmp_path / "a.wav")
+    with pytest.raises(ConfigError, match=r"separate needs a run of separation.*verification"):
+        use.separate(embedder, [file], tmp_path)
+    with pytest.raises(ConfigError, match=r"generate needs a run of autoregression.*separation"):
+        use.generate(separator, seconds=1, out=tmp_path / "a.wav")
+    with pytest.raises(ConfigError, match=r"embed needs a run of verification.*autoregression"):
+        use.embed(drawer, [file], tmp_path / "a.json")
+
+
+def test_an_unknown_run_offers_the_nearest(separator, home):
+    typo = separator[:-1] + ("0" if separator[-1] != "0" else "1")
+    with pytest.raises(ConfigError, match=rf"no run '{typo}'.*Did you mean {separator}"):
+        use.load_run(typo)
+
+
+def test_the_beginning_of_an_id_is_enough_when_it_is_one_runs(separator, home, tmp_path):
+    assert use.find_run(separator[:9], home) == home / separator
+    assert use.find_run(home / separator, tmp_path) == home / separator
+    with pytest.raises(ConfigError, match="is not unique"):
+        use.find_run("", home)
+
+
+def test_a_run_that_is_not_finished_is_refused(separator, tmp_path):
+    (tmp_path / "abc").mkdir()
+    (tmp_path / "abc" / "record.json").write_text('{"format": 1, "state": "failed"}')
+    with pytest.raises(ConfigError, match="abc is failed"):
+        use.load_run("abc", tmp_path)
+
+
+def test_a_loaded_run_is_the_one_that_was_tested(separator, home):
+    task = lightning_sep.load_run(separator)
+    assert not task.training
+    saved = torch.load(home / separator / "checkpoints" / "best.ckpt", weights_only=True)
+    for name, value in task.state_dict().items():
+        assert torch.equal(value, saved["state_dict"][name]), name
+    assert task.separate(torch.zeros(1, 100)).shape == (1, 2, 100)
+
+
+def test_all_runs_are_a_data_frame(separator, drawer, embedder, home):
+    frame = lightning_sep.records(home).set_index("run_id")
+    assert {separator, drawer, embedder} <= set(frame.index)
+    assert frame.loc[drawer, "settings.head._target_"].endswith("LogisticMixture")
+    assert np.isfinite(frame.loc[drawer, "test/r2"])
+    assert np.isnan(frame.loc[separator, "test/r2"])
+
+
+def test_no_runs_are_an_empty_data_frame(tmp_path):
+    assert len(lightning_sep.records(tmp_path)) == 0
