@@ -34,7 +34,7 @@ from lightning_sep.fsio import (
     write_aside,
     write_json,
 )
-from lightning_sep.records import environment, now, read_record, write_record
+from lightning_sep.record import environment, now, read_record, write_record
 from lightning_sep.settings import Settings, build
 from lightning_sep.tasks.base import Parts, Task
 

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "lightning_sep"
 LAYERS = [
     {"errors", "signature", "memory"},
     {"fsio", "functional"},
-    {"settings", "records", "optimizers", "trainer_settings"},
+    {"settings", "record", "optimizers", "trainer_settings"},
     {"run_id"},
     {"heads", "losses", "reweighting", "nets", "data", "metrics", "tracking"},
     {"tasks"},

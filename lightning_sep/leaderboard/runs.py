@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_sep.fsio import read_lines
-from lightning_sep.records import FORMAT
+from lightning_sep.record import FORMAT
 
 
 @dataclass(frozen=True)

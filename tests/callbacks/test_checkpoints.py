@@ -16,7 +16,7 @@ from lightning_sep import cli, experiment
 from lightning_sep.callbacks.checkpoint import BEST, SafeCheckpointIO, newest, verifies
 from lightning_sep.errors import Interrupted, LeaseLost, LightningSepError, StorageError
 from lightning_sep.fsio import read_lines
-from lightning_sep.records import read_record
+from lightning_sep.record import read_record
 from tests.callbacks.conftest import SETTINGS
 
 

@@ -10,7 +10,7 @@ import pytest
 from lightning_sep import experiment
 from lightning_sep.errors import Interrupted, NonFiniteLoss
 from lightning_sep.fsio import append_line, read_lines
-from lightning_sep.records import read_record
+from lightning_sep.record import read_record
 
 MONITOR = "val/si_sdr_improvement_db"
 

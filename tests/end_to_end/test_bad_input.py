@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from lightning_sep import cli
-from lightning_sep.records import read_records
+from lightning_sep.record import read_records
 
 TINY = [
     "tracking=none",

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from lightning_sep.cli import main
-from lightning_sep.records import read_records
+from lightning_sep.record import read_records
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text()

@@ -13,7 +13,7 @@ import torch
 
 from lightning_sep.callbacks.checkpoint import newest
 from lightning_sep.fsio import read_lines
-from lightning_sep.records import read_record, read_records
+from lightning_sep.record import read_record, read_records
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = [

@@ -19,7 +19,7 @@ from lightning_sep.fsio import (
     write_aside_with,
     write_json,
 )
-from lightning_sep.records import (
+from lightning_sep.record import (
     FORMAT,
     environment,
     read_record,
