@@ -211,6 +211,7 @@ def run(
     done = ("finished", "pruned") if purpose == "search" else ("finished",)
     if record is not None and record["state"] in done:
         return _result(folder, record)
+    parts = build_parts(settings, prepared)  # what is refused leaves no folder behind
     with storage_errors(folder / "log.txt"):
         folder.mkdir(parents=True, exist_ok=True)
     guard()
@@ -233,7 +234,7 @@ def run(
     try:
         with _quiet(log), ExitStack() as cleanup:
             record = _train_and_test(
-                settings, prepared, folder, about, log, report, should_stop, guard, cleanup
+                settings, parts, folder, about, log, report, should_stop, guard, cleanup
             )
     except (Interrupted, LeaseLost, KeyboardInterrupt):
         raise
@@ -243,7 +244,23 @@ def run(
         # A full disk is the machine's fault: nothing is known about the settings.
         if not isinstance(error, OSError) and getattr(error, "exit_code", 1) != 2:
             guard()
-            write_record(folder, about | {"error": text, "finished": now()})
+            attempts = read_lines(folder / "attempts.jsonl")
+            write_record(
+                folder,
+                about
+                | {
+                    "metrics": {},
+                    "parameters": sum(value.numel() for value in parts.task.parameters()),
+                    "data": {prepared.name: prepared.hash},
+                    "environment": environment(
+                        str(parts.task.device), settings.tree["trainer"]["deterministic"]
+                    ),
+                    "attempts": len(attempts),
+                    "error": text,
+                    "started": attempts[0]["started"],
+                    "finished": now(),
+                },
+            )
         raise
     return _result(folder, record)
 
@@ -323,7 +340,7 @@ def _write_audio(parts: Built, folder: Path, count: int) -> dict[str, np.ndarray
 
 def _train_and_test(
     settings: Settings,
-    prepared: Any,
+    parts: Built,
     folder: Path,
     about: dict[str, Any],
     log: _Log,
@@ -334,7 +351,7 @@ def _train_and_test(
 ) -> dict[str, Any]:
     tree = settings.tree
     trainer_settings = build(tree["trainer"])
-    parts = build_parts(settings, prepared)
+    prepared = parts.prepared
     task = parts.task
     name, mode = task.monitor
     device = trainer_settings.device
@@ -468,6 +485,6 @@ def _train_and_test(
         "finished": now(),
     }
     guard()
-    write_record(folder, record)
+    record = write_record(folder, record)
     log.write(f"{record['state']}: {name} = {history.best_value}")
     return record

@@ -121,7 +121,7 @@ def decode(path: Path, *, sample_rate: int | None, sha256: str | None = None) ->
             samples = file.read(dtype="int16" if exact else "float64", always_2d=True)
             lossless = exact and file.format in ("FLAC", "WAV")
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        reason = str(error).strip().rstrip(".").replace("<_io.BytesIO object", "").strip()
+        reason = getattr(error, "error_string", str(error)).strip().rstrip(".")
         raise BadAudio(
             f"cannot be decoded, it is cut off or no audio ({reason}): fetch it again or remove it"
         ) from None

@@ -187,10 +187,11 @@ class _Draft:
             for _ in stream:  # the other files are still checked and measured
                 pass
         if bad:
+            start = " " if len(bad) == 1 else "\n    "
             more = f"\n    and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
             raise DataError(
                 f"{len(bad)} of {len(self.entries)} files of {self.origin.source} cannot be used:"
-                + "".join(f"\n    {line}" for line in bad[:_SHOWN])
+                + "".join(f"{start}{line}" for line in bad[:_SHOWN])
                 + more
             )
 

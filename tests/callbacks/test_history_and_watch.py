@@ -56,6 +56,10 @@ def test_time_is_that_of_all_attempts(tmp_path, settings, undisturbed):
     assert times == sorted(times)
 
 
+def test_what_a_run_returns_is_its_record(undisturbed):
+    assert read_record(undisturbed.folder) == undisturbed.record
+
+
 def test_the_monitored_value_is_that_of_the_best_epoch(undisturbed):
     values = [row[MONITOR] for row in history(undisturbed.folder)]
     assert undisturbed.monitored == max(values)
@@ -162,6 +166,11 @@ def test_divergence_is_told_apart_and_recorded(tmp_path, settings):
     assert record is not None
     assert record["state"] == "failed"
     assert record["error"]
+    needed = {
+        *("run_id", "state", "task", "settings", "seed", "sweep", "trial", "metrics"),
+        *("parameters", "data", "environment", "started", "finished"),
+    }
+    assert needed <= record.keys()
 
 
 def test_a_run_that_a_search_gave_up_is_trained_to_its_end_by_itself(

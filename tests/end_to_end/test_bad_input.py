@@ -40,7 +40,7 @@ def refused(capsys, home):
         assert "Traceback" not in said.err
         assert said.err.endswith("\n")
         after = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
-        assert after | before == after  # what was there is whole
+        assert after == before
         return said.err
 
     return run
@@ -184,11 +184,9 @@ def not_finite(folder: Path) -> None:
 @pytest.mark.parametrize("harm", [truncated, empty, no_bytes, not_audio, not_finite])
 def test_a_file_that_cannot_be_used_is_named(refused, folder, harm):
     harm(folder)
-    said = refused(*train(folder)).splitlines()
-    assert said[0].startswith("lightning-sep: error: ")
-    assert "1 of 15 files" in said[0]
-    assert "one/bad." in said[-1]
-    assert len(said) <= 2
+    said = one_line(refused(*train(folder)))
+    assert "one/bad." in said
+    assert "0x" not in said  # no address of an object
 
 
 def test_a_mended_folder_is_used_by_the_same_command(refused, folder, home):
