@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,17 @@ def test_imports_point_one_way(path: Path) -> None:
     here = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
     for module, there in imported(path):
         assert there == here or RANK[there] < RANK[here], f"{here} must not import {module}"
+
+
+def test_no_file_imports_itself_through_others() -> None:
+    files = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in FILES}
+    graph = {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): {
+            module for module, _ in imported(path) if module in files
+        }
+        for path in FILES
+    }
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 def test_tasks_know_of_data_only_what_a_batch_is() -> None:

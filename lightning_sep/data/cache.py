@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_sep.data.audio_files import MONO_RULE, Int16, to_int16
+from lightning_sep.data.recordings import load_recordings
 from lightning_sep.errors import DataError
 from lightning_sep.fsio import sha256_file, storage_errors, write_aside_with, write_json
 
@@ -227,8 +228,6 @@ class StreamReader(Reader):
 
     def _recordings(self) -> dict[str, Any]:
         if self._cuts is None:
-            from lightning_sep.data.manifests import load_recordings
-
             self._cuts = {r.id: r.to_cut() for r in load_recordings(self._folder)}
         return self._cuts
 

@@ -21,7 +21,8 @@ from lightning_sep.data.cache import (
     cache_key,
     locked,
 )
-from lightning_sep.data.manifests import FORMAT, Progress, load_cuts
+from lightning_sep.data.manifests import FORMAT, Progress
+from lightning_sep.data.recordings import load_cuts
 from lightning_sep.data.splits import SPLITS
 from lightning_sep.errors import ConfigError, DataError
 from lightning_sep.fsio import sha256_file, write_json

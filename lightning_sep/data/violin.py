@@ -1,34 +1,10 @@
 """Solo violin: movements of Bach's sonatas and partitas."""
 
-from pathlib import Path
-
-from lightning_sep.data.adapter import Adapter, Row
-from lightning_sep.data.manifests import Entry
-from lightning_sep.data.splits import IN_TIME
+from lightning_sep.data.kinds import Music
 
 
-class Violin(Adapter):
-    """Solo violin: movements of Bach's sonatas and partitas.
-
-    Every piece is split in time, so all three parts have all pieces, rooms and players, and share
-    no second.
-    """
+class Violin(Music):
+    """Solo violin: movements of Bach's sonatas and partitas."""
 
     name = "violin"
-    columns = ("piece",)
     credit = "Bach Violin Dataset (Dong, Zhou, Berg-Kirkpatrick, McAuley, 2022), CC BY 3.0"
-    split_rule = "in time: the first 80 % of each piece train, 10 % validate, the last 10 % test"
-
-    def entries(self, rows: list[Row], audio: Path) -> list[Entry]:
-        """See :meth:`Adapter.entries`."""
-        return [
-            Entry(
-                id=row["filename"],
-                path=audio / row["filename"],
-                class_name="violin",
-                group="music",
-                text=row["piece"],
-                pieces=IN_TIME,
-            )
-            for row in rows
-        ]

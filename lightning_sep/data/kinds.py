@@ -1,0 +1,59 @@
+"""Adapters of sets that are alike: pieces of music, and clips in folds."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from lightning_sep.data.adapter import Adapter, Row
+from lightning_sep.data.manifests import Entry
+from lightning_sep.data.splits import IN_TIME, split_by_fold, whole
+
+
+class Music(Adapter):
+    """Pieces of music, each split in time.
+
+    All three parts have all pieces, rooms and players, and share no second.
+    """
+
+    columns = ("piece",)
+    split_rule = "in time: the first 80 % of each piece train, 10 % validate, the last 10 % test"
+
+    def entries(self, rows: list[Row], audio: Path) -> list[Entry]:
+        """See :meth:`Adapter.entries`."""
+        return [
+            Entry(
+                id=row["filename"],
+                path=audio / row["filename"],
+                class_name=self.name,
+                group="music",
+                text=row["piece"],
+                pieces=IN_TIME,
+            )
+            for row in rows
+        ]
+
+
+class Folds(Adapter):
+    """Clips of noises in classes, split by the folds that the set brings.
+
+    Clips hold much digital silence, so a drawn segment may be silent: it is marked, not left out.
+    """
+
+    source_column: ClassVar[str]  # what must not be on both sides of a split
+
+    def entries(self, rows: list[Row], audio: Path) -> list[Entry]:
+        """See :meth:`Adapter.entries`."""
+        splits = split_by_fold(
+            [row["fold"] for row in rows],
+            [row[self.source_column] for row in rows],
+            [row["category"] for row in rows],
+        )
+        return [
+            Entry(
+                id=row["filename"],
+                path=audio / row["filename"],
+                class_name=row["category"],
+                group="noise",
+                pieces=whole(split),
+            )
+            for row, split in zip(rows, splits, strict=True)
+        ]
