@@ -24,7 +24,7 @@ from lightning_sep.sweep.definition import (
     load_sweep,
     override_key,
 )
-from lightning_sep.sweep.lease import remove_dead
+from lightning_sep.sweep.lease import forget_crashes, remove_dead
 from lightning_sep.sweep.runner import ExperimentRunner, Runner, task_monitor
 from lightning_sep.sweep.study import (
     SweepStudy,
@@ -94,6 +94,8 @@ def launch(
     studies = [create(home, definition) for definition in definitions]
     for definition in definitions:
         stop_file(home, definition.name).unlink(missing_ok=True)
+    for study in studies:
+        forget_crashes(study.folder / "leases")
     if not all(study.done() for study in studies):
         if launcher is None:
             launcher = _launcher(mine, workers, folder)

@@ -293,6 +293,23 @@ def holders(folder: Path) -> dict[str, Owner]:
     return found
 
 
+def forget_crashes(folder: Path) -> None:
+    """Start counting anew: whoever gives the command again wants the work tried again.
+
+    A machine that goes down takes all workers along, and a launcher that is killed stops its own:
+    that says nothing about what they worked on.
+    """
+    for path in folder.glob("*.json"):
+        with FileLock(path.with_suffix(".lock")):
+            record = read_record(path)
+            if record is None:
+                continue
+            record["crashes"] = 0
+            if record.get("token") and Owner(**record["owner"]).alive() is False:
+                record["token"] = ""
+            write_json(path, record)
+
+
 def remove_dead(folder: Path, *, keep: Sequence[str] = ()) -> None:
     """Remove the counters of workers of this machine that are gone."""
     for path in folder.glob("*.json"):

@@ -172,6 +172,21 @@ def test_fault_17_a_setting_that_always_crashes_fails_and_the_sweep_goes_on(
     assert "died 3 times" in failed.user_attrs["reason"]
 
 
+def test_a_sweep_that_is_killed_again_and_again_fails_none_of_its_trials(
+    sandbox: Any, wait_until: Any
+) -> None:
+    path = sandbox.write(body="yield 'rate=0.3'", trials=1, finalists=0)
+    sandbox.begin(body="yield 'rate=0.3'", trials=1, finalists=0)
+    lease = sandbox.home / "sweeps" / "quick" / "leases" / "trial-0000.json"
+    for _ in range(3):  # as many as make a setting fail under one launcher
+        worker = sandbox.worker(QUADRATIC_STEP_S="30")
+        wait_until(lambda pid=worker.pid: lease.exists() and str(pid) in lease.read_text())
+        worker.kill()
+        worker.wait()
+    assert sandbox.launch(path, workers=1) == 0
+    assert [trial.state for trial in sandbox.open().trials()] == [TrialState.COMPLETE]
+
+
 def test_fault_21_duplicates_share_one_run_and_count_once_each(sandbox: Any) -> None:
     body = "trial.suggest_float('unused', 0, 1)\n    yield 'rate=0.3'"
     sandbox.begin(body=body, trials=8, finalists=2, final_seeds=2, settings=["step_s=0.1"])
