@@ -57,10 +57,6 @@ def load_run(run: str | Path, home: Path | str | None = None) -> Task:
 
     Raises:
         ConfigError: there is no such run, or it is not finished.
-
-    Example:
-        >>> task = load_run("4f1c09")  # doctest: +SKIP
-        >>> task.separate(mixture)     # doctest: +SKIP
     """
     folder = find_run(run, Path(home or runs_home()))
     record = read_record(folder)

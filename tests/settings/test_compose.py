@@ -290,8 +290,8 @@ class TestARecord:
 
     def test_is_taken_literally(self):
         tree = compose().tree
-        tree["tracking"]["project"] = "${oc.env:HOME}"
-        assert from_tree(tree).tree["tracking"]["project"] == "${oc.env:HOME}"
+        tree["tracking"]["entity"] = "${oc.env:HOME}"
+        assert from_tree(tree).tree["tracking"]["entity"] == "${oc.env:HOME}"
 
     @pytest.mark.parametrize(
         "target",
