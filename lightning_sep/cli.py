@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from lightning_sep import __version__
 from lightning_sep.errors import ConfigError, Interrupted, LightningSepError
+from lightning_sep.homes import data_home, runs_home
 from lightning_sep.memory import keep_freed_memory
 
 PROGRAM = "lightning-sep"
@@ -297,7 +298,7 @@ def _train(arguments: argparse.Namespace) -> int | None:
     try:
         with _stopped_by_signals() as should_stop:
             result = experiment.run(
-                settings, home=_home(), purpose="single", should_stop=should_stop
+                settings, home=runs_home(), purpose="single", should_stop=should_stop
             )
     except (Interrupted, SystemExit) as stopped:  # Lightning leaves a loop so on SIGTERM
         said = str(stopped) if isinstance(stopped, Interrupted) else "stopped on request"
@@ -326,7 +327,7 @@ def _sweep(arguments: argparse.Namespace) -> int | None:
         workers=arguments.workers,
         trials=arguments.trials,
         name=arguments.name,
-        home=_home(),
+        home=runs_home(),
         config_dir=arguments.config_dir,
     )
 
@@ -334,34 +335,34 @@ def _sweep(arguments: argparse.Namespace) -> int | None:
 def _status(arguments: argparse.Namespace) -> int | None:
     from lightning_sep.sweep import commands
 
-    return commands.status(sweep=arguments.sweep, json=arguments.json, home=_home())
+    return commands.status(sweep=arguments.sweep, json=arguments.json, home=runs_home())
 
 
 def _stop(arguments: argparse.Namespace) -> int | None:
     from lightning_sep.sweep import commands
 
-    return commands.stop(sweep=arguments.sweep, home=_home())
+    return commands.stop(sweep=arguments.sweep, home=runs_home())
 
 
 def _worker(arguments: argparse.Namespace) -> int | None:
     _ready_process()
     from lightning_sep.sweep import worker
 
-    return worker.main(arguments.sweep.split(","), _home())
+    return worker.main(arguments.sweep.split(","), runs_home())
 
 
 def _leaderboard(arguments: argparse.Namespace) -> int | None:
     from lightning_sep.leaderboard import commands
 
     return commands.leaderboard(
-        arguments.board, home=_home(), as_json=arguments.json, out=arguments.html
+        arguments.board, home=runs_home(), as_json=arguments.json, out=arguments.html
     )
 
 
 def _data_list(arguments: argparse.Namespace) -> int | None:
     from lightning_sep.data import commands
 
-    corpora = commands.list_corpora(_data_home())
+    corpora = commands.list_corpora(data_home())
     if arguments.json:
         print(json.dumps(corpora, indent=2))
     else:
@@ -373,8 +374,8 @@ def _data_list(arguments: argparse.Namespace) -> int | None:
 def _data_prepare(arguments: argparse.Namespace) -> int | None:
     from lightning_sep.data import commands
 
-    told = commands.prepare(arguments.name, arguments.source, _data_home(), _progress)
-    print(f"{arguments.name} is prepared in {_data_home()}")
+    told = commands.prepare(arguments.name, arguments.source, data_home(), _progress)
+    print(f"{arguments.name} is prepared in {data_home()}")
     for name, value in told.items():
         print(f"    {name:<16} {_cell(value)}")
     return None
@@ -383,8 +384,8 @@ def _data_prepare(arguments: argparse.Namespace) -> int | None:
 def _data_verify(arguments: argparse.Namespace) -> int | None:
     from lightning_sep.data import commands
 
-    commands.verify(arguments.name, _data_home(), _progress)
-    print(f"{arguments.name} in {_data_home()} is whole")
+    commands.verify(arguments.name, data_home(), _progress)
+    print(f"{arguments.name} in {data_home()} is whole")
     return None
 
 
@@ -418,14 +419,6 @@ def _embed(arguments: argparse.Namespace) -> int | None:
 
     _tell(use.embed(arguments.run, [Path(one) for one in arguments.files], arguments.out))
     return None
-
-
-def _home() -> Path:
-    return Path(os.environ.get("LIGHTNING_SEP_HOME", "runs"))
-
-
-def _data_home() -> Path:
-    return Path(os.environ.get("LIGHTNING_SEP_DATA", "data"))
 
 
 def _ready_process() -> None:

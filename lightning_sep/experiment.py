@@ -34,6 +34,7 @@ from lightning_sep.fsio import (
     write_aside,
     write_json,
 )
+from lightning_sep.homes import data_home
 from lightning_sep.record import environment, now, read_record, write_record
 from lightning_sep.settings import Settings, build
 from lightning_sep.tasks.base import Parts, Task
@@ -68,16 +69,6 @@ class Built:
     prepared: Any
     examples: Any
     task: Task
-
-
-def runs_home() -> Path:
-    """Where runs lie."""
-    return Path(os.environ.get("LIGHTNING_SEP_HOME", "runs"))
-
-
-def data_home() -> Path:
-    """Where manifests and decoded audio lie."""
-    return Path(os.environ.get("LIGHTNING_SEP_DATA", "data"))
 
 
 def open_data(settings: Settings) -> Any:

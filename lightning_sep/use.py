@@ -12,8 +12,9 @@ from torch import Tensor
 
 from lightning_sep.callbacks.checkpoint import BEST, SafeCheckpointIO
 from lightning_sep.errors import ConfigError, DataError
-from lightning_sep.experiment import build_task, runs_home
+from lightning_sep.experiment import build_task
 from lightning_sep.fsio import storage_errors, write_aside_with, write_json
+from lightning_sep.homes import runs_home
 from lightning_sep.record import RECORD, read_record, read_records
 from lightning_sep.settings import from_tree
 from lightning_sep.tasks.autoregression import Autoregression

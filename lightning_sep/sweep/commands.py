@@ -1,7 +1,6 @@
 """The commands around sweeps: launch or resume, status, stop."""
 
 import json as json_text
-import os
 import signal
 import sys
 import threading
@@ -14,6 +13,7 @@ from typing import Any
 
 from lightning_sep.errors import ConfigError, Interrupted, SweepError
 from lightning_sep.fsio import write_aside
+from lightning_sep.homes import runs_home
 from lightning_sep.launchers.base import Launcher
 from lightning_sep.launchers.local import worker_command
 from lightning_sep.sweep import report as reports
@@ -84,7 +84,7 @@ def launch(
         Interrupted: the sweep was stopped; the same command goes on.
         SweepError: the workers ended before the work was done.
     """
-    home = _home() if home is None else home
+    home = runs_home() if home is None else home
     folder = str(Path(config_dir).expanduser().resolve()) if config_dir is not None else None
     mine = [item for item in overrides if override_key(item).split(".")[0] == "launcher"]
     shared = [item for item in overrides if item not in mine]
@@ -111,7 +111,7 @@ def status(sweep: str | None = None, json: bool = False, home: Path | None = Non
     Raises:
         ConfigError: there is no sweep of this name.
     """
-    home = _home() if home is None else home
+    home = runs_home() if home is None else home
     names = [sweep] if sweep is not None else sweep_names(home)
     if sweep is None:
         names.sort(key=lambda one: -_changed_s(home, one))
@@ -132,7 +132,7 @@ def stop(sweep: str, home: Path | None = None) -> int:
     Raises:
         ConfigError: there is no sweep of this name.
     """
-    home = _home() if home is None else home
+    home = runs_home() if home is None else home
     study = read_only(home, sweep)
     running = len(reports.status(study)["running"])
     write_aside(stop_file(home, sweep), "")
@@ -310,10 +310,6 @@ def _changed_s(home: Path, name: str) -> float:
         return (sweep_folder(home, name) / "journal.log").stat().st_mtime
     except OSError:
         return 0.0
-
-
-def _home() -> Path:
-    return Path(os.environ.get("LIGHTNING_SEP_HOME", "runs"))
 
 
 def _tell(line: str) -> None:

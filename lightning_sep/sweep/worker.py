@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 
 from lightning_sep.errors import DataError, Interrupted, LeaseLost, LightningSepError, StorageError
 from lightning_sep.fsio import storage_errors
+from lightning_sep.homes import runs_home
 from lightning_sep.launchers.local import LAUNCHER_PID
 from lightning_sep.sweep.lease import Lease, Leases, Pulse, Watcher
 from lightning_sep.sweep.runner import ExperimentRunner, Outcome, Runner
@@ -305,7 +306,7 @@ def main(
     """
     stop = Stop()
     stop.listen()
-    home = Path(os.environ.get("LIGHTNING_SEP_HOME", "runs")) if home is None else home
+    home = runs_home() if home is None else home
     names = sweep.split(",") if isinstance(sweep, str) else list(sweep)
     pulse: Pulse | None = None
     try:
