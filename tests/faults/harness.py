@@ -111,6 +111,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                cwd=log.parent,  # Python looks for packages there first
                 env=dict(environment),
                 start_new_session=True,
             )
@@ -194,7 +195,7 @@ class Nobody(Launcher):
 
     detached = True
 
-    def start(self, command: Sequence[str], *, folder: Path, most: int) -> int:
+    def start(self, command: Sequence[str], *, folder: Path, most: int, **_: Any) -> int:
         return 0
 
     def poll(self) -> int:
@@ -326,13 +327,15 @@ class Lab:
 
 @contextmanager
 def patched(environment: Mapping[str, str]) -> Iterator[None]:
-    """This process's environment as another one."""
-    before = dict(os.environ)
+    """This process's environment as another one, and where it looks for packages."""
+    before, path = dict(os.environ), list(sys.path)
     os.environ.clear()
     os.environ.update(environment)
+    sys.path += environment["PYTHONPATH"].split(os.pathsep)
     try:
         yield
     finally:
+        sys.path[:] = path
         os.environ.clear()
         os.environ.update(before)
 
