@@ -14,13 +14,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lightning_sep.sources import code_hash
+
 # Settings that cannot change a number, by their path in the tree; ``*`` stands for anything.
 # Everything else is part of the identity, those still to be invented too.
 EXCLUDED = (
     "tracking",
     "launcher",
     "trainer.workers",
-    "trainer.checkpoint_every_steps",
+    "trainer.checkpoint_every_*",
+    "trainer.hang_s",
     "trainer.progress",
     "data.path",  # the audio itself counts, by the hash of the manifests
     "data.cache_limit_mb",  # what does not fit is read from files: slower, the same samples
@@ -32,7 +35,7 @@ def run_id(
     tree: Mapping[str, Any],
     data_hashes: Mapping[str, str] | str,
     *,
-    version: str | None = None,
+    code: str | None = None,
     plugins: Mapping[str, str] | None = None,
 ) -> str:
     """The identity of a run, 12 hexadecimal digits; it names the folder and the W&B run.
@@ -43,16 +46,15 @@ def run_id(
     Args:
         tree: resolved settings (``Settings.tree``).
         data_hashes: hash of each corpus's manifests by its name, or the one hash.
-        version: of this package; the running one by default.
+        code: hash of this package's sources that the settings reach; of the running ones by
+            default.
         plugins: fingerprint of each package of the user's own that the settings name; read from
             the installed packages by default.
     """
-    if version is None:
-        from lightning_sep import __version__ as version
     identity = {
         "settings": counted(tree),
         "data": data_hashes if isinstance(data_hashes, str) else dict(data_hashes),
-        "version": version,
+        "code": code_hash(targets(counted(tree))) if code is None else code,
         "plugins": dict(plugin_fingerprints(tree) if plugins is None else plugins),
     }
     return _digest(identity)
@@ -70,7 +72,7 @@ def counted(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def plugin_fingerprints(tree: Mapping[str, Any]) -> dict[str, str]:
     """Version and source hash of each package outside this one and torch that the settings name."""
-    roots = {target.split(".")[0] for target in _targets(counted(tree))}
+    roots = {target.split(".")[0] for target in targets(counted(tree))}
     return {root: _fingerprint(root) for root in sorted(roots - {"lightning_sep", "torch"})}
 
 
@@ -84,15 +86,16 @@ def _without_excluded(node: Mapping[str, Any], where: str) -> dict[str, Any]:
     return kept
 
 
-def _targets(node: object) -> Iterator[str]:
+def targets(node: object) -> Iterator[str]:
+    """The class paths in a tree of settings."""
     if isinstance(node, Mapping):
         if isinstance(node.get("_target_"), str):
             yield node["_target_"]
         for value in node.values():
-            yield from _targets(value)
+            yield from targets(value)
     elif isinstance(node, list | tuple):
         for value in node:
-            yield from _targets(value)
+            yield from targets(value)
 
 
 @cache

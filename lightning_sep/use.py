@@ -10,12 +10,14 @@ import soxr
 import torch
 from torch import Tensor
 
-from lightning_sep.callbacks.checkpoint import BEST, SafeCheckpointIO
+from lightning_sep.callbacks.checkpoint import best_weights
 from lightning_sep.errors import ConfigError, DataError
 from lightning_sep.experiment import build_task
+from lightning_sep.fingerprint import weights_hash
 from lightning_sep.fsio import storage_errors, write_aside_with, write_json
 from lightning_sep.homes import runs_home
-from lightning_sep.record import RECORD, read_record, read_records
+from lightning_sep.record import RECORD, misfits, read_record, read_records
+from lightning_sep.run_folder import RunFolder
 from lightning_sep.settings import from_tree
 from lightning_sep.tasks.autoregression import Autoregression
 from lightning_sep.tasks.base import Task
@@ -65,8 +67,21 @@ def load_run(run: str | Path, home: Path | str | None = None) -> Task:
         state = "unreadable" if record is None else record["state"]
         raise ConfigError(f"run {folder.name} is {state}: only a finished run can be used")
     task = build_task(from_tree(record["settings"]).tree, record["facts"])
-    loaded = SafeCheckpointIO().load_checkpoint(folder / "checkpoints" / BEST)
-    task.load_state_dict(loaded["state_dict"])
+    wrong = misfits(folder, record)
+    if wrong:
+        raise ConfigError(f"run {folder.name} cannot be used: {wrong[0]}")
+    found = best_weights(RunFolder(folder), None)
+    if found is None:
+        raise ConfigError(
+            f"run {folder.name} cannot be used: no whole checkpoint of its best epoch"
+        )
+    weights = found[1]["state_dict"]
+    known = record.get("hashes", {}).get("weights")
+    if known is not None and weights_hash(weights) != known:
+        raise ConfigError(
+            f"run {folder.name} cannot be used: {found[0]} holds other weights than its record says"
+        )
+    task.load_state_dict(weights)
     return task.eval()
 
 
