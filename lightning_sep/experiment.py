@@ -23,6 +23,7 @@ from lightning_sep.fsio import (
     append_line,
     make_folder,
     read_lines,
+    set_apart,
     storage_errors,
     write_aside,
 )
@@ -35,7 +36,6 @@ from lightning_sep.record import (
     misfits,
     now,
     read_record,
-    set_apart,
     supersede,
     write_record,
 )
@@ -172,6 +172,7 @@ def run(
     settings: Settings,
     *,
     home: Path,
+    data: Any | None = None,
     sweep: str | None = None,
     trial: int | None = None,
     purpose: str = "single",
@@ -187,6 +188,7 @@ def run(
     Args:
         settings: what the run is.
         home: folder of all runs.
+        data: the prepared corpus of the settings, where the caller has opened it already.
         sweep: the sweep that proposed it.
         trial: its number there.
         purpose: ``"single"``, ``"search"`` (a sweep looks for good settings) or ``"final"`` (a
@@ -205,7 +207,7 @@ def run(
         NonFiniteLoss: training diverged; the record says so.
         StorageError: the disk is full; what was there is whole.
     """
-    prepared = open_data(settings)
+    prepared = open_data(settings) if data is None else data
     identity = identify(settings, prepared)
     folder = RunFolder(home / identity)
     record = _finished(folder.path, purpose, sweep)

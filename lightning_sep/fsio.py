@@ -321,6 +321,13 @@ def sha256_file(path: Path) -> str:
     return PATIENCE.until_back(read)
 
 
+def set_apart(path: Path) -> Path:
+    """Put a damaged file aside, beside where it was; returns where it is now."""
+    kept = path.with_name(f"{path.name}.damaged-{uuid4().hex[:8]}")
+    os.replace(path, kept)
+    return kept
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in ``folder`` durable."""
     handle = os.open(folder, os.O_RDONLY)

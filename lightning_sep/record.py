@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from lightning_sep.fingerprint import digest
-from lightning_sep.fsio import PATIENCE, finite, json_text, link_first, sha256_file
+from lightning_sep.fsio import PATIENCE, finite, json_text, link_first, set_apart, sha256_file
 
 FORMAT = 2  # version of the record's format; 1 is read too, a newer one is refused
 RECORD = "record.json"
@@ -93,13 +92,6 @@ def misfits(folder: Path, record: Mapping[str, Any], *, checkpoint: bool = False
         except FileNotFoundError:
             found.append(f"{folder / name} is not there")
     return found
-
-
-def set_apart(path: Path) -> Path:
-    """Put a damaged file aside, beside where it was; returns where it is now."""
-    kept = path.with_name(f"{path.name}.damaged-{uuid4().hex[:8]}")
-    os.replace(path, kept)
-    return kept
 
 
 def supersede(folder: Path) -> None:

@@ -7,7 +7,7 @@ makes a new run instead of reusing an old one's checkpoints.
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import metadata
@@ -28,6 +28,7 @@ EXCLUDED = (
     "data.path",  # the audio itself counts, by the hash of the manifests
     "data.cache_limit_mb",  # what does not fit is read from files: slower, the same samples
 )
+_NO_PLUGINS = frozenset({"lightning_sep", "torch"})
 _DIGITS = 12  # 48 bits: among a million runs two alike have a chance of 0.2 %
 
 
@@ -70,10 +71,17 @@ def counted(tree: Mapping[str, Any]) -> dict[str, Any]:
     return _without_excluded(tree, "")
 
 
+def code_versions(class_paths: Iterable[str]) -> dict[str, str]:
+    """Hash of our own code that classes reach, and the fingerprint of each other package."""
+    paths = list(class_paths)
+    roots = {path.split(".")[0] for path in paths} - _NO_PLUGINS
+    return {"code": code_hash(paths)} | {root: plugin_fingerprint(root) for root in sorted(roots)}
+
+
 def plugin_fingerprints(tree: Mapping[str, Any]) -> dict[str, str]:
     """Version and source hash of each package outside this one and torch that the settings name."""
     roots = {target.split(".")[0] for target in targets(counted(tree))}
-    return {root: _fingerprint(root) for root in sorted(roots - {"lightning_sep", "torch"})}
+    return {root: plugin_fingerprint(root) for root in sorted(roots - _NO_PLUGINS)}
 
 
 def _without_excluded(node: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -99,7 +107,7 @@ def targets(node: object) -> Iterator[str]:
 
 
 @cache
-def _fingerprint(root: str) -> str:
+def plugin_fingerprint(root: str) -> str:
     """``version+hash``: a version alone does not change while its author tries things."""
     try:
         version = metadata.version(root)

@@ -7,7 +7,7 @@ it. Whether the worker behind a claim is gone is judged by :mod:`lightning_sep.l
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,8 +109,52 @@ class Leases:
         self.peers = peers
         self.path = path
         self.lock = lock or self._own_lock
+        self._seen: dict[str, Content | None] = {}
+        self._free_keys: set[str] = set()
+        self._turn = 0
         self._locks: dict[str, FileLock] = {}
         self.progress = progress
+
+    def any_free(self, keys: Sequence[str]) -> bool:
+        """Whether some of these keys may be free, at the cost of a few looks however many they are.
+
+        A lease is read when it is new here, or when its worker shows no sign of life any more; of
+        the others one at a time, in turn, since a living worker may have dropped its work. Which
+        keys these are is kept for `maybe_free`.
+        """
+        self._free_keys = set()
+        if not keys:
+            return False
+        shown = self.peers.shown()
+        if shown is None:  # the disk does not say
+            return False
+        self._turn += 1
+        turn = keys[self._turn % len(keys)]
+        for key in keys:
+            seen = self._seen.get(key)
+            if key == turn or seen is None or not seen.token or seen.worker not in shown:
+                seen = PATIENCE.until_back(lambda key=key: Content.read(self.path(key)))  # type: ignore[misc]
+                self._seen[key] = seen
+            if self.presence.worker in failed_by(seen):
+                continue
+            if seen is None or not seen.token or seen.worker not in shown:
+                free = True
+            else:
+                free = (key == turn or seen.worker == self.presence.worker) and self._free(seen)
+            if free:
+                self._free_keys.add(key)
+        return bool(self._free_keys)
+
+    def maybe_free(self, key: str) -> bool:
+        """Whether the last `any_free` took a key for free; only `claim` decides."""
+        return key in self._free_keys
+
+    def for_others(self, keys: Sequence[str]) -> bool:
+        """Whether some of these keys wait for another process, since they failed in this one."""
+        return any(
+            self.presence.worker in failed_by(seen) and seen is not None and not seen.token
+            for seen in (self._seen.get(key) for key in keys)
+        )
 
     def claim(self, key: str, *, above: int = 0) -> "Lease | None":
         """Take ``key`` when it is free or its worker is gone; None when somebody works on it.
@@ -261,6 +305,12 @@ class Lease:
             self.write()
             if not self.content.token:  # `drop` still has to know it
                 self.content = Content(**{**self.content.__dict__, "token": before.token})
+
+
+def failed_by(content: Content | None) -> list[str]:
+    """The workers in which this work has failed: another process is to repeat it."""
+    found = [] if content is None else content.about.get("failed_by", [])
+    return found if isinstance(found, list) else []
 
 
 def forget_crashes(path: Path) -> None:

@@ -9,6 +9,7 @@ generation of a lease (:mod:`lightning_sep.leases.lease`).
 import json
 import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -181,6 +182,20 @@ class Peers:
         if shown is None:
             return False
         return worker not in shown or self.probe(worker)
+
+    def shows_life(self, worker: str, owner: Owner) -> bool:
+        """Whether a worker lives, as far as one look tells that takes and writes nothing."""
+        alive = owner.alive()
+        if alive is not None:
+            return alive
+        try:
+            sign = (self.folder / f"{worker}{_ALIVE}").stat()
+            patience_s = _sign(self.folder, worker, PATIENCE_S).owner
+            now_s = max(one.stat().st_mtime for one in self.folder.glob(f"*{_ALIVE}"))
+        except (OSError, ValueError):
+            return False
+        duration_s = PATIENCE_S if patience_s is None else patience_s.lease_duration or PATIENCE_S
+        return max(now_s, time.time()) - sign.st_mtime < 2 * duration_s
 
     def probe(self, worker: str) -> bool:
         """Look at one sign of life; whether it has stood still for too long, and is removed now."""
