@@ -205,7 +205,7 @@ def _revision() -> dict[str, str | None]:
             return {"code_revision": None, "uncommitted_hash": None}
         changes = git("diff", "HEAD", "--", PACKAGE.name, "conf")
         new = git("ls-files", "--others", "--exclude-standard", "--", PACKAGE.name, "conf")
-        for name in new.splitlines():
+        for name in (one for one in new.splitlines() if one.endswith((".py", ".yaml"))):
             changes += f"{name} {_sha((root / name).read_text(errors='replace'))}\n"
         return {
             "code_revision": git("rev-parse", "HEAD").strip(),

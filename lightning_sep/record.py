@@ -49,9 +49,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     """The record of a run's folder; ``None`` where there is none that can be read."""
     try:
         record = json.loads((folder / RECORD).read_text())
-    except FileNotFoundError:
-        return None
-    except (ValueError, UnicodeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     if not isinstance(record, dict) or record.get("format") not in (1, FORMAT):
         return None

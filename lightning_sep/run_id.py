@@ -22,7 +22,9 @@ EXCLUDED = (
     "tracking",
     "launcher",
     "trainer.workers",
-    "trainer.checkpoint_every_*",
+    "trainer.checkpoint_every_epochs",
+    "trainer.checkpoint_every_steps",
+    "trainer.checkpoint_every_min",
     "trainer.hang_s",
     "trainer.progress",
     "data.path",  # the audio itself counts, by the hash of the manifests

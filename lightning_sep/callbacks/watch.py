@@ -57,7 +57,7 @@ class Watch(pl.callbacks.Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         given_up = state_dict["pruned"] and (
-            self.sweep is None or state_dict.get("pruned_by") != self.sweep
+            self.report is None or state_dict.get("pruned_by") != self.sweep
         )
         self.ended = state_dict["ended"] and not given_up
         self.pruned = state_dict["pruned"] and not given_up

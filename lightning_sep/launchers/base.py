@@ -33,7 +33,7 @@ class Launcher(ABC):
         return None
 
     @abstractmethod
-    def poll(self, *, restart: bool = True) -> int:
+    def poll(self) -> int:
         """How many workers run or will run again; those that died are started anew here."""
 
     @abstractmethod

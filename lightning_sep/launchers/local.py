@@ -92,13 +92,13 @@ class Local(Launcher):
                 start_new_session=True,
             )
 
-    def poll(self, *, restart: bool = True) -> int:
+    def poll(self) -> int:
         """How many workers run; one that left work behind is started again, thrice in a row."""
         for number, child in enumerate(self._children):
             code = child.process.poll()
             if code is None or child.ended:
                 continue
-            if not restart or code in (0, 2) or child.deaths >= RESTARTS:
+            if code in (0, 2) or child.deaths >= RESTARTS:
                 child.ended = True
             else:
                 child.deaths += 1

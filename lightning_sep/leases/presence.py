@@ -19,7 +19,7 @@ from uuid import uuid4
 from filelock import LeaseSettingsMismatch, SoftFileLease, Timeout
 
 from lightning_sep.errors import ConfigError
-from lightning_sep.fsio import PATIENCE, make_folder
+from lightning_sep.fsio import PATIENCE, make_folder, storage_errors
 from lightning_sep.leases.process import Owner, this_process
 
 PATIENCE_S = 15.0
@@ -78,9 +78,10 @@ class Presence:
 
     def start(self) -> "Presence":
         """Show up; others see it when this returns."""
-        PATIENCE.until_back(lambda: make_folder(self.folder))
-        self._write()
-        PATIENCE.until_back(lambda: self._sign.acquire(blocking=False))
+        with storage_errors(self.note):
+            PATIENCE.until_back(lambda: make_folder(self.folder))
+            self._write()
+            PATIENCE.until_back(lambda: self._sign.acquire(blocking=False))
         self._thread.start()
         return self
 
@@ -123,7 +124,8 @@ class Presence:
         self.stop()
 
     def _write(self) -> None:
-        PATIENCE.until_back(self._replace)
+        with storage_errors(self.note):
+            PATIENCE.until_back(self._replace)
 
     def _replace(self) -> None:
         with self._changing:

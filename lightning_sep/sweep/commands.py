@@ -236,7 +236,7 @@ def _work(
                     _tell("stopped; the same command goes on")
                     return 130 if received[0] == signal.SIGINT else 1
                 stopping = [study for study in studies if study.stopping]
-                if launcher.poll(restart=len(stopping) < len(studies)) == 0:
+                if launcher.poll() == 0:
                     if all(state.done for state in look_at()):
                         continue
                     if stopping:

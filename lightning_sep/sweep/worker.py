@@ -282,9 +282,10 @@ def main(
         runner: what runs a setting; the real thing without one.
 
     Returns:
-        The exit code: 0 when nothing is left to do, 75 when work is left (this process was asked
-        to stop, cannot be trusted any more, or waited for the disk in vain), 2 when the input or
-        the disk does not let anything run.
+        The exit code: 0 when nothing is left to do, or nothing that the user wants done; 75 when
+        work is left that another process is to go on with (this one got a signal, cannot be trusted
+        any more, or waited for the disk in vain); 2 when the input or the disk does not let
+        anything run.
     """
     home = runs_home() if home is None else home
     names = sweep.split(",") if isinstance(sweep, str) else list(sweep)
@@ -332,7 +333,7 @@ def _work(workers: list[Worker], stop: Stop) -> int:
                 say(f"{worker.name}: this process cannot be trusted any more: it ends")
                 return WORK_LEFT
             if state in ("done", "stopped", "left"):
-                left |= state != "done"
+                left |= state == "left" or (state == "stopped" and stop())
                 say(f"{worker.name}: {_WORDS[state]}")
                 workers.remove(worker)
             if state != "waiting":

@@ -8,6 +8,7 @@ import torch
 from lightning_sep import experiment
 from lightning_sep.errors import Interrupted
 from lightning_sep.fsio import read_lines
+from lightning_sep.run_folder import RunFolder
 from lightning_sep.settings import compose
 
 SETTINGS = {
@@ -45,9 +46,10 @@ def test_an_interrupted_run_ends_bit_for_bit_like_another(
     whole = trained(SETTINGS[name], tmp_path / "whole", stops=())
     parts = trained(SETTINGS[name], tmp_path / "parts", stops=(3, 5))
     assert whole.record["metrics"] == parts.record["metrics"]
+    assert whole.record["hashes"]["weights"] == parts.record["hashes"]["weights"]
     assert parts.record["attempts"] == 3
     states = [
-        torch.load(one.folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+        torch.load(RunFolder(one.folder).bests()[0], weights_only=True)["state_dict"]
         for one in (whole, parts)
     ]
     for key, value in states[0].items():
