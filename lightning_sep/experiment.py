@@ -258,7 +258,7 @@ class _Run:
         self.report = report
         self.log = _Log(folder.path / "log.txt")
         self.fingerprint: dict[str, Any] = {}
-        self._tidy: Callable[[], None] = lambda: None
+        self._tidy: Callable[[Mapping[str, str]], None] = lambda kept: None
 
     def guard(self) -> None:
         """Called before every write.
@@ -406,8 +406,8 @@ class _Run:
                 "finished": now(),
             },
         )
-        if written["state"] == "finished":
-            self._tidy()
+        if written["state"] == "finished":  # be it another's: what that one names is kept
+            self._tidy(written["checkpoints"])
         return written
 
 

@@ -285,11 +285,15 @@ class Training:
             "device_s": round(self.history.device_s, 3),
         }
 
-    def tidy(self) -> None:
-        """Remove what a finished run no longer needs: it keeps its best weights."""
+    def tidy(self, kept: Mapping[str, str]) -> None:
+        """Remove what a finished run no longer needs: it keeps the weights that its record names.
+
+        Args:
+            kept: the record's checkpoints, by name.
+        """
         self.checkpoints.remove_steps()
         for path in self.folder.bests():
-            if path != self.folder.best(self.attempt.generation):
+            if path.name not in kept:
                 self.io.remove_checkpoint(path)
 
     def _write_audio(self) -> dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from lightning_sep.launchers.local import Local
+from lightning_sep.leases.process import Owner
 from lightning_sep.sweep.commands import launch
 from lightning_sep.sweep.definition import load_sweep
 from lightning_sep.sweep.finals import Finals
@@ -117,7 +118,9 @@ class Sandbox:
         assert not list((study.folder / "leases").iterdir())
         assert not (study.folder / "sweep.lock").is_symlink()
         for path in self.home.glob("*/lease.json"):
-            assert self.record(path)["token"] == "", path
+            lease = self.record(path)
+            owner = Owner.read(lease["owner"])
+            assert not lease["token"] or (owner is not None and not owner.alive()), path
         for path in self.home.glob("*/record.json"):
             record = self.record(path)
             assert record["epochs"] == list(range(len(record["epochs"]))), path
