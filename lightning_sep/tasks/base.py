@@ -241,12 +241,33 @@ class Task(pl.LightningModule, ABC):
         return self._make_optimizer(self.parameters())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # One tensor a list, not one a step: thousands of small ones are slow to write and to read.
         checkpoint["epoch_so_far"] = {
-            name: [value.cpu() for value in getattr(self, name)]
+            name: _joined(getattr(self, name))
             for name in ("train_losses", "weights_log", "non_finite")
         }
         checkpoint["facts"] = self.facts
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        for name, values in checkpoint["epoch_so_far"].items():
-            setattr(self, name, [value.to(self.device) for value in values])
+        for name, joined in checkpoint["epoch_so_far"].items():
+            setattr(self, name, [value.to(self.device) for value in _parted(joined)])
+
+
+def _joined(values: list[Tensor]) -> dict[str, Any] | None:
+    """Tensors of one type as a single one, and what takes them apart again; ``None`` for none."""
+    if not values:
+        return None
+    shapes = [value.shape for value in values]
+    if len(set(shapes)) == 1:
+        return {"values": torch.stack(values).cpu(), "sizes": None}
+    sizes = torch.tensor([len(value) for value in values])
+    return {"values": torch.cat(values).cpu(), "sizes": sizes}
+
+
+def _parted(joined: dict[str, Any] | None) -> list[Tensor]:
+    """The tensors that ``_joined`` was given."""
+    if joined is None:
+        return []
+    if joined["sizes"] is None:
+        return list(joined["values"].unbind())
+    return list(joined["values"].split(joined["sizes"].tolist()))
