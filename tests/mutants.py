@@ -35,7 +35,7 @@ TESTS = {
         *("callbacks", "end_to_end/test_train.py", "end_to_end/test_resume.py"),
         "end_to_end/test_bad_input.py",
     ],
-    "functional": ["functional", "functional_log_mel", "losses", "heads", "metrics"],
+    "functional": ["functional", "functional_log_mel", "reweighting", "losses", "heads", "metrics"],
     "heads": ["heads", "tasks/test_cross_product.py"],
     "homes.py": ["cli", "data/test_data_commands.py"],
     "launchers": ["launchers", "sweep"],
