@@ -10,7 +10,6 @@ from lightning_sep.errors import ConfigError
 from lightning_sep.functional.schedules import inverse_sigmoid
 from lightning_sep.heads.base import WaveformHead
 from lightning_sep.losses.base import WaveformLoss
-from lightning_sep.metrics.next_frame import NextFrameR2
 from lightning_sep.nets.lstm import Lstm
 from lightning_sep.tasks.base import Parts, Scored, Task
 
@@ -64,8 +63,6 @@ class Autoregression(Task):
         self.input_noise = input_noise
         self.teacher_forcing_k = teacher_forcing_k
         super().__init__(parts=parts)
-        self.teacher_forced = NextFrameR2()
-        self.free_running = NextFrameR2()
 
     def sizes(self) -> tuple[int, int]:
         return self.frame_samples, self.frame_samples * self.head.raw_per_sample
@@ -139,8 +136,10 @@ class Autoregression(Task):
         return torch.stack(made[1:], dim=1)
 
     def start_evaluation(self, stage: str) -> None:
-        self.teacher_forced.reset()
-        self.free_running.reset()
+        from lightning_sep.metrics.next_frame import NextFrameR2  # loads torchmetrics
+
+        self.teacher_forced = NextFrameR2().to(next(self.parameters()).device)
+        self.free_running = NextFrameR2().to(next(self.parameters()).device)
 
     def evaluate(self, batch: Batch, raw: Tensor) -> None:
         frames = self.frames(batch)

@@ -1,11 +1,12 @@
 """The only training step of the house: a net and a head, trained on weighted examples."""
 
+import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +15,11 @@ from lightning_sep.errors import ConfigError
 from lightning_sep.functional.masking import shield, weighted_sum
 from lightning_sep.reweighting.base import Reweighting
 from lightning_sep.reweighting.gather import global_weights, world_size
+
+if TYPE_CHECKING:
+    from pytorch_lightning import LightningModule as Module
+else:
+    from torch.nn import Module
 
 
 class MakeNet(Protocol):
@@ -33,7 +39,7 @@ class Parts:
         make_net: builds the net from ``inputs`` and ``outputs``.
         head: turns the net's raw values into what the loss and the listener get.
         loss: cost of an example, for heads that do not bring their own.
-        make_optimizer: builds the optimizer from the parameters.
+        make_optimizer: builds the optimizer from the parameters; ``None`` where nothing is trained.
         facts: what the data say about themselves (sample rate, gain, names of classes).
         seed: seeds every draw inside a training step.
     """
@@ -41,7 +47,7 @@ class Parts:
     make_net: MakeNet
     head: nn.Module
     loss: nn.Module
-    make_optimizer: MakeOptimizer
+    make_optimizer: MakeOptimizer | None
     facts: Mapping[str, Any]
     seed: int
 
@@ -71,8 +77,11 @@ def step_seed(seed: int, step: int, rank: int = 0) -> int:
     return (mixed ^ (mixed >> 32)) & (2**63 - 1)
 
 
-class Task(pl.LightningModule, ABC):
+class Task(Module, ABC):
     """A net and a head, trained on weighted examples.
+
+    A task with an optimizer is a ``LightningModule``; one without is a plain ``nn.Module``, so that
+    who separates a file does not wait for Lightning, which takes longer to load than the rest.
 
     Subclasses say what one example costs and how it is scored; how much each example counts is
     decided elsewhere: ``reweighting`` is set by :class:`lightning_sep.callbacks.reweight.Reweight`
@@ -91,6 +100,8 @@ class Task(pl.LightningModule, ABC):
     loss_type: ClassVar[type[nn.Module]]
 
     def __init__(self, *, parts: Parts) -> None:
+        if parts.make_optimizer is not None:
+            self.__class__ = _with_lightning(type(self))
         super().__init__()
         name = type(self).__name__
         for group, part, wanted in [
@@ -238,15 +249,49 @@ class Task(pl.LightningModule, ABC):
         return {f"{stage}/{name}": value for name, value in values.items()}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        if self._make_optimizer is None:
+            raise ValueError(f"this {type(self).__name__} was built without an optimizer")
         return self._make_optimizer(self.parameters())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # One tensor a list, not one a step: thousands of small ones are slow to write and to read.
         checkpoint["epoch_so_far"] = {
-            name: [value.cpu() for value in getattr(self, name)]
+            name: _joined(getattr(self, name))
             for name in ("train_losses", "weights_log", "non_finite")
         }
         checkpoint["facts"] = self.facts
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        for name, values in checkpoint["epoch_so_far"].items():
-            setattr(self, name, [value.to(self.device) for value in values])
+        for name, joined in checkpoint["epoch_so_far"].items():
+            setattr(self, name, [value.to(self.device) for value in _parted(joined)])
+
+
+@cache
+def _with_lightning(task: type[Task]) -> type[Task]:
+    """The same task, and a ``LightningModule``, which is what a ``Trainer`` takes."""
+    from pytorch_lightning import LightningModule
+
+    names = {"__module__": task.__module__, "__qualname__": task.__qualname__}
+    return types.new_class(
+        task.__name__, (task, LightningModule), exec_body=lambda n: n.update(names)
+    )
+
+
+def _joined(values: list[Tensor]) -> dict[str, Any] | None:
+    """Tensors of one type as a single one, and what takes them apart again; ``None`` for none."""
+    if not values:
+        return None
+    shapes = [value.shape for value in values]
+    if len(set(shapes)) == 1:
+        return {"values": torch.stack(values).cpu(), "sizes": None}
+    sizes = torch.tensor([len(value) for value in values])
+    return {"values": torch.cat(values).cpu(), "sizes": sizes}
+
+
+def _parted(joined: dict[str, Any] | None) -> list[Tensor]:
+    """The tensors that ``_joined`` was given."""
+    if joined is None:
+        return []
+    if joined["sizes"] is None:
+        return list(joined["values"].unbind())
+    return list(joined["values"].split(joined["sizes"].tolist()))

@@ -11,7 +11,6 @@ from lightning_sep.functional.permutation import best_permutation
 from lightning_sep.heads.base import WaveformHead
 from lightning_sep.losses.base import WaveformLoss
 from lightning_sep.losses.si_sdr import SiSdr
-from lightning_sep.metrics.si_sdr_improvement import SiSdrImprovement
 from lightning_sep.tasks.base import Parts, Scored, Task
 
 
@@ -42,7 +41,6 @@ class Separation(Task):
         self.sources = sources
         self.level = level
         super().__init__(parts=parts)
-        self.improvement = SiSdrImprovement()
         self._evaluation_order = SiSdr()
 
     def sizes(self) -> tuple[int, int]:
@@ -104,7 +102,9 @@ class Separation(Task):
         )
 
     def start_evaluation(self, stage: str) -> None:
-        self.improvement.reset()
+        from lightning_sep.metrics.si_sdr_improvement import SiSdrImprovement  # loads torchmetrics
+
+        self.improvement = SiSdrImprovement().to(next(self.parameters()).device)
         self._silent: list[Tensor] = []
         self._alone: list[Tensor] = []
 

@@ -10,7 +10,6 @@ from lightning_sep.errors import ConfigError
 from lightning_sep.functional.log_mel import log_mel
 from lightning_sep.heads.base import EmbeddingHead
 from lightning_sep.losses.base import PairLoss
-from lightning_sep.metrics.equal_error_rate import EqualErrorRate
 from lightning_sep.tasks.base import Parts, Scored, Task
 
 
@@ -66,7 +65,6 @@ class Verification(Task):
         self.remove_mean = remove_mean
         super().__init__(parts=parts)
         self.register_buffer("threshold", torch.tensor(torch.nan, dtype=torch.float64))
-        self.trials = EqualErrorRate()
 
     def sizes(self) -> tuple[int, int]:
         return self.bands, self.embed_size
@@ -104,7 +102,9 @@ class Verification(Task):
         )
 
     def start_evaluation(self, stage: str) -> None:
-        self.trials.reset()
+        from lightning_sep.metrics.equal_error_rate import EqualErrorRate  # loads torchmetrics
+
+        self.trials = EqualErrorRate().to(next(self.parameters()).device)
         self._raw: list[Tensor] = []
         self._labels: list[Tensor] = []
 

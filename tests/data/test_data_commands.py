@@ -84,12 +84,12 @@ def test_a_set_that_is_made_here_takes_no_source(tmp_path):
         commands.prepare("synthetic", tmp_path, tmp_path)
 
 
-def test_listing_and_opening_a_prepared_set_import_neither_lhotse_nor_torch(synthetic_home):
+def test_listing_and_opening_a_prepared_set_import_no_lhotse_scipy_or_torch(synthetic_home):
     code = (
         "import sys; from pathlib import Path; from lightning_sep.data import commands;"
         f"home = Path({str(synthetic_home)!r}); commands.list_corpora(home);"
         "commands.corpus('synthetic').open(home).reader;"
-        "print(sorted({'lhotse', 'torch'} & set(sys.modules)))"
+        "print(sorted({'lhotse', 'scipy', 'torch'} & set(sys.modules)))"
     )
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60

@@ -1,3 +1,5 @@
+import inspect
+
 import pytest
 import torch
 from torch.func import functional_call, stack_module_state, vmap
@@ -161,6 +163,13 @@ def test_own_loss_can_be_stacked(cross_entropy_head):
     head = cross_entropy_head
     raw, target = raw_like(head, 3, 4), torch.linspace(-1, 1, 12).reshape(3, 4)
     torch.testing.assert_close(vmap(head.own_loss)(raw, target), head.own_loss(raw, target))
+
+
+def test_the_entry_says_what_the_class_does_when_nothing_is_said():
+    for name in contracts.entries("head"):
+        said = contracts.arguments("head", name)
+        for key, one in inspect.signature(contracts.target("head", name)).parameters.items():
+            assert one.default in (one.empty, said[key]), f"{name}.{key}"
 
 
 def test_the_entry_names_every_setting():
