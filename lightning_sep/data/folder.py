@@ -37,6 +37,7 @@ class Folder(Corpus):
         seed: another seed gives another split.
         sample_rate: in Hz; ``None`` takes the rate that most files have.
         cache_limit_mb: bound of the decoded cache in MiB.
+        keep: see :class:`~lightning_sep.data.corpus.Corpus`.
     """
 
     name = "folder"
@@ -46,9 +47,10 @@ class Folder(Corpus):
         path: str | None = None,
         seed: int = 0,
         sample_rate: int | None = None,
-        cache_limit_mb: int = 2048,
+        cache_limit_mb: float | None = None,
+        keep: bool = False,
     ) -> None:
-        super().__init__(sample_rate, cache_limit_mb)
+        super().__init__(sample_rate, cache_limit_mb, keep)
         if not isinstance(seed, int) or isinstance(seed, bool):
             raise ConfigError(f"data.seed = {seed!r}: a whole number is needed")
         if path is not None and (not isinstance(path, str | Path) or not str(path)):
@@ -120,7 +122,8 @@ class Folder(Corpus):
             ),
             home=home,
             sample_rate=self.sample_rate,
-            cache_limit_bytes=int(self.cache_limit_mb * (1 << 20)),
+            cache_limit_mb=self.cache_limit_mb,
+            keep=self.keep,
             progress=progress,
         )
 

@@ -18,6 +18,7 @@ class Fsdd(Adapter):
             same speakers, unheard in training, with other recordings of them.
         sample_rate: in Hz; ``None`` keeps that of the files.
         cache_limit_mb: bound of the decoded cache in MiB.
+        keep: see :class:`~lightning_sep.data.corpus.Corpus`.
     """
 
     name = "fsdd"
@@ -29,9 +30,10 @@ class Fsdd(Adapter):
         self,
         held_out: str = "separate",
         sample_rate: int | None = None,
-        cache_limit_mb: int = 2048,
+        cache_limit_mb: float | None = None,
+        keep: bool = False,
     ) -> None:
-        super().__init__(sample_rate, cache_limit_mb)
+        super().__init__(sample_rate, cache_limit_mb, keep)
         if held_out not in ("separate", "shared"):
             raise ConfigError(f"data.held_out = {held_out!r}: known are separate, shared")
         self.held_out = held_out
@@ -39,6 +41,10 @@ class Fsdd(Adapter):
     def settings(self) -> list[str]:
         """See :meth:`Adapter.settings`."""
         return [self.held_out]
+
+    def common_speakers(self) -> frozenset[str]:
+        """See :meth:`Adapter.common_speakers`."""
+        return frozenset(("val", "test")) if self.held_out == "shared" else frozenset()
 
     def entries(self, rows: list[Row], audio: Path) -> list[Entry]:
         """See :meth:`Adapter.entries`."""

@@ -154,7 +154,7 @@ def test_a_split_that_nothing_fills_is_named(folder, tmp_path):
 
 
 def test_a_folder_without_audio_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"holds no audio file \(\.wav, \.flac, \.ogg, \.mp3\)"):
+    with pytest.raises(DataError, match=r"holds no audio file \(\.wav, \.flac, \.mp3, "):
         Folder(str(tmp_path)).open(tmp_path / "home")
 
 
