@@ -343,9 +343,11 @@ class Corpus(ABC):
 
     def point(self, home: Path, folder: Path) -> None:
         """Remember ``folder`` as the prepared form of this set with these settings."""
-        write_json(
-            self._pointer(home), {"format": FORMAT, "name": self.name, "folder": folder.name}
-        )
+        write_json(self._pointer(home), self.pointer(folder))
+
+    def pointer(self, folder: Path) -> dict[str, Any]:
+        """What is remembered of a prepared form of this set."""
+        return {"format": FORMAT, "name": self.name, "folder": folder.name}
 
     def prepared_folder(self, home: Path) -> Path | None:
         """Folder of the prepared set, or ``None`` where there is none yet."""

@@ -509,7 +509,7 @@ class _Moments:
 
     @property
     def silent(self) -> bool:
-        return math.sqrt(self.squares / self.count) / FULL_SCALE < SILENCE_RMS
+        return bool(math.sqrt(self.squares / self.count) / FULL_SCALE < SILENCE_RMS)
 
     def facts(self) -> dict[str, float]:
         mean, power = self.sum / self.count, self.squares / self.count

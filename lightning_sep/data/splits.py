@@ -8,6 +8,14 @@ from lightning_sep.data.draws import shuffled_order
 SPLITS = ("train", "val", "test")
 HELD_OUT = 0.15  # share of the keys that val and test get each, where nothing upstream says better
 
+SPLIT_NAMES = {
+    "train": ("train", "training", "trn", "tr"),
+    "val": ("val", "valid", "validation", "dev", "development", "cv"),
+    "test": ("test", "testing", "eval", "evaluation", "tst", "tt", "te"),
+}
+"""What others call the splits, in any case."""
+_SPLIT_OF = {name: split for split, names in SPLIT_NAMES.items() for name in names}
+
 Piece = tuple[str, float, float]  # split, and from where to where of the recording (0 to 1)
 
 
@@ -21,6 +29,39 @@ IN_TIME: tuple[Piece, ...] = (("train", 0.0, 0.8), ("val", 0.8, 0.9), ("test", 0
 
 The proportions of Beckham's write-up on raw-audio LSTMs (2016), applied to each piece by itself.
 """
+
+
+def split_named(name: str) -> str:
+    """The split that a folder or a table calls ``name``; empty where it is none.
+
+    Example:
+        >>> split_named("Valid"), split_named("tt"), split_named("rain")
+        ('val', 'test', '')
+    """
+    return _SPLIT_OF.get(name.lower(), "")
+
+
+def joined(labels: Sequence[Sequence[str]]) -> list[int]:
+    """A number for each item; items that share a label, directly or through others, share it.
+
+    Example:
+        >>> joined([["a"], ["b", "c"], ["c"], [], ["a", "d"]])
+        [0, 1, 1, 3, 0]
+    """
+    parent = list(range(len(labels)))
+
+    def root(item: int) -> int:
+        while parent[item] != item:
+            parent[item] = parent[parent[item]]
+            item = parent[item]
+        return item
+
+    first: dict[str, int] = {}
+    for item, own in enumerate(labels):
+        for label in own:
+            one, other = root(item), root(first.setdefault(label, item))
+            parent[max(one, other)] = min(one, other)
+    return [root(item) for item in range(len(labels))]
 
 
 def split_by_key(
