@@ -28,11 +28,14 @@ class Adapter(Corpus):
 
     columns: ClassVar[tuple[str, ...]]  # of metadata.csv, beside `filename`
     credit: ClassVar[str]  # who made the set and under which licence, in one line
-    split_rule: ClassVar[str]  # how the splits are made, in one line
 
     @abstractmethod
-    def entries(self, rows: list[Row], audio: Path) -> list[Entry]:
-        """Labels and splits of the files that ``metadata.csv`` lists."""
+    def entries(self, rows: list[Row], audio: Path) -> tuple[list[Entry], str]:
+        """Labels and splits of the files that ``metadata.csv`` lists, and how these were made.
+
+        Returns:
+            The files, and the rule of the splits that was really used, in one line.
+        """
 
     def settings(self) -> list[str]:
         """Settings besides the rate that change what is prepared; part of the key."""
@@ -81,16 +84,17 @@ class Adapter(Corpus):
         rows, checksums = read_source(source, self.columns)
         licences = Counter(row["licence"] for row in rows if row.get("licence"))
         files = ", ".join(f"{count} {name}" for name, count in licences.most_common())
+        entries, rule = self.entries(rows, source / AUDIO)
         origin = Origin(
             name=self.name,
             source=str(source.resolve()),
             licence=f"{self.credit}. Files: {files or 'not said'}",
-            split_rule=self.split_rule,
+            split_rule=rule,
             checksums=checksums,
             common_speakers=self.common_speakers(),
         )
         return build(
-            self.entries(rows, source / AUDIO),
+            entries,
             origin,
             home=home,
             sample_rate=self.sample_rate,

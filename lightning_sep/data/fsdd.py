@@ -24,7 +24,6 @@ class Fsdd(Adapter):
     name = "fsdd"
     columns = ("speaker", "digit")
     credit = "Free Spoken Digit Dataset by Zohar Jackson and contributors, CC BY-SA 4.0"
-    split_rule = "by speaker; data.held_out=shared gives validation and test the same speakers"
 
     def __init__(
         self,
@@ -46,9 +45,10 @@ class Fsdd(Adapter):
         """See :meth:`Adapter.common_speakers`."""
         return frozenset(("val", "test")) if self.held_out == "shared" else frozenset()
 
-    def entries(self, rows: list[Row], audio: Path) -> list[Entry]:
+    def entries(self, rows: list[Row], audio: Path) -> tuple[list[Entry], str]:
         """See :meth:`Adapter.entries`."""
         splits = split_by_key([row["speaker"] for row in rows])
+        rule = "by speaker, drawn; data.held_out=shared gives val and test the same"
         if self.held_out == "shared":
             held = [row for row, split in zip(rows, splits, strict=True) if split != "train"]
             half: dict[str, str] = {}
@@ -57,10 +57,11 @@ class Fsdd(Adapter):
                     [row["filename"] for row in held if row["speaker"] == speaker], seed=0
                 )
                 half |= dict.fromkeys(files[::2], "val") | dict.fromkeys(files[1::2], "test")
+            rule = "by speaker, drawn; val and test share theirs (data.held_out=shared)"
             splits = [
                 half.get(row["filename"], split) for row, split in zip(rows, splits, strict=True)
             ]
-        return [
+        made = [
             Entry(
                 id=row["filename"],
                 path=audio / row["filename"],
@@ -72,3 +73,4 @@ class Fsdd(Adapter):
             )
             for row, split in zip(rows, splits, strict=True)
         ]
+        return made, rule
