@@ -230,6 +230,12 @@ class Prepared:
             "speakers": len(self.speaker_names),
             "licence": self.licence,
             "split_rule": self.source["split_rule"],
+            "found": self.source.get("found", self.source["counts"]["files"]),
+            "left_out": {
+                reason: told["files"] for reason, told in self.source.get("left_out", {}).items()
+            },
+            "kept": len(self.source.get("kept", {})),
+            "notes": "; ".join(self.source.get("notes", [])),
             "counts": self.source["counts"],
             "hash": self.hash,
             "folder": str(self.folder),

@@ -51,6 +51,7 @@ FORMAT = 1
 BUILDING = ".building-"
 _LEFTOVER = re.compile(rf"{re.escape(BUILDING)}(?P<name>.+)-(?:\d+|made|old)-[0-9a-f]+")
 _SHOWN = 10  # bad files named in one error
+_TOLD = 1 << 24  # samples of a long file between two words about it
 
 Progress = Callable[[int, int, str], object]
 """Called as ``progress(done, total, text)`` while a set is prepared."""
@@ -239,10 +240,11 @@ class _Draft:
         self._tell(len(self.entries), "manifests")
         if self.bad:
             start = " " if len(self.bad) == 1 else "\n    "
+            stop = "." if len(self.bad) == 1 else ""
             more = f"\n    and {len(self.bad) - _SHOWN} more" if len(self.bad) > _SHOWN else ""
             keep = (
-                f"{start}data.keep=true (`data prepare` has --keep) takes what is only clipped, "
-                "cancels, or has such a rate or end"
+                f"{stop}{start}data.keep=true (`data prepare` has --keep) takes what is only "
+                "clipped, cancels, or has such a rate or end"
             )
             raise DataError(
                 f"{len(self.bad)} of {len(self.entries)} files of {shown(self.origin.source)} "
@@ -280,6 +282,9 @@ class _Draft:
                         writer = stack.enter_context(FlacWriter(self.folder / name, self.rate))
                     if writer is not None:
                         writer.write(samples)
+                    if moments.count // _TOLD > (moments.count - len(samples)) // _TOLD:
+                        minutes = moments.count / self.rate / 60
+                        self._tell(number, f"{shown(entry.id)}: {minutes:.0f} min of it")
                     yield samples
                 stored = writer is not None
         except BadAudio as error:
