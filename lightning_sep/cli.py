@@ -98,8 +98,9 @@ Corpora: what is known, what is prepared, whether it is whole.
 
 examples:
     lightning-sep data list
-    lightning-sep data prepare esc50 --source ~/Downloads/ESC-50
-    lightning-sep data verify esc50
+    lightning-sep data prepare esc10 --source ~/audio/esc10
+    lightning-sep data prepare folder --source ~/audio/dogs data.sample_rate=16000
+    lightning-sep data verify esc10
 """
 _SEPARATE = """\
 Separate recordings with a trained run. RUN is a run id or a run's folder.
@@ -263,7 +264,11 @@ def _add_data(data: argparse.ArgumentParser, common: argparse.ArgumentParser) ->
     show.set_defaults(handler=_data_list)
     prepare = actions.add_parser("prepare", help="manifests and decoded audio", parents=[common])
     prepare.add_argument("name", help="corpus (see `lightning-sep data list`)")
+    _add_settings(prepare, "settings of the data: data.sample_rate=16000")
     prepare.add_argument("--source", type=Path, metavar="FOLDER", help="where its audio lies")
+    prepare.add_argument(
+        "--keep", action="store_true", help="take clipped and other odd files: data.keep=true"
+    )
     prepare.set_defaults(handler=_data_prepare)
     verify = actions.add_parser("verify", help="is every file as it was?", parents=[common])
     verify.add_argument("name", help="corpus (see `lightning-sep data list`)")
@@ -378,7 +383,8 @@ def _data_list(arguments: argparse.Namespace) -> int | None:
 def _data_prepare(arguments: argparse.Namespace) -> int | None:
     from lightning_sep.data import commands
 
-    told = commands.prepare(arguments.name, arguments.source, data_home(), _progress)
+    settings = [*arguments.settings, *(["data.keep=true"] if arguments.keep else [])]
+    told = commands.prepare(arguments.name, arguments.source, data_home(), _progress, settings)
     print(f"{arguments.name} is prepared in {data_home()}")
     for name, value in told.items():
         print(f"    {name:<16} {_cell(value)}")

@@ -18,6 +18,7 @@ from typing import IO, Any, TypeVar
 from uuid import uuid4
 
 from lightning_sep.errors import StorageError
+from lightning_sep.homes import data_home
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _SILENT = (errno.ESTALE, errno.EIO, errno.ETIMEDOUT)  # the disk does not answer
@@ -119,9 +120,11 @@ def storage_errors(path: Path) -> Iterator[None]:
                 "before is whole. Free some space and say the same command again"
             ) from error
         if error.errno in _REFUSED:
+            holds_data = path.absolute().is_relative_to(data_home().absolute())
+            variable = "LIGHTNING_SEP_DATA" if holds_data else "LIGHTNING_SEP_HOME"
             raise StorageError(
                 f"{path.parent} cannot be written ({error.strerror}): change its permissions, or "
-                "set LIGHTNING_SEP_HOME to a folder of your own"
+                f"set {variable} to a folder of your own"
             ) from error
         raise
 
