@@ -173,7 +173,7 @@ class Task(pl.LightningModule, ABC):
         )
         keep.append(uses > 0)
         if self.reweighting is None:
-            weights = mask / mask.sum().clamp(min=1)
+            weights = mask.to(scored.losses.dtype) / mask.sum().clamp(min=1)
         else:
             weights = global_weights(
                 self.reweighting, scored.losses.detach(), scored.groups, mask, self.global_step
