@@ -47,6 +47,13 @@ class MuLawSoftmax(WaveformHead):
         level = mu_law.encode(target, levels=self.levels)
         return -self.training_view(raw).gather(-1, level.unsqueeze(-1)).squeeze(-1)
 
+    def pairwise_cross_entropy(self, raw: Tensor, target: Tensor) -> Tensor:
+        # In the layout of a convolution's output, parameters before time: without a copy.
+        log_shares = (raw.movedim(-1, 2) / self.temperature).log_softmax(2)
+        level = mu_law.encode(target, levels=self.levels)
+        level = level.unsqueeze(1).expand(-1, raw.shape[1], -1, -1)
+        return -log_shares.gather(2, level).mean(-1)
+
     def _probabilities(self, raw: Tensor) -> Tensor:
         # Shifted first: a division by a small temperature must not overflow to infinity.
         return ((raw - raw.amax(-1, keepdim=True)) / self.temperature).softmax(-1)
