@@ -135,6 +135,22 @@ def test_gradient_is_that_of_the_weighted_squared_errors(rule: str) -> None:
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
 
 
+def test_a_silent_mixture_takes_no_gradient_from_the_others() -> None:
+    task, batch = task_of("loss=si_sdr", "task.level=source"), batch_of(silent=((2, 0), (2, 1)))
+    assert batch.sources is not None
+    _, orders, counted = ordered("si_sdr", estimates_of(task, batch), batch)
+    estimates = estimates_of(task, batch)
+    total = torch.zeros((), dtype=torch.float64)
+    for example, source in np.argwhere(counted):
+        estimate = estimates[example, orders[example][source]]
+        target = batch.sources[example, source]
+        share = (estimate @ target) ** 2 / (target @ target)
+        total = total - 10 * (share / (estimate @ estimate - share)).log10() / counted.sum()
+    found = gradient_of(task.training_step(batch, 0), task)
+    for one, other in zip(found, gradient_of(total, task), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9)
+
+
 def test_a_distribution_is_scored_by_its_cross_entropy_with_each_target() -> None:
     task = task_of("head=mu_law_softmax", "head.levels=16")
     batch = batch_of()
