@@ -1,6 +1,7 @@
 """Source separation: a mixture in, one waveform per source out, in any order."""
 
-from typing import ClassVar, Literal
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from lightning_sep.data.batch import Batch
 from lightning_sep.errors import ConfigError
 from lightning_sep.functional.permutation import best_permutation
+from lightning_sep.functional.pieces import in_faded_pieces, in_pieces
 from lightning_sep.heads.base import WaveformHead
 from lightning_sep.losses.base import WaveformLoss
 from lightning_sep.losses.si_sdr import SiSdr
@@ -86,6 +88,32 @@ class Separation(Task):
     def separate(self, waveform: Tensor) -> Tensor:
         """Sources of a mixture: ``[batch, time]`` in, ``[batch, source, time]`` out."""
         return self.heard(self.separate_raw(waveform), waveform)
+
+    def separate_blocks(self, blocks: Iterable[Tensor], *, piece: int) -> Iterator[Tensor]:
+        """Sources of a mixture of any length, in bounded memory.
+
+        Equal to :meth:`separate`, to rounding, where the net says how far it reaches
+        (``reach_samples``) and what it keeps a sample of (``step_samples``). Other nets see all of
+        a piece at once (a norm over time): pieces then overlap by a tenth and fade into each other.
+
+        Args:
+            blocks: the mixture in parts of any length, ``[time]``.
+            piece: samples that go through the net at once, about; more where the net reaches
+                further.
+
+        Yields:
+            Consecutive parts of the sources, ``[source, time]``.
+        """
+
+        def run(waveform: Tensor) -> Tensor:
+            return self.separate(waveform.unsqueeze(0))[0]
+
+        net: Any = self.net  # what it can is asked, not declared
+        reach = getattr(net, "reach_samples", None)
+        if reach is None:
+            return in_faded_pieces(run, blocks, piece=piece, overlap=max(piece // 10, 1))
+        step = net.step_samples
+        return in_pieces(run, blocks, piece=-(-max(piece, reach) // step) * step, reach=reach)
 
     def seen(self, raw: Tensor, mixture: Tensor) -> Tensor:
         """The sources as the loss sees them, ``[batch, source, time]``."""

@@ -10,6 +10,7 @@ from lightning_sep.settings import compose
 from lightning_sep.tasks.separation import Separation
 from tests import contracts
 from tests.tasks.test_separation_by_value import FACTS, batch_of
+from tests.tasks.test_separation_by_value import task_of as wild_task_of
 
 HEADS = contracts.entries_of("head", WaveformHead)
 REGRESSION = [name for name in HEADS if not contracts.target("head", name).brings_loss]
@@ -102,3 +103,16 @@ def test_a_head_that_brings_its_loss_is_refused_by_name(head: str) -> None:
     name = contracts.target("head", head).__name__
     with pytest.raises(ConfigError, match=rf"difference=true does not go with head={name}"):
         task_of(f"head={head}")
+
+
+@pytest.mark.parametrize("difference", ["true", "false"])
+def test_in_blocks_the_sources_are_those_of_one_pass(difference: str) -> None:
+    task = wild_task_of(f"task.difference={difference}").eval()
+    waveform = torch.cat([batch_of().waveform.flatten(), batch_of(3).waveform.flatten()])
+    blocks = waveform.split([700, 1, 219, 1000])
+    with torch.no_grad():
+        whole = task.separate(waveform[None])[0]
+        pieces = list(task.separate_blocks(blocks, piece=330))
+    assert len(pieces) > 3
+    made = torch.cat(pieces, dim=-1)
+    assert float((made - whole).norm() / whole.norm()) < 1e-12
