@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lightning_sep.functional import mu_law
+from lightning_sep.functional import categorical, mu_law
 from lightning_sep.functional.numbers import hold, whole
 from lightning_sep.heads.base import WaveformHead
 
@@ -39,8 +39,7 @@ class MuLawSoftmax(WaveformHead):
         return (self._probabilities(raw) * values).sum(-1)
 
     def drawn(self, raw: Tensor, generator: torch.Generator) -> Tensor:
-        rows = self._probabilities(raw).flatten(0, -2)
-        level = torch.multinomial(rows, 1, generator=generator).reshape(raw.shape[:-1])
+        level = categorical.draw(self._probabilities(raw), generator=generator)
         return mu_law.decode(level, levels=self.levels, dtype=raw.dtype)
 
     def cross_entropy(self, raw: Tensor, target: Tensor) -> Tensor:
