@@ -40,8 +40,8 @@ class Autoregression(Task):
             the true frame always goes in.
 
     Raises:
-        ConfigError: a setting is out of its range, more than one schedule is given, or the net
-            cannot go frame by frame.
+        ConfigError: a setting is out of its range, more than one schedule is given, the loss
+            leaves the scale open, or the net cannot go frame by frame.
     """
 
     monitor = ("val/r2", "max")
@@ -78,6 +78,11 @@ class Autoregression(Task):
             base=teacher_forcing_base,
         )
         super().__init__(parts=parts)
+        if not self.loss.fixes_scale:
+            raise ConfigError(
+                f"loss={type(self.loss).__name__} leaves the scale and the sign of a frame open: "
+                "the next frame, and R2, need both. Use loss=mse or another that fixes them"
+            )
         if not isinstance(self.net, SequenceNet):
             raise ConfigError(
                 f"net={type(self.net).__name__} cannot go frame by frame: autoregression needs "

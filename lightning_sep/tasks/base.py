@@ -1,5 +1,6 @@
 """The only training step of the house: a net and a head, trained on weighted examples."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,10 +9,12 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch import distributed as dist
 
 from lightning_sep.data.batch import Batch
 from lightning_sep.errors import ConfigError
 from lightning_sep.functional.masking import shield, weighted_sum
+from lightning_sep.functional.precision import measured
 from lightning_sep.reweighting.base import Reweighting
 from lightning_sep.reweighting.gather import global_weights, world_size
 
@@ -116,10 +119,12 @@ class Task(pl.LightningModule, ABC):
             )
         self._make_optimizer = parts.make_optimizer
         self.reweighting: Reweighting | None = None
-        # Kept as tensors during an epoch, so that a step neither waits for the device nor logs.
-        self.train_losses: list[Tensor] = []
-        self.weights_log: list[Tensor] = []
-        self.non_finite: list[Tensor] = []
+        # Of the last step, [example], this process's share of weights that sum to 1 over all
+        # processes; NaN for examples left out.
+        self.step_weights: Tensor | None = None
+        # Summed on the device during an epoch, so that a step neither waits for it nor logs:
+        # losses, examples, weighted losses, steps, losses that are not finite.
+        self.train_sums = torch.zeros(5, dtype=torch.float64)
         self.epoch_metrics: dict[str, float] = {}
 
     @abstractmethod
@@ -158,7 +163,11 @@ class Task(pl.LightningModule, ABC):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Third-party code may draw from the global generator: it is seeded by the step as well.
-        torch.manual_seed(step_seed(self.seed, self.global_step, self.global_rank))
+        # Not by torch.manual_seed, which takes half a millisecond to prepare devices of no use.
+        seed = step_seed(self.seed, self.global_step, self.global_rank)
+        torch.default_generator.manual_seed(seed)
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.manual_seed_all(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         keep: list[Tensor] = []
@@ -179,20 +188,27 @@ class Task(pl.LightningModule, ABC):
                 self.reweighting, scored.losses.detach(), scored.groups, mask, self.global_step
             )
         loss = weighted_sum(scored.losses, weights, mask)
-        self.train_losses.append(loss.detach())
-        self.weights_log.append(torch.where(mask, weights, torch.nan).detach() / world_size())
-        self.non_finite.append((~finite & scored.mask).sum())
+        self.step_weights = torch.where(mask, weights, torch.nan).detach() / world_size()
+        plain = torch.where(mask, scored.losses.detach(), 0.0).sum()
+        left_out = (~finite & scored.mask).sum()
+        sums = [plain, mask.sum(), loss.detach(), torch.ones_like(plain), left_out]
+        self.train_sums += torch.stack([measured(one) for one in sums])
         return loss
 
     def on_train_epoch_start(self) -> None:
-        self.train_losses.clear()
-        self.weights_log.clear()
-        self.non_finite.clear()
+        self.train_sums = measured(torch.zeros(5, device=self.device))
         self.epoch_metrics.clear()
 
     def on_train_epoch_end(self) -> None:
-        self.epoch_metrics["train/loss"] = float(torch.stack(self.train_losses).double().mean())
-        self.epoch_metrics["train/non_finite"] = float(torch.stack(self.non_finite).sum())
+        """``train/loss`` is the plain mean over the examples of the epoch, whatever the rule that
+        weighs them; what is minimised is ``train/weighted_loss``, the mean over its steps."""
+        sums = self.train_sums.clone()
+        if world_size() > 1:
+            dist.all_reduce(sums)
+        losses, examples, weighted, steps, non_finite = sums.tolist()
+        self.epoch_metrics["train/loss"] = losses / max(examples, 1)
+        self.epoch_metrics["train/weighted_loss"] = weighted / steps
+        self.epoch_metrics["train/non_finite"] = non_finite
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluation_step(batch)
@@ -202,16 +218,25 @@ class Task(pl.LightningModule, ABC):
 
     def _evaluation_step(self, batch: Batch) -> None:
         raw = self.raw(batch, None)
-        for name, training in [("loss", False), ("loss_raw", True)]:
-            # What the loss saw in training and what it would be on the decoded output may differ.
-            self.head.train(training)
-            scored = self.scores(batch, raw)
-            kept = scored.losses[scored.mask & scored.losses.isfinite()].double()
-            self._sums[name] = self._sums[name] + torch.stack(
-                [kept.sum(), kept.new_tensor(len(kept))]
-            )
-        self.head.eval()
+        self.collect_losses(batch, raw)
         self.evaluate(batch, raw)
+
+    def collect_losses(self, batch: Batch, raw: Tensor) -> None:
+        """Add a batch to ``loss``, on what the head shows at evaluation, and to ``loss_raw``, on
+        what it shows in training: for heads that clip at evaluation only they differ."""
+        self._add_losses("loss", batch, raw)
+        if getattr(self.head, "brings_loss", False):  # from raw values, the same in both
+            self._sums["loss_raw"] = self._sums["loss"]
+            return
+        self.head.train()
+        self._add_losses("loss_raw", batch, raw)
+        self.head.eval()
+
+    def _add_losses(self, name: str, batch: Batch, raw: Tensor) -> None:
+        scored = self.scores(batch, raw)
+        kept = scored.mask & scored.losses.isfinite()
+        sums = [torch.where(kept, scored.losses, 0.0).double().sum(), kept.sum().double()]
+        self._sums[name] = self._sums.get(name, 0.0) + torch.stack(sums)
 
     def on_validation_epoch_start(self) -> None:
         self._start("val")
@@ -220,8 +245,7 @@ class Task(pl.LightningModule, ABC):
         self._start("test")
 
     def _start(self, stage: str) -> None:
-        zero = torch.zeros(2, dtype=torch.float64, device=self.device)
-        self._sums = {"loss": zero, "loss_raw": zero}
+        self._sums: dict[str, Tensor] = {}
         self.start_evaluation(stage)
 
     def on_validation_epoch_end(self) -> None:
@@ -232,8 +256,11 @@ class Task(pl.LightningModule, ABC):
 
     def _finish(self, stage: str) -> dict[str, list[float]]:
         metrics, values = self.finish_evaluation(stage)
-        for name, (total, count) in self._sums.items():
-            metrics[name] = float(total / count)
+        for name, sums in self._sums.items():
+            if world_size() > 1:
+                dist.all_reduce(sums)
+            total, count = sums.tolist()
+            metrics[name] = total / count if count else math.nan
         self.epoch_metrics |= {f"{stage}/{name}": value for name, value in metrics.items()}
         return {f"{stage}/{name}": value for name, value in values.items()}
 
@@ -241,12 +268,8 @@ class Task(pl.LightningModule, ABC):
         return self._make_optimizer(self.parameters())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["epoch_so_far"] = {
-            name: [value.cpu() for value in getattr(self, name)]
-            for name in ("train_losses", "weights_log", "non_finite")
-        }
+        checkpoint["train_sums"] = self.train_sums.cpu()
         checkpoint["facts"] = self.facts
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        for name, values in checkpoint["epoch_so_far"].items():
-            setattr(self, name, [value.to(self.device) for value in values])
+        self.train_sums = checkpoint["train_sums"].to(self.device)

@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 from lightning_sep.data.batch import Batch
+from lightning_sep.errors import ConfigError
 from lightning_sep.experiment import build_task
 from lightning_sep.reweighting.loss_softmax import LossSoftmax
 from lightning_sep.settings import compose
 from lightning_sep.tasks.autoregression import Autoregression
+from lightning_sep.tasks.base import step_seed
 from tests.tasks import oracles
 
 FACTS = {"sample_rate": 8000, "gain": 1.0}
@@ -154,3 +156,22 @@ def test_free_running_scores_what_the_net_makes_of_its_own_frames() -> None:
     made, true = seen[kept, half:].numpy(), frames_of(batch)[kept, half:].numpy()
     expected = 1 - ((made - true) ** 2).sum() / (true**2).sum()
     assert task.epoch_metrics["val/r2_free_running"] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["si_sdr", "si_snr"])
+def test_a_loss_that_leaves_the_scale_open_is_refused(loss: str) -> None:
+    with pytest.raises(ConfigError, match="leaves the scale and the sign of a frame open"):
+        task_of(f"loss={loss}")
+
+
+def test_the_global_generator_is_seeded_by_the_step() -> None:
+    """Third-party code may draw from it: a resumed run must draw the same."""
+    task, batch = task_of(), batch_of()
+    torch.manual_seed(1)
+    task.on_train_batch_start(batch, 0)
+    one = torch.rand(3)
+    torch.manual_seed(2)
+    task.on_train_batch_start(batch, 5)
+    assert torch.equal(torch.rand(3), one)
+    torch.manual_seed(step_seed(task.seed, 0))
+    assert torch.equal(torch.rand(3), one)

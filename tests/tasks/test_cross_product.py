@@ -16,7 +16,7 @@ from lightning_sep.settings import build, compose, entries, locate
 from lightning_sep.tasks.base import Task
 
 TASKS = ("separation", "autoregression", "verification")
-FACTS = {"sample_rate": 8000, "gain": 1.0, "normalise": "peak"}
+FACTS = {"sample_rate": 8000, "gain": 1.0, "normalise": "peak", "speakers": 8, "snippets": 4}
 
 
 def pairs() -> Iterator[tuple[str, str]]:

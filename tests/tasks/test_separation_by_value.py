@@ -103,7 +103,7 @@ def test_training_step_is_the_weighted_sum_of_the_losses_of_the_best_order(
     weights = [next(shares) if k else float("nan") for k in kept]
     expected = sum(w * c for w, c, k in zip(weights, costs, kept, strict=True) if k)
     assert value.item() == pytest.approx(expected, rel=1e-6)
-    np.testing.assert_allclose(task.weights_log[-1].numpy(), weights, rtol=1e-6)
+    np.testing.assert_allclose(task.step_weights.numpy(), weights, rtol=1e-6)
 
 
 @pytest.mark.parametrize("rule", ["plain mean", "loss softmax", "class bias"])

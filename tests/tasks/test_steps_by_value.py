@@ -63,13 +63,26 @@ def train(task: Task, batch: Batch, steps: int, *callbacks: pl.Callback) -> pl.T
 def test_curriculum_weighs_by_the_optimizer_step() -> None:
     task, batch = task_of(), batch_of()
     costs = costs_of(task, batch)
-    task.reweighting = Curriculum(beta_start=-4.0, end_step=5)
-    train(task, batch, 7)
-    for step, weights in enumerate(task.weights_log):
+    seen: list[torch.Tensor] = []
+
+    class Note(pl.Callback):
+        def on_train_batch_end(self, *_: object) -> None:
+            assert task.step_weights is not None
+            seen.append(task.step_weights)
+
+    train(task, batch, 7, Reweight(Curriculum(beta_start=-4.0, end_step=5)), Note())
+    minimised = []
+    for step, weights in enumerate(seen):
         left = max(0.0, 1 - step / 5)
         expected = oracles.softmax([-4.0 * left * cost for cost in costs])
         np.testing.assert_allclose(weights.numpy(), expected, rtol=1e-5)
-    assert step == 6
+        minimised.append(float(expected @ np.array(costs)))
+    assert len(seen) == 7
+    # The rule moves what is minimised, never what is reported as the loss.
+    assert task.epoch_metrics["train/loss"] == pytest.approx(np.mean(costs), rel=1e-5)
+    weighted = task.epoch_metrics["train/weighted_loss"]
+    assert weighted == pytest.approx(np.mean(minimised), rel=1e-5)
+    assert weighted < 0.95 * np.mean(costs)
 
 
 def test_a_loss_beyond_the_numbers_counts_as_left_out_and_is_told() -> None:

@@ -17,7 +17,7 @@ from lightning_sep.tasks.verification import Verification
 from tests.tasks import oracles
 
 RATE, MARGIN = 8000, 0.05
-FACTS = {"sample_rate": RATE}
+FACTS = {"sample_rate": RATE, "speakers": 8, "snippets": 4}
 
 
 def task_of(*overrides: str) -> Verification:
@@ -88,7 +88,7 @@ def test_training_step_and_gradient_are_those_of_the_weighted_pairs(
     assert value.item() == pytest.approx(expected, rel=1e-9)
     weights = np.full(len(pairs), np.nan)
     weights[kept] = shares
-    np.testing.assert_allclose(task.weights_log[-1].numpy(), weights, rtol=1e-9)
+    np.testing.assert_allclose(task.step_weights.numpy(), weights, rtol=1e-9)
     log_p = logits.log_softmax(-1)
     total = torch.zeros((), dtype=torch.float64)
     for share, n in zip(shares, kept, strict=True):
@@ -172,3 +172,8 @@ def test_all_pairs_of_all_batches_are_trials_and_cost_what_pairs_cost() -> None:
         costs[flag].append(oracles.hinge_pair(p[i], p[j], flag, MARGIN))
     assert found["val/loss_same"] == pytest.approx(np.mean(costs[True]), rel=1e-6)
     assert found["val/loss_different"] == pytest.approx(np.mean(costs[False]), rel=1e-6)
+    # A training batch of 8 speakers with 4 snippets each: 48 of its 496 pairs are of one speaker.
+    share = 48 / 496
+    assert found["val/loss"] == pytest.approx(
+        share * np.mean(costs[True]) + (1 - share) * np.mean(costs[False]), rel=1e-6
+    )
