@@ -54,6 +54,12 @@ class Reweight(Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         pl_module.reweighting = self.rule
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        task: Any = pl_module
+        # Of the run as planned, all attempts together: the length of a loader is that of an epoch.
+        steps = int(trainer.estimated_stepping_batches)
+        self.rule.prepare(steps=steps, classes=task.class_names())
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start(pl_module.device)
 

@@ -151,6 +151,15 @@ class Task(pl.LightningModule, ABC):
     def finish_evaluation(self, stage: str) -> tuple[dict[str, float], dict[str, list[float]]]:
         """Metrics by name, and the per-example values behind them, without the stage's prefix."""
 
+    def class_names(self) -> list[tuple[str, ...]]:
+        """What each class number of :class:`Scored` groups is called: its name, then its group's
+        where the data have any."""
+        names: list[str] = self.facts.get("class_names", [])
+        groups: list[str] | None = self.facts.get("class_groups")
+        if groups is None:
+            return [(name,) for name in names]
+        return list(zip(names, groups, strict=True))
+
     def audio_examples(self, batch: Batch, count: int) -> dict[str, Tensor]:
         """Waveforms worth listening to, ``[time]`` within -1 to 1, by name; none by default."""
         return {}

@@ -104,6 +104,10 @@ class Verification(Task):
             rows=pairs.T,
         )
 
+    def class_names(self) -> list[tuple[str, ...]]:
+        """Of pairs, not of speakers."""
+        return [("different",), ("same",)]
+
     def same_share(self) -> float:
         """Share of the pairs of a training batch that are of one speaker."""
         speakers, snippets = self.facts["speakers"], self.facts["snippets"]

@@ -70,7 +70,7 @@ def test_curriculum_weighs_by_the_optimizer_step() -> None:
             assert task.step_weights is not None
             seen.append(task.step_weights)
 
-    train(task, batch, 7, Reweight(Curriculum(beta_start=-4.0, end_step=5)), Note())
+    train(task, batch, 7, Reweight(Curriculum(beta_start=-4.0, end=5 / 7)), Note())
     minimised = []
     for step, weights in enumerate(seen):
         left = max(0.0, 1 - step / 5)
@@ -99,7 +99,7 @@ def test_a_loss_beyond_the_numbers_counts_as_left_out_and_is_told() -> None:
 def test_effective_batch_is_that_of_the_weights_used() -> None:
     task, batch = task_of(), batch_of()
     costs = costs_of(task, batch)
-    train(task, batch, 3, Reweight(Curriculum(beta_start=-4.0, end_step=3)))
+    train(task, batch, 3, Reweight(Curriculum(beta_start=-4.0, end=1.0)))
     sizes = []
     for step in range(3):
         weights = oracles.softmax([-4.0 * (1 - step / 3) * cost for cost in costs])
