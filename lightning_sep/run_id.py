@@ -27,6 +27,7 @@ EXCLUDED = (
     "trainer.checkpoint_every_min",
     "trainer.hang_s",
     "trainer.progress",
+    "data.keep",  # what it let in is part of the manifests' hash
     "data.path",  # the audio itself counts, by the hash of the manifests
     "data.cache_limit_mb",  # what does not fit is read from files: slower, the same samples
 )

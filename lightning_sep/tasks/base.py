@@ -1,5 +1,6 @@
 """The only training step of the house: a net and a head, trained on weighted examples."""
 
+import math
 import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch import distributed as dist
 
 from lightning_sep.data.batch import Batch
 from lightning_sep.errors import ConfigError
 from lightning_sep.functional.masking import shield, weighted_sum
+from lightning_sep.functional.precision import measured
 from lightning_sep.reweighting.base import Reweighting
 from lightning_sep.reweighting.gather import global_weights, world_size
 
@@ -127,10 +130,12 @@ class Task(Module, ABC):
             )
         self._make_optimizer = parts.make_optimizer
         self.reweighting: Reweighting | None = None
-        # Kept as tensors during an epoch, so that a step neither waits for the device nor logs.
-        self.train_losses: list[Tensor] = []
-        self.weights_log: list[Tensor] = []
-        self.non_finite: list[Tensor] = []
+        # Of the last step, [example], this process's share of weights that sum to 1 over all
+        # processes; NaN for examples left out.
+        self.step_weights: Tensor | None = None
+        # Summed on the device during an epoch, so that a step neither waits for it nor logs:
+        # losses, examples, weighted losses, steps, losses that are not finite.
+        self.train_sums = torch.zeros(5, dtype=torch.float64)
         self.epoch_metrics: dict[str, float] = {}
 
     @abstractmethod
@@ -157,6 +162,15 @@ class Task(Module, ABC):
     def finish_evaluation(self, stage: str) -> tuple[dict[str, float], dict[str, list[float]]]:
         """Metrics by name, and the per-example values behind them, without the stage's prefix."""
 
+    def class_names(self) -> list[tuple[str, ...]]:
+        """What each class number of :class:`Scored` groups is called: its name, then its group's
+        where the data have any."""
+        names: list[str] = self.facts.get("class_names", [])
+        groups: list[str] | None = self.facts.get("class_groups")
+        if groups is None:
+            return [(name,) for name in names]
+        return list(zip(names, groups, strict=True))
+
     def audio_examples(self, batch: Batch, count: int) -> dict[str, Tensor]:
         """Waveforms worth listening to, ``[time]`` within -1 to 1, by name; none by default."""
         return {}
@@ -169,7 +183,11 @@ class Task(Module, ABC):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Third-party code may draw from the global generator: it is seeded by the step as well.
-        torch.manual_seed(step_seed(self.seed, self.global_step, self.global_rank))
+        # Not by torch.manual_seed, which takes half a millisecond to prepare devices of no use.
+        seed = step_seed(self.seed, self.global_step, self.global_rank)
+        torch.default_generator.manual_seed(seed)
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.manual_seed_all(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         keep: list[Tensor] = []
@@ -184,26 +202,33 @@ class Task(Module, ABC):
         )
         keep.append(uses > 0)
         if self.reweighting is None:
-            weights = mask / mask.sum().clamp(min=1)
+            weights = mask.to(scored.losses.dtype) / mask.sum().clamp(min=1)
         else:
             weights = global_weights(
                 self.reweighting, scored.losses.detach(), scored.groups, mask, self.global_step
             )
         loss = weighted_sum(scored.losses, weights, mask)
-        self.train_losses.append(loss.detach())
-        self.weights_log.append(torch.where(mask, weights, torch.nan).detach() / world_size())
-        self.non_finite.append((~finite & scored.mask).sum())
+        self.step_weights = torch.where(mask, weights, torch.nan).detach() / world_size()
+        plain = torch.where(mask, scored.losses.detach(), 0.0).sum()
+        left_out = (~finite & scored.mask).sum()
+        sums = [plain, mask.sum(), loss.detach(), torch.ones_like(plain), left_out]
+        self.train_sums += torch.stack([measured(one) for one in sums])
         return loss
 
     def on_train_epoch_start(self) -> None:
-        self.train_losses.clear()
-        self.weights_log.clear()
-        self.non_finite.clear()
+        self.train_sums = measured(torch.zeros(5, device=self.device))
         self.epoch_metrics.clear()
 
     def on_train_epoch_end(self) -> None:
-        self.epoch_metrics["train/loss"] = float(torch.stack(self.train_losses).double().mean())
-        self.epoch_metrics["train/non_finite"] = float(torch.stack(self.non_finite).sum())
+        """``train/loss`` is the plain mean over the examples of the epoch, whatever the rule that
+        weighs them; what is minimised is ``train/weighted_loss``, the mean over its steps."""
+        sums = self.train_sums.clone()
+        if world_size() > 1:
+            dist.all_reduce(sums)
+        losses, examples, weighted, steps, non_finite = sums.tolist()
+        self.epoch_metrics["train/loss"] = losses / max(examples, 1)
+        self.epoch_metrics["train/weighted_loss"] = weighted / steps
+        self.epoch_metrics["train/non_finite"] = non_finite
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluation_step(batch)
@@ -213,16 +238,25 @@ class Task(Module, ABC):
 
     def _evaluation_step(self, batch: Batch) -> None:
         raw = self.raw(batch, None)
-        for name, training in [("loss", False), ("loss_raw", True)]:
-            # What the loss saw in training and what it would be on the decoded output may differ.
-            self.head.train(training)
-            scored = self.scores(batch, raw)
-            kept = scored.losses[scored.mask & scored.losses.isfinite()].double()
-            self._sums[name] = self._sums[name] + torch.stack(
-                [kept.sum(), kept.new_tensor(len(kept))]
-            )
-        self.head.eval()
+        self.collect_losses(batch, raw)
         self.evaluate(batch, raw)
+
+    def collect_losses(self, batch: Batch, raw: Tensor) -> None:
+        """Add a batch to ``loss``, on what the head shows at evaluation, and to ``loss_raw``, on
+        what it shows in training: for heads that clip at evaluation only they differ."""
+        self._add_losses("loss", batch, raw)
+        if getattr(self.head, "brings_loss", False):  # from raw values, the same in both
+            self._sums["loss_raw"] = self._sums["loss"]
+            return
+        self.head.train()
+        self._add_losses("loss_raw", batch, raw)
+        self.head.eval()
+
+    def _add_losses(self, name: str, batch: Batch, raw: Tensor) -> None:
+        scored = self.scores(batch, raw)
+        kept = scored.mask & scored.losses.isfinite()
+        sums = [torch.where(kept, scored.losses, 0.0).double().sum(), kept.sum().double()]
+        self._sums[name] = self._sums.get(name, 0.0) + torch.stack(sums)
 
     def on_validation_epoch_start(self) -> None:
         self._start("val")
@@ -231,8 +265,7 @@ class Task(Module, ABC):
         self._start("test")
 
     def _start(self, stage: str) -> None:
-        zero = torch.zeros(2, dtype=torch.float64, device=self.device)
-        self._sums = {"loss": zero, "loss_raw": zero}
+        self._sums: dict[str, Tensor] = {}
         self.start_evaluation(stage)
 
     def on_validation_epoch_end(self) -> None:
@@ -243,8 +276,11 @@ class Task(Module, ABC):
 
     def _finish(self, stage: str) -> dict[str, list[float]]:
         metrics, values = self.finish_evaluation(stage)
-        for name, (total, count) in self._sums.items():
-            metrics[name] = float(total / count)
+        for name, sums in self._sums.items():
+            if world_size() > 1:
+                dist.all_reduce(sums)
+            total, count = sums.tolist()
+            metrics[name] = total / count if count else math.nan
         self.epoch_metrics |= {f"{stage}/{name}": value for name, value in metrics.items()}
         return {f"{stage}/{name}": value for name, value in values.items()}
 
@@ -254,16 +290,11 @@ class Task(Module, ABC):
         return self._make_optimizer(self.parameters())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        # One tensor a list, not one a step: thousands of small ones are slow to write and to read.
-        checkpoint["epoch_so_far"] = {
-            name: _joined(getattr(self, name))
-            for name in ("train_losses", "weights_log", "non_finite")
-        }
+        checkpoint["train_sums"] = self.train_sums.cpu()
         checkpoint["facts"] = self.facts
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        for name, joined in checkpoint["epoch_so_far"].items():
-            setattr(self, name, [value.to(self.device) for value in _parted(joined)])
+        self.train_sums = checkpoint["train_sums"].to(self.device)
 
 
 @cache
@@ -275,23 +306,3 @@ def _with_lightning(task: type[Task]) -> type[Task]:
     return types.new_class(
         task.__name__, (task, LightningModule), exec_body=lambda n: n.update(names)
     )
-
-
-def _joined(values: list[Tensor]) -> dict[str, Any] | None:
-    """Tensors of one type as a single one, and what takes them apart again; ``None`` for none."""
-    if not values:
-        return None
-    shapes = [value.shape for value in values]
-    if len(set(shapes)) == 1:
-        return {"values": torch.stack(values).cpu(), "sizes": None}
-    sizes = torch.tensor([len(value) for value in values])
-    return {"values": torch.cat(values).cpu(), "sizes": sizes}
-
-
-def _parted(joined: dict[str, Any] | None) -> list[Tensor]:
-    """The tensors that ``_joined`` was given."""
-    if joined is None:
-        return []
-    if joined["sizes"] is None:
-        return list(joined["values"].unbind())
-    return list(joined["values"].split(joined["sizes"].tolist()))

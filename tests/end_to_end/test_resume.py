@@ -15,7 +15,12 @@ SETTINGS = {
     "curriculum": [
         *("task=separation", "examples.train=24", "examples.batch_size=4"),
         *("examples.segment_s=0.25", "examples.val=4", "examples.test=4"),
-        *("reweighting=curriculum", "reweighting.end_step=9"),
+        *("reweighting=curriculum", "reweighting.end=0.75"),
+    ],
+    "class bias by name": [
+        *("task=separation", "examples.train=24", "examples.batch_size=4"),
+        *("examples.segment_s=0.25", "examples.val=4", "examples.test=4"),
+        *("reweighting=class_bias", "reweighting.gamma={speech: 3}"),
     ],
     "noise and scheduled sampling": [
         *("task=autoregression", "examples.train=24", "examples.batch_size=4"),

@@ -117,6 +117,26 @@ def test_gradient_of_its_own_loss_is_the_derivative(cross_entropy_head):
     assert torch.autograd.gradcheck(lambda one: head.own_loss(one, target), raw)
 
 
+def test_its_loss_of_all_pairs_is_the_mean_over_time_of_each(cross_entropy_head):
+    head = cross_entropy_head.double()
+    raw = raw_like(head, 2, 3, 7, dtype=torch.float64)  # 3 estimates of 7 samples
+    target = torch.linspace(-1.1, 1.1, 2 * 4 * 7, dtype=torch.float64).reshape(2, 4, 7)
+    found = head.pairwise_loss(raw, target)
+    assert found.shape == (2, 3, 4)
+    for example in range(2):
+        for estimate in range(3):
+            for source in range(4):
+                one = head.own_loss(raw[example, estimate], target[example, source]).mean()
+                torch.testing.assert_close(found[example, estimate, source], one)
+
+
+def test_pairs_that_do_not_fit_are_refused(cross_entropy_head):
+    raw = raw_like(cross_entropy_head, 2, 3, 7)
+    for shape in [(2, 3, 6), (1, 3, 7), (2, 7)]:
+        with pytest.raises(ValueError, match="raw and target need the shapes"):
+            cross_entropy_head.pairwise_loss(raw, torch.zeros(shape))
+
+
 def test_own_loss_stays_finite_with_its_gradient_for_extreme_values(cross_entropy_head):
     head = cross_entropy_head
     for target in (-1.0, -0.2, 1.0, 1.7):
