@@ -34,7 +34,7 @@ _PACKAGES = (
 )
 # Variables that choose other kernels, and so other bits. Threads are not among them: what counts
 # is how many there are, which is a setting.
-_CHOOSE_KERNELS = ("ATEN_CPU_CAPABILITY", "CUBLAS_WORKSPACE_CONFIG", "NVIDIA_TF32_OVERRIDE")
+_CHOOSE_KERNELS = ("ATEN_CPU_CAPABILITY", "NVIDIA_TF32_OVERRIDE")
 _PREFIXES = ("MKL_", "ONEDNN_", "DNNL_", "KMP_DETERMINISTIC")
 _THREADS = ("MKL_NUM_THREADS", "MKL_DYNAMIC", "ONEDNN_VERBOSE", "DNNL_VERBOSE", "MKL_VERBOSE")
 

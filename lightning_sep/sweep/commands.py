@@ -290,6 +290,7 @@ def _conclude(studies: Sequence[SweepStudy], home: Path, page: Page) -> int:
     """Write the reports and the page, and print what was found."""
     code = 0
     for study in studies:
+        study.forget_leases()
         content = reports.write_report(study)
         if not Finals(study).all():  # nothing for the board: what the search saw is all there is
             print(reports.verdict(content))

@@ -224,6 +224,12 @@ class SweepStudy:
             inside_optuna.wait(self.study, claimed.trial)
             claimed.lease.release(crashed=crashed)
 
+    def forget_leases(self) -> None:
+        """Remove what is left of leases when the sweep is done: a kill may come after a result."""
+        with self.lock:
+            for path in (self.folder / "leases").glob("*.json"):
+                path.unlink(missing_ok=True)
+
     def searching(self) -> bool:
         """Whether trials are still to be asked for or to be finished."""
         trials = self.trials()

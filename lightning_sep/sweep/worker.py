@@ -333,6 +333,8 @@ def _work(workers: list[Worker], stop: Stop) -> int:
                 say(f"{worker.name}: this process cannot be trusted any more: it ends")
                 return WORK_LEFT
             if state in ("done", "stopped", "left"):
+                if state == "done":
+                    worker.study.forget_leases()
                 left |= state == "left" or (state == "stopped" and stop())
                 say(f"{worker.name}: {_WORDS[state]}")
                 workers.remove(worker)

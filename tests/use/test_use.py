@@ -269,7 +269,7 @@ def test_a_run_that_is_not_finished_is_refused(separator, tmp_path):
 def test_a_loaded_run_is_the_one_that_was_tested(separator, home):
     task = lightning_sep.load_run(separator)
     assert not task.training
-    saved = torch.load(home / separator / "checkpoints" / "best.ckpt", weights_only=True)
+    saved = torch.load(home / separator / "checkpoints" / "best.1.ckpt", weights_only=True)
     for name, value in task.state_dict().items():
         assert torch.equal(value, saved["state_dict"][name]), name
     assert task.separate(torch.zeros(1, 100)).shape == (1, 2, 100)
