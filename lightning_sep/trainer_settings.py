@@ -15,7 +15,13 @@ class TrainerSettings:
         precision: of the net's arithmetic; losses and metrics stay float32.
         device: ``auto`` takes a GPU when there is one.
         gradient_clip: largest norm of the gradient; ``None`` does not clip.
-        checkpoint_every_steps: besides the checkpoint at the end of each epoch; ``None``: none.
+        threads: of the processor, for one run on a CPU; another number gives other last digits.
+        checkpoint_every_epochs: epochs between two checkpoints; the last one always has one.
+        checkpoint_every_steps: a checkpoint within an epoch too; ``None``: none.
+        checkpoint_every_min: minutes after which a checkpoint is due, wherever the run is;
+            ``None``: never by time.
+        hang_s: seconds without a step, a batch or a file after which a worker gives the run's
+            process up; ``None``: never.
         workers: processes that load data; the numbers do not depend on it.
         patience: epochs without a better validation value before stopping; ``None``: never.
         progress: a line per epoch on stderr.
@@ -29,17 +35,31 @@ class TrainerSettings:
     precision: Literal["32", "bf16-mixed", "16-mixed"]
     device: Literal["auto", "cpu", "cuda"]
     gradient_clip: float | None
+    threads: int
+    checkpoint_every_epochs: int
     checkpoint_every_steps: int | None
+    checkpoint_every_min: float | None
+    hang_s: float | None
     workers: int
     patience: int | None
     progress: bool
     deterministic: bool
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "checkpoint_every_steps", "patience"):
+        for name in (
+            "epochs",
+            "threads",
+            "checkpoint_every_epochs",
+            "checkpoint_every_steps",
+            "patience",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be 1 or more, got {value}")
+        for name in ("checkpoint_every_min", "hang_s"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name} must be positive, got {value}; null is never")
         if self.workers < 0:
             raise ConfigError(f"workers must be 0 or more, got {self.workers}")
         if self.gradient_clip is not None and not self.gradient_clip > 0:

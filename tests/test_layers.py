@@ -9,13 +9,14 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "lightning_sep"
 LAYERS = [
-    {"errors", "signature", "memory", "homes"},
-    {"fsio", "functional"},
-    {"settings", "record", "optimizers", "trainer_settings"},
-    {"run_id"},
+    {"errors", "signature", "memory", "homes", "sources"},
+    {"fsio", "functional", "fingerprint"},
+    {"settings", "record", "optimizers", "trainer_settings", "faults", "run_folder"},
+    {"run_id", "leases"},
     {"heads", "losses", "reweighting", "nets", "data", "metrics", "tracking"},
     {"tasks"},
     {"callbacks"},
+    {"training"},
     {"experiment"},
     {"launchers", "leaderboard", "use"},
     {"sweep"},
