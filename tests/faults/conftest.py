@@ -29,6 +29,12 @@ def tiny(sweeps: Path) -> Path:
     return write_sweep(sweeps / "tiny.py")
 
 
+@pytest.fixture(scope="session")
+def one(sweeps: Path) -> Path:
+    """A single run, one of those of the tiny sweep."""
+    return write_sweep(sweeps / "one.py", "yield 'head=tanh'", finalists=0)
+
+
 @pytest.fixture
 def make_lab(tmp_path: Path, data: Path) -> Iterator[Callable[..., Lab]]:
     """Homes of one test; what runs on them is ended with it."""

@@ -81,7 +81,11 @@ def write_sweep(path: Path, body: str = HEADS, more: Sequence[str] = (), **field
     return path
 
 
-def until(condition: Callable[[], Any], limit_s: float = 90.0, why: object = "") -> None:
+# Nothing is waited for as long as this on any machine that is not standing still.
+LIMIT_S = 300.0
+
+
+def until(condition: Callable[[], Any], limit_s: float = LIMIT_S, why: object = "") -> None:
     """Poll until something holds."""
     end_s = time.monotonic() + limit_s
     while not condition():
@@ -135,10 +139,6 @@ class Process:
         if self.running():
             os.kill(self.pid, number)
 
-    def freeze(self) -> None:
-        self.send(signal.SIGSTOP)
-        until(lambda: self.frozen() or not self.running(), 10)
-
     def wake(self) -> None:
         self.send(signal.SIGCONT)
 
@@ -151,12 +151,12 @@ class Process:
                 continue
         self.popen.wait()
 
-    def until(self, condition: Callable[[], Any], limit_s: float = 90.0) -> None:
+    def until(self, condition: Callable[[], Any], limit_s: float = LIMIT_S) -> None:
         """Poll until something holds that this process brings about."""
         until(lambda: condition() or not self.running(), limit_s, self.text())
         assert condition(), f"it ended with {self.popen.returncode}:\n{self.text()}"
 
-    def end(self, *codes: int, limit_s: float = 90.0) -> int:
+    def end(self, *codes: int, limit_s: float = LIMIT_S) -> int:
         """Wait for its end; its exit code must be one of these (0 when none is given)."""
         try:
             code = self.popen.wait(limit_s)
@@ -171,6 +171,11 @@ def _state(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return "X"
+
+
+def frozen_below(pid: int) -> list[int]:
+    """The processes that a process has started and that are stopped."""
+    return [one for one in descendants(pid) if _state(one) == "T"]
 
 
 def descendants(pid: int) -> list[int]:
@@ -246,19 +251,24 @@ class Lab:
         }
 
     def start(
-        self, *arguments: str, fault: Mapping[str, Any] | None = None, **environment: str
+        self,
+        *arguments: str,
+        fault: Mapping[str, Any] | None = None,
+        within: Sequence[str] = (),
+        **environment: str,
     ) -> Process:
         """Start ``lightning-sep`` with these arguments.
 
         Args:
             arguments: the command line.
             fault: what is to happen at one of its file operations; see ``at``.
+            within: a command that starts it.
             environment: variables besides those of ``environment``.
         """
         if fault is not None:
             environment["FAULT"] = json.dumps(fault)
         process = Process(
-            [sys.executable, "-m", "lightning_sep", *map(str, arguments)],
+            [*within, sys.executable, "-m", "lightning_sep", *map(str, arguments)],
             self.environment(**environment),
             self.root / f"process-{len(self.processes)}.log",
         )
@@ -440,6 +450,23 @@ def equal_runs(one: Path, other: Path) -> None:
     assert history(one) == history(other), one.name
 
 
+def same_run(lab: Lab, undisturbed: Lab, one: Path) -> None:
+    """Whether a sweep of a single run ends with what an undisturbed one has of it."""
+    [trial] = lab.conclude(one)["trials"]
+    assert trial["state"] == "finished"
+    [run] = lab.runs()
+    equal_runs(undisturbed.home / run.name, run)
+    invariants(lab, one.stem)
+
+
+def same(lab: Lab, undisturbed: Lab, tiny: Path) -> None:
+    """Whether the tiny sweep ends like an undisturbed one, to the last byte of its report."""
+    lab.conclude(tiny)
+    equal(undisturbed.home, lab.home)
+    assert lab.report_bytes() == undisturbed.report_bytes()
+    invariants(lab)
+
+
 def no_worker(home: Path) -> bool:
     """Whether no process has this home in its environment any more."""
     wanted = f"LIGHTNING_SEP_HOME={home}".encode()
@@ -456,14 +483,19 @@ def no_worker(home: Path) -> bool:
 
 
 def at(
-    event: str, path: str, when: int = 1, *, signal: int | None = None, errno: int | None = None
+    event: str,
+    path: str,
+    when: int | list[int] = 1,
+    *,
+    signal: int | None = None,
+    errno: int | None = None,
 ) -> dict[str, Any]:
     """A fault that meets a process's main thread just before a file operation.
 
     Args:
         event: ``write`` or ``read`` (an open), ``rename``, ``link``, ``mkdir`` or ``remove``.
         path: a regular expression that is searched in the path.
-        when: at the how manieth of these, from 1; 0 is each of them.
+        when: at the how manieth of these, from 1, or at several; 0 is each of them.
         signal: is sent to the process.
         errno: or the operation fails with it.
     """

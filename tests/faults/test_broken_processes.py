@@ -7,13 +7,32 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import PLUGIN, Lab, at, invariants, record_of, write_sweep
+from tests.faults.harness import Lab, at, invariants, record_of, write_sweep
 
 MakeLab = Callable[..., Lab]
-FAULTS = "yield 'head=faulty'; yield f\"head.fault={trial.suggest_categorical('fault', %s)}\""
 SHORT = ["trainer.epochs=2"]
 
 
+@pytest.mark.slow
+def test_fault_28_one_value_of_twenty_that_breaks_its_process_fails_alone(
+    lab: Lab, sweeps: Path
+) -> None:
+    """The device of a process that has met it stays broken, for all other values too."""
+    body = (
+        "yield 'head=faulty'; amount = trial.suggest_categorical('amount', list(range(20))); "
+        "yield f'head.amount={amount}'; yield f\"head.fault={'cuda' if amount == 7 else 'none'}\""
+    )
+    sweep = write_sweep(sweeps / "twenty.py", body, ["trainer.epochs=1"], finalists=0)
+    lab.start("sweep", str(sweep), "--workers", "2", *lab.plug_in()).end()
+    trials = lab.report("twenty")["trials"]
+    assert len(trials) == 20
+    [failed] = [trial for trial in trials if trial["state"] != "finished"]
+    assert failed["overrides"][1:] == ["head.amount=7", "head.fault=cuda"]
+    assert "CUDA error: uncorrectable ECC error" in failed["reason"]
+    invariants(lab, "twenty")
+
+
+@pytest.mark.slow
 def test_fault_28_14_and_17_what_a_fresh_process_repeats_fails_its_setting_alone(
     lab: Lab, sweeps: Path
 ) -> None:
@@ -40,21 +59,19 @@ def test_fault_28_14_and_17_what_a_fresh_process_repeats_fails_its_setting_alone
     assert "died" in trials["head.fault=kill"]["reason"]
 
 
+@pytest.mark.slow
 def test_fault_14_a_run_that_sleeps_for_ever_is_ended_with_its_stacks_and_goes_on(
     lab: Lab, sweeps: Path
 ) -> None:
-    body = FAULTS % "['none', 'sleep']"
-    sweep = write_sweep(sweeps / "sleeps.py", body, [*SHORT, "trainer.hang_s=3"], finalists=0)
+    body = "yield 'head=faulty'; "
+    body += "yield f\"head.fault={trial.suggest_categorical('fault', ['none', 'sleep'])}\""
+    sweep = write_sweep(sweeps / "sleeps.py", body, [*SHORT, "trainer.hang_s=5"], finalists=0)
     plugged = lab.plug_in()
     lab.extra["SLEPT"] = str(lab.root / "slept")
-    lab.begin(sweep, config_dir=PLUGIN / "conf")
-    hung = lab.worker("sleeps")
-    hung.popen.wait(60)
-    assert hung.popen.returncode not in (0, 2)
-    assert re.search(r"File .*faulty_heads\.py.*misbehave", hung.text())
-    lab.worker("sleeps").end()
-    report = lab.conclude(sweep, *plugged)
-    assert [trial["state"] for trial in report["trials"]] == ["finished"] * 2
+    lab.start("sweep", str(sweep), "--workers", "2", *plugged).end()
+    assert (lab.root / "slept").exists()
+    assert re.search(r"File .*faulty_heads\.py.*misbehave", lab.logs("sleeps"))
+    assert [trial["state"] for trial in lab.report("sleeps")["trials"]] == ["finished"] * 2
     invariants(lab, "sleeps")
 
 

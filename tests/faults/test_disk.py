@@ -1,5 +1,6 @@
 """Disks that fail for a while, are full, are read-only, or hand back something else."""
 
+import errno
 import os
 import re
 import shutil
@@ -13,11 +14,12 @@ import pytest
 from tests.faults.harness import (
     Lab,
     at,
-    equal,
     failing,
     fill,
-    invariants,
+    frozen_below,
     mounted,
+    same,
+    same_run,
     until,
 )
 
@@ -25,20 +27,56 @@ MakeLab = Callable[..., Lab]
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 
 
-def same(lab: Lab, undisturbed: Lab, tiny: Path) -> None:
-    lab.conclude(tiny)
-    equal(undisturbed.home, lab.home)
-    assert lab.report_bytes() == undisturbed.report_bytes()
-    invariants(lab)
+def renamed_away(lab: Lab, wake: Callable[[], object]) -> None:
+    """Take the home away for two seconds, while somebody works in it."""
+    away = lab.home.with_name("away")
+    lab.home.rename(away)
+    wake()
+    time.sleep(2)
+    if lab.home.exists():  # somebody has begun another home in its place
+        shutil.rmtree(lab.home)
+        pytest.fail("a worker wrote into a home that was not there")
+    away.rename(lab.home)
+
+
+IN_THE_MIDDLE = at("write", r"/metrics", 2, signal=signal.SIGSTOP)
+
+
+def test_fault_27_a_home_renamed_away_for_two_seconds_is_waited_for(
+    lab: Lab, undisturbed: Lab, one: Path
+) -> None:
+    lab.begin(one)
+    worker = lab.worker("one", fault=IN_THE_MIDDLE)
+    worker.until(worker.frozen)
+    renamed_away(lab, worker.wake)
+    worker.end()
+    same_run(lab, undisturbed, one)
+
+
+@pytest.mark.slow
+def test_fault_27_a_home_renamed_away_is_waited_for_by_the_one_command(
+    lab: Lab, undisturbed: Lab, tiny: Path
+) -> None:
+    sweep = lab.start("sweep", str(tiny), "--workers", "2", fault=IN_THE_MIDDLE)
+    sweep.until(lambda: len(frozen_below(sweep.pid)) == 2)
+
+    def wake() -> None:
+        for pid in frozen_below(sweep.pid):
+            os.kill(pid, signal.SIGCONT)
+
+    renamed_away(lab, wake)
+    sweep.end()
+    same(lab, undisturbed, tiny)
 
 
 @needs_strace
+@pytest.mark.slow
 def test_fault_27_and_9_reads_that_fail_for_two_seconds_are_waited_out(
     lab: Lab, undisturbed: Lab, tiny: Path
 ) -> None:
     """They begin to fail between two writes of a run, where its lease is asked for next."""
     lab.begin(tiny)
-    worker = lab.worker(fault=at("write", r"/metrics", 2, signal=signal.SIGSTOP))
+    worker = lab.worker(fault=IN_THE_MIDDLE)
     worker.until(worker.frozen)
     with failing(worker, "openat", "ESTALE") as trace:
         worker.wake()
@@ -48,38 +86,27 @@ def test_fault_27_and_9_reads_that_fail_for_two_seconds_are_waited_out(
     same(lab, undisturbed, tiny)
 
 
-def test_fault_27_a_home_renamed_away_for_two_seconds_is_waited_for(
+@pytest.mark.slow
+def test_fault_27_and_9_reads_that_fail_are_waited_out_by_the_one_command(
     lab: Lab, undisturbed: Lab, tiny: Path
 ) -> None:
-    lab.begin(tiny)
-    workers = [lab.worker(), lab.worker()]
-    workers[0].until(lambda: list(lab.home.glob("*/metrics.jsonl")))
-    away = lab.home.with_name("away")
-    lab.home.rename(away)
-    time.sleep(2)
-    if lab.home.exists():  # somebody has begun another home in its place
-        shutil.rmtree(lab.home)
-        pytest.fail("a worker wrote into a home that was not there")
-    away.rename(lab.home)
-    for worker in workers:
-        worker.end()
+    """In each of its processes five reads in a row fail, once they are at work."""
+    read = re.escape(f"{lab.home}/")
+    stale = at("read", read, list(range(40, 45)), errno=errno.ESTALE)
+    lab.start("sweep", str(tiny), "--workers", "2", fault=stale).end()
     same(lab, undisturbed, tiny)
 
 
-@pytest.mark.parametrize(
-    ("workers", "full_s"),
-    [(2, 3.0), pytest.param(4, 10.0, marks=pytest.mark.slow)],
-    ids=["two workers", "four workers"],
-)
-def test_fault_11_a_full_home_is_waited_for_by_the_one_command(
-    workers: int, full_s: float, make_lab: MakeLab, undisturbed: Lab, tiny: Path, tmp_path: Path
+@pytest.mark.slow
+def test_fault_11_a_home_full_for_ten_seconds_is_waited_for_by_the_one_command(
+    make_lab: MakeLab, undisturbed: Lab, tiny: Path, tmp_path: Path
 ) -> None:
     with mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=24m", "tmpfs") as folder:
         lab = make_lab(home=folder / "runs")
-        sweep = lab.start("sweep", str(tiny), "--workers", str(workers))
+        sweep = lab.start("sweep", str(tiny), "--workers", "4")
         sweep.until(lambda: list(lab.home.glob("*/checkpoints/step-*")))
         ballast = fill(folder)
-        time.sleep(full_s)
+        time.sleep(10)
         assert sweep.running(), sweep.text()
         ballast.unlink()
         sweep.end()
@@ -134,27 +161,38 @@ def harm_record(run: Path) -> None:
     os.truncate(newest, newest.stat().st_size // 2)
 
 
+IN_THE_THIRD_EPOCH = at(
+    "write", r"/checkpoints/\.?step-000000025[^/]*ckpt", 0, signal=signal.SIGSTOP
+)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        harm_best,
+        *(
+            pytest.param(other, marks=pytest.mark.slow)
+            for other in (harm_history, harm_all_checkpoints, harm_record)
+        ),
+    ],
+)
 def test_fault_13_what_is_damaged_while_a_sweep_runs_fails_no_trial(
-    lab: Lab, undisturbed: Lab, tiny: Path
+    harm: Callable[[Path], None], lab: Lab, undisturbed: Lab, one: Path
 ) -> None:
-    """Each run is harmed in another way when its third epoch is half over."""
-    lab.begin(tiny)
-    fault = at("write", r"/checkpoints/\.?step-000000025[^/]*ckpt", 0, signal=signal.SIGSTOP)
-    harms = [harm_best, harm_history, harm_all_checkpoints, harm_record]
-    harmed: list[Path] = []
-    code = 75
+    """It is done when the third epoch is half over."""
+    lab.begin(one)
+    code, harmed = 75, False
     while code == 75:  # what fails in one process is tried once more by a fresh one
-        worker = lab.worker(fault=fault)
+        worker = lab.worker("one", fault=IN_THE_THIRD_EPOCH)
         while worker.running():
             if not worker.frozen():
                 time.sleep(0.01)
                 continue
-            run = lab.runs()[-1]
-            if run not in harmed:
-                harms[len(harmed)](run)
-                harmed.append(run)
+            if not harmed:
+                harm(lab.runs()[0])
+                harmed = True
             worker.wake()
-            until(lambda worker=worker: not worker.frozen() or not worker.running(), 5)
+            until(lambda worker=worker: not worker.frozen() or not worker.running())
         code = worker.end(0, 75)
-    assert len(harmed) == len(harms)
-    same(lab, undisturbed, tiny)
+    assert harmed
+    same_run(lab, undisturbed, one)

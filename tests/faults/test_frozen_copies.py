@@ -10,9 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import Lab, at, equal, invariants, write_sweep
+from tests.faults.harness import (
+    PLUGIN,
+    Lab,
+    at,
+    epochs,
+    equal,
+    invariants,
+    same_run,
+    write_sweep,
+)
 
 PATIENCE_S = 3.0
+AT_A_TIME = 4
+WHEN = ("trains", "tests", "has ended")
 
 
 @dataclass(frozen=True)
@@ -33,22 +44,80 @@ class Point:
         return f"{self.event} {self.path} {self.when}"
 
 
+class Takeover:
+    """A worker frozen at a point; another one takes its run over; then the first one wakes.
+
+    Args:
+        lab: a home of their own.
+        sweep: a sweep of a single run.
+        point: where the first worker is frozen.
+        when: what the second one does when the first wakes.
+        config_dir: see ``Lab.begin``.
+    """
+
+    def __init__(
+        self, lab: Lab, sweep: Path, point: Point, when: str, config_dir: Path | None = None
+    ) -> None:
+        self.lab, self.sweep, self.when = lab, sweep, when
+        lab.begin(sweep, patience_s=PATIENCE_S, config_dir=config_dir)
+        freeze = at(point.event, point.path, point.when, signal=signal.SIGSTOP)
+        self.first = lab.worker(sweep.stem, fault=freeze)
+
+    def take_over(self) -> None:
+        self.first.until(self.first.frozen)
+        self.evaluated = self.lab.root / "evaluated"
+        slowly = {"EVALUATED": str(self.evaluated), "SLOWLY": "1.5"}
+        self.second = self.lab.worker(self.sweep.stem, **slowly)
+        self.since_s = time.monotonic()
+
+    def to_wake(self) -> bool:
+        """Whether the second worker is that far, or waits for the first: it holds a lock, say."""
+        if not self.second.running():
+            return True
+        if not self.evaluated.exists():
+            return time.monotonic() - self.since_s > 10 * PATIENCE_S
+        return self.when == "trains" or (self.when == "tests" and self.tests())
+
+    def tests(self) -> bool:
+        """Whether the second worker has evaluated something since the last epoch."""
+        [run] = self.lab.runs()
+        lines = [path.stat().st_mtime_ns for path in run.glob("metrics*")]
+        return len(epochs(run)) == 4 and self.evaluated.stat().st_mtime_ns > max(lines)
+
+    def end(self) -> None:
+        self.second.end()
+        self.first.wake()
+        self.first.end()
+
+
+def test_fault_26_and_4_a_copy_frozen_in_the_write_of_its_best_weights_changes_nothing(
+    lab: Lab, undisturbed: Lab, one: Path
+) -> None:
+    """Of the first epoch; the second is the best of all. It wakes when another has done it all."""
+    best = Point("write", r"/checkpoints/\.best[^/]*\.ckpt", 1)
+    here = Takeover(lab, one, best, "has ended")
+    here.take_over()
+    here.end()
+    same_run(lab, undisturbed, one)
+
+
 @pytest.fixture(scope="module")
-def one(sweeps: Path) -> Path:
-    """A sweep of a single run."""
-    return write_sweep(sweeps / "one.py", "yield 'head=tanh'", finalists=0)
+def faulty(sweeps: Path) -> Path:
+    """A single run with the head that can be slow."""
+    return write_sweep(sweeps / "frozen.py", "yield 'head=faulty'", finalists=0)
 
 
 @pytest.fixture(scope="module")
 def recorded(
-    one: Path, data: Path, tmp_path_factory: pytest.TempPathFactory
+    faulty: Path, data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Lab, list[Point]]]:
     """A worker to whom nothing happens, and all that it does to files of the home, in order."""
     lab = Lab(tmp_path_factory.mktemp("recorded"), data)
-    lab.begin(one, patience_s=PATIENCE_S)
+    plugged = lab.plug_in()
+    lab.begin(faulty, patience_s=PATIENCE_S, config_dir=PLUGIN / "conf")
     told = lab.root / "operations.txt"
-    lab.worker("one", fault={"list": str(told), "path": re.escape(f"{lab.home}/")}).end()
-    lab.conclude(one)
+    lab.worker(faulty.stem, fault={"list": str(told), "path": re.escape(f"{lab.home}/")}).end()
+    lab.conclude(faulty, *plugged)
     yield lab, points(told.read_text().splitlines(), lab.home)
     lab.close()
 
@@ -67,126 +136,47 @@ def points(lines: list[str], home: Path) -> list[Point]:
     return found
 
 
-def chosen(found: list[Point]) -> dict[str, Point]:
-    """Four writes of different kinds, each after its guard has been asked."""
-
-    def first(part: str, nth: int = 0) -> Point:
-        return [p for p in found if part in p.path and p.event in ("write", "link")][nth]
-
-    bests = [p for p in found if "/checkpoints/" in p.path and "best" in p.path]
-    writes = [p for p in bests if p.event == "write" and "ckpt" in p.path]
-    return {
-        "best checkpoint": writes[0],  # of the first epoch; the second is the best of all
-        "history": first("/metrics", 2),
-        "record": first("record"),
-        "journal": first("/journal", -1),
-    }
-
-
-WHILE = {"best checkpoint": False, "history": True, "record": False, "journal": True}
-
-
-class Takeover:
-    """A worker frozen at a point; another one takes its run over; then the first one wakes.
-
-    Args:
-        lab: a home of their own.
-        sweep: a sweep of a single run.
-        point: where the first worker is frozen.
-        meanwhile: wake it when the second has begun; else when that one has ended.
-    """
-
-    def __init__(self, lab: Lab, sweep: Path, point: Point, meanwhile: bool) -> None:
-        self.lab, self.sweep, self.point, self.meanwhile = lab, sweep, point, meanwhile
-        lab.begin(sweep, patience_s=PATIENCE_S)
-        freeze = at(point.event, point.path, point.when, signal=signal.SIGSTOP)
-        self.first = lab.worker(sweep.stem, fault=freeze)
-
-    def attempts(self) -> int:
-        lines = [path / "attempts.jsonl" for path in self.lab.runs()]
-        return sum(len(path.read_text().splitlines()) for path in lines if path.exists())
-
-    def take_over(self) -> None:
-        self.first.until(self.first.frozen)
-        self.before = self.attempts()
-        self.second = self.lab.worker(self.sweep.stem)
-
-    def wake(self) -> None:
-        # Whoever was frozen with a lock in its hand is waited for: only its waking ends that.
-        end_s = time.monotonic() + 6 * PATIENCE_S
-        while self.second.running() and time.monotonic() < end_s:
-            if self.meanwhile and self.attempts() > self.before:
-                break
-            time.sleep(0.01)
-        self.first.wake()
-
-    def end(self) -> None:
-        self.second.end()
-        self.first.end()
-        self.lab.conclude(self.sweep)
-
-
-@pytest.fixture(scope="module")
-def taken_over(
-    recorded: tuple[Lab, list[Point]],
-    one: Path,
-    data: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[dict[str, Takeover]]:
-    """The four of them at the same time: most of it is waiting."""
-    made = {
-        name: Takeover(
-            Lab(tmp_path_factory.mktemp(name.replace(" ", "_")), data),
-            one,
-            point,
-            WHILE[name],
-        )
-        for name, point in chosen(recorded[1]).items()
-    }
-    try:
-        for each in made.values():
-            each.take_over()
-        for each in made.values():
-            each.wake()
-        yield made
-    finally:
-        for each in made.values():
-            each.lab.close()
-
-
-@pytest.mark.parametrize("before", WHILE)
-def test_fault_26_a_copy_frozen_before_a_write_and_woken_later_changes_nothing(
-    before: str, taken_over: dict[str, Takeover], recorded: tuple[Lab, list[Point]]
-) -> None:
-    here = taken_over[before]
-    here.end()
-    equal(recorded[0].home, here.lab.home)
-    assert here.lab.report_bytes("one") == recorded[0].report_bytes("one")
-    invariants(here.lab, "one")
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
+@pytest.mark.parametrize("turn", range(len(WHEN)))
 def test_fault_26_and_4_frozen_at_each_write_in_turn(
+    turn: int,
     recorded: tuple[Lab, list[Point]],
-    one: Path,
+    faulty: Path,
     data: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
+    """Some at a time, since most of it is waiting; each wakes at another moment in each turn."""
     reference, found = recorded
     harmed = []
-    for number, point in enumerate(found):
-        lab = Lab(tmp_path_factory.mktemp("each"), data)
+    for begin in range(0, len(found), AT_A_TIME):
+        here: dict[Point, Takeover] = {}
         try:
-            here = Takeover(lab, one, point, meanwhile=number % 2 == 0)
-            here.take_over()
-            here.wake()
-            here.end()
-            equal(reference.home, lab.home)
-            assert lab.report_bytes("one") == reference.report_bytes("one")
-            invariants(lab, "one")
-        except AssertionError as error:
-            harmed.append(f"{point}: {str(error).splitlines()[0]}")
+            for number, point in enumerate(found[begin : begin + AT_A_TIME], begin):
+                lab = Lab(tmp_path_factory.mktemp("each"), data)
+                plugged = lab.plug_in()
+                when = WHEN[(number + turn) % len(WHEN)]
+                here[point] = Takeover(lab, faulty, point, when, PLUGIN / "conf")
+            for each in here.values():
+                each.take_over()
+            asleep = list(here.values())
+            while asleep:
+                for each in list(asleep):
+                    if each.to_wake():
+                        each.first.wake()
+                        asleep.remove(each)
+                time.sleep(0.02)
+            for point, each in here.items():
+                try:
+                    each.end()
+                    each.lab.conclude(faulty, *plugged)
+                    equal(reference.home, each.lab.home)
+                    name = faulty.stem
+                    assert each.lab.report_bytes(name) == reference.report_bytes(name)
+                    invariants(each.lab, name)
+                except AssertionError as error:
+                    harmed.append(f"{point} ({each.when}): {str(error).splitlines()[0]}")
         finally:
-            lab.close()
+            for each in here.values():
+                each.lab.close()
     assert not harmed, "\n".join(harmed)

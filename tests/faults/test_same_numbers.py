@@ -1,7 +1,9 @@
 """One setting, one number: whatever the number of workers, the order, or who else is at it."""
 
+import os
 import re
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,34 +13,45 @@ from tests.faults.harness import (
     ROOT,
     Lab,
     Raw,
-    equal,
+    at,
     equal_runs,
+    frozen_below,
     history,
     invariants,
     no_worker,
     record_of,
+    same,
+    same_run,
     trials_of,
     until,
     write_sweep,
 )
 
 MakeLab = Callable[..., Lab]
+IN_THE_MIDDLE = at("write", r"/metrics", 2, signal=signal.SIGSTOP)
 
 
 def test_fault_30_and_24_other_numbers_of_workers_and_a_stop_change_no_number(
     lab: Lab, undisturbed: Lab, tiny: Path
 ) -> None:
-    """One worker, killed when the sweep is stopped before its last run; then two."""
-    first = lab.start("sweep", str(tiny), "--workers", "1")
-    first.until(lambda: len(list(lab.home.glob("*/record.json"))) == 3)
+    """One worker, and the sweep is stopped when its last run has begun; then two."""
+    last = at("write", r"/\.settings\.yaml", 4, signal=signal.SIGSTOP)
+    first = lab.start("sweep", str(tiny), "--workers", "1", fault=last)
+    first.until(lambda: frozen_below(first.pid))
     assert lab.say("stop", "tiny") == 0
+    for pid in frozen_below(first.pid):
+        os.kill(pid, signal.SIGCONT)
     first.end(1)
-    until(lambda: no_worker(lab.home), 10)
-    assert len(list(lab.home.glob("*/record.json"))) < 4, "it was stopped too late"
+    until(lambda: no_worker(lab.home))
+    assert len(list(lab.home.glob("*/record.json"))) == 3
     lab.start("sweep", str(tiny), "--workers", "2").end()
-    equal(undisturbed.home, lab.home)
-    assert lab.report_bytes() == undisturbed.report_bytes()
-    invariants(lab)
+    same(lab, undisturbed, tiny)
+
+
+@pytest.mark.slow
+def test_fault_30_one_worker_finds_what_two_find(lab: Lab, undisturbed: Lab, tiny: Path) -> None:
+    lab.start("sweep", str(tiny), "--workers", "1").end()
+    same(lab, undisturbed, tiny)
 
 
 def copied(folder: Path) -> Path:
@@ -71,6 +84,7 @@ def test_fault_31_an_edited_head_is_another_run_and_undone_it_is_the_first_one(
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+@pytest.mark.slow
 def test_a_sweep_without_a_pruner_takes_no_pruned_run_for_its_own(
     lab: Lab, undisturbed: Lab, sweeps: Path
 ) -> None:
@@ -90,14 +104,12 @@ def test_a_sweep_without_a_pruner_takes_no_pruned_run_for_its_own(
 
 
 def test_fault_5_one_of_three_processes_trains_a_run_and_the_others_say_or_wait(
-    lab: Lab, undisturbed: Lab, sweeps: Path
+    lab: Lab, undisturbed: Lab, one: Path
 ) -> None:
     """A ``train``, held in the middle; the same ``train`` again; a worker on the same run."""
-    one = write_sweep(sweeps / "one.py", "yield 'head=tanh'", finalists=0)
     lab.begin(one)
-    first = lab.train("head=tanh")
-    first.until(lambda: lab.runs() and (lab.runs()[0] / "metrics.jsonl").exists())
-    first.freeze()
+    first = lab.train("head=tanh", fault=IN_THE_MIDDLE)
+    first.until(first.frozen)
     [run] = lab.runs()
     assert record_of(run) is None
     second, worker = lab.train("head=tanh"), lab.worker("one")
@@ -109,27 +121,20 @@ def test_fault_5_one_of_three_processes_trains_a_run_and_the_others_say_or_wait(
     first.wake()
     first.end()
     worker.end()
-    lab.conclude(one)
+    same_run(lab, undisturbed, one)
     assert len((run / "attempts.jsonl").read_text().splitlines()) == 1
-    equal_runs(undisturbed.home / run.name, run)
-    invariants(lab, "one")
 
 
 @pytest.mark.slow
 def test_a_train_beside_a_worker_on_its_run_says_who_does_it(
-    lab: Lab, undisturbed: Lab, sweeps: Path
+    lab: Lab, undisturbed: Lab, one: Path
 ) -> None:
-    one = write_sweep(sweeps / "one.py", "yield 'head=tanh'", finalists=0)
     lab.begin(one)
-    worker = lab.worker("one")
-    worker.until(lambda: lab.runs() and (lab.runs()[0] / "metrics.jsonl").exists())
-    worker.freeze()
+    worker = lab.worker("one", fault=IN_THE_MIDDLE)
+    worker.until(worker.frozen)
     beside = lab.train("head=tanh")
     beside.end(1, 2)
     assert str(worker.pid) in beside.text().splitlines()[-1]
     worker.wake()
     worker.end()
-    lab.conclude(one)
-    [run] = lab.runs()
-    equal_runs(undisturbed.home / run.name, run)
-    invariants(lab, "one")
+    same_run(lab, undisturbed, one)

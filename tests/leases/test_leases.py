@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from lightning_sep.errors import ConfigError, LeaseLost
+from lightning_sep.errors import ConfigError, Interrupted, LeaseLost
 from lightning_sep.fsio import PATIENCE
 from lightning_sep.leases import lease as lease_module
+from lightning_sep.leases import lock as lock_module
 from lightning_sep.leases.lease import Content, Leases, forget_crashes
 from lightning_sep.leases.lock import FileLock
 from lightning_sep.leases.presence import Peers, Presence, patience_s
@@ -336,9 +338,39 @@ def test_a_poll_looks_at_few_leases_however_many_there_are(
     for _ in range(5):
         assert not mine.any_free(keys)
     assert len(looked) == 5
+    notes = []
+    note = Peers.read
+    monkeypatch.setattr(
+        Peers, "read", lambda self, worker: notes.append(worker) or note(self, worker)
+    )
+    for _ in range(5):
+        assert not mine.any_free(keys)
+    assert len(notes) == 5
     theirs.presence.stop()
     assert mine.any_free(keys)
     assert all(mine.maybe_free(key) for key in keys)
+
+
+def test_what_a_living_worker_dropped_among_many_is_found_in_turn(tmp_path: Path) -> None:
+    theirs, mine = leases(tmp_path), leases(tmp_path)
+    keys = [f"trial-{number}" for number in range(6)]
+    held = [theirs.claim(key) for key in keys]
+    assert not mine.any_free(keys)
+    assert held[4] is not None
+    held[4].drop()
+    assert sum(mine.any_free(keys) for _ in keys) == 1
+
+
+def test_what_a_worker_dropped_itself_it_finds_at_once(tmp_path: Path) -> None:
+    mine = leases(tmp_path)
+    keys = [f"trial-{number}" for number in range(6)]
+    held = [mine.claim(key) for key in keys]
+    assert not mine.any_free(keys)
+    assert held[4] is not None
+    held[4].drop()
+    for _ in keys:
+        assert mine.any_free(keys)
+        assert [key for key in keys if mine.maybe_free(key)] == ["trial-4"]
 
 
 def test_work_that_failed_in_a_process_waits_for_another_one(tmp_path: Path) -> None:
@@ -484,6 +516,23 @@ def test_fault_29_a_holder_far_away_that_was_broken_finds_out_before_it_writes(
         path.unlink()
         with FileLock(path), pytest.raises(LeaseLost, match="stood still"):
             slow.check()
+
+
+def test_a_thread_that_gave_up_waiting_for_a_lock_keeps_no_other_thread_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lock"
+    lock = FileLock(path)
+    with FileLock(path), monkeypatch.context() as asked:
+        asked.setattr(PATIENCE, "stop", lambda: True)
+        asked.setattr(lock_module, "_STOP_S", 0.0)
+        with pytest.raises(Interrupted, match=f"held by process {os.getpid()}"):
+            lock.acquire()
+    taken: list[bool] = []
+    other = threading.Thread(target=lambda: taken.append(lock.acquire()), daemon=True)
+    other.start()
+    other.join(timeout=20)
+    assert taken == [True]
 
 
 def test_who_holds_a_lock_may_take_it_again(tmp_path: Path) -> None:

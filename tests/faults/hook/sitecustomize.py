@@ -8,8 +8,9 @@ sent or an error raised there. ``strace`` can do the same at system calls, but w
 The environment says what and where, as JSON in ``FAULT``: ``event`` (``write`` is an open for
 writing, ``read`` any other one; ``rename``, ``link``, ``mkdir``, ``remove``), ``path`` (a regular
 expression searched in the path, of the target where there are two), ``when`` (the how manieth of
-these; 0 is each), and ``signal`` or ``errno``. With ``list``, all of them in the folder ``path``
-are written to that file.
+these, or several; 0 is each), and ``signal`` or ``errno``. With ``list``, all of them in the
+folder ``path`` are written to that file. With ``clock``, the wall clock jumps by so many seconds
+every time it is asked, to and fro.
 """
 
 import json
@@ -17,6 +18,7 @@ import os
 import re
 import sys
 import threading
+import time
 
 _NAMES = {
     "os.rename": "rename",
@@ -42,6 +44,8 @@ def _operation(event, arguments):
 
 def _install(fault):
     wanted = re.compile(fault["path"])
+    when = fault.get("when")
+    turns = when if isinstance(when, list) else [when]
     seen = 0
     busy = False
 
@@ -63,7 +67,7 @@ def _install(fault):
             busy = False
         elif kind == fault["event"]:
             seen += 1
-            if fault["when"] in (0, seen):
+            if 0 in turns or seen in turns:
                 if "errno" in fault:
                     raise OSError(fault["errno"], os.strerror(fault["errno"]), path)
                 os.kill(os.getpid(), fault["signal"])
@@ -71,5 +75,21 @@ def _install(fault):
     sys.addaudithook(hook)
 
 
+def _jumping(jump_s):
+    """A wall clock that nobody can measure a time with."""
+    now_s, asked = time.time, 0
+
+    def jumped():
+        nonlocal asked
+        asked += 1
+        return now_s() + jump_s * (-1) ** asked
+
+    return jumped
+
+
 if "FAULT" in os.environ:
-    _install(json.loads(os.environ["FAULT"]))
+    _fault = json.loads(os.environ["FAULT"])
+    if "clock" in _fault:
+        time.time = _jumping(_fault["clock"])
+    else:
+        _install(_fault)

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 
 from torch import Tensor
@@ -10,6 +11,18 @@ from torch import Tensor
 from lightning_sep.heads.tanh import Tanh
 
 BROKEN: list[str] = []  # what broke in this process; a broken device stays broken
+
+
+COUNTS: Counter[str] = Counter()
+
+
+def count(name: str) -> int:
+    """Add a byte to the file that a variable names; how often this process has done that."""
+    COUNTS[name] += 1
+    if name in os.environ:
+        with open(os.environ[name], "a") as file:
+            file.write(".")
+    return COUNTS[name]
 
 
 class Faulty(Tanh):
@@ -21,7 +34,9 @@ class Faulty(Tanh):
             that SLEPT names says whether that has been.
         amount: means nothing; another value is another setting.
 
-    In evaluation it adds a byte to the file that EVALUATED names, and then takes SLOWLY seconds.
+    In evaluation it adds a byte to the file that EVALUATED names, and then takes SLOWLY seconds,
+    but for the first SLOW_AFTER times in its process. In training the same with TRAINED and
+    STEPPING.
     """
 
     def __init__(self, fault: str = "none", amount: int = 0) -> None:
@@ -32,6 +47,8 @@ class Faulty(Tanh):
     def training_view(self, raw: Tensor) -> Tensor:
         if self.training:
             self.misbehave()
+            count("TRAINED")
+            time.sleep(float(os.environ.get("STEPPING", "0")))
         return super().training_view(raw)
 
     def misbehave(self) -> None:
@@ -48,8 +65,6 @@ class Faulty(Tanh):
                 time.sleep(10_000)
 
     def decoded(self, raw: Tensor) -> Tensor:
-        if "EVALUATED" in os.environ:
-            with open(os.environ["EVALUATED"], "a") as file:
-                file.write(".")
+        if count("EVALUATED") > int(os.environ.get("SLOW_AFTER", "0")):
             time.sleep(float(os.environ.get("SLOWLY", "0")))
         return raw.squeeze(-1).tanh()
