@@ -418,6 +418,35 @@ def test_what_killed_workers_left_is_tidied_up(tmp_path: Path, holder: Any) -> N
     assert not list((tmp_path / "workers").iterdir())
 
 
+def test_a_note_without_a_sign_of_life_is_tidied_up_too(tmp_path: Path, holder: Any) -> None:
+    holder.kill()
+    holder.join()
+    for sign in (tmp_path / "workers").glob("*.alive"):
+        sign.unlink()
+    with Presence(tmp_path / "workers", patience_s=5.0) as mine:
+        Peers(tmp_path / "workers").tidy()
+        assert {path.stem for path in (tmp_path / "workers").iterdir()} == {mine.worker}
+
+
+def test_a_worker_far_away_lives_while_its_sign_is_younger_than_twice_its_own_patience(
+    tmp_path: Path,
+) -> None:
+    theirs = leases(tmp_path, patience=4.0).presence
+    theirs._sign._stop_heartbeat()
+    peers, far = Peers(tmp_path / "workers"), Owner("far", "another boot", 1, "1")
+    sign = tmp_path / "workers" / f"{theirs.worker}.alive"
+    for age_s, lives in [(0, True), (7, True), (9, False), (3600, False)]:
+        os.utime(sign, (time.time() - age_s,) * 2)
+        assert peers.shows_life(theirs.worker, far) is lives
+    assert peers.shows_life(theirs.worker, theirs.owner), "here its process can be looked up"
+    assert not peers.shows_life("nobody", far)
+    os.utime(sign)
+    assert peers.shows_life(theirs.worker, far)
+    later = leases(tmp_path).presence.worker  # by the disk's clock it is ten minutes later
+    os.utime(tmp_path / "workers" / f"{later}.alive", (time.time() + 600,) * 2)
+    assert not peers.shows_life(theirs.worker, far)
+
+
 def count_up(path: Path, times: int) -> None:
     lock = FileLock(path.with_name("lock"))
     for _ in range(times):
