@@ -47,8 +47,6 @@ class Faulty(Tanh):
     def training_view(self, raw: Tensor) -> Tensor:
         if self.training:
             self.misbehave()
-            count("TRAINED")
-            time.sleep(float(os.environ.get("STEPPING", "0")))
         return super().training_view(raw)
 
     def misbehave(self) -> None:
@@ -63,6 +61,8 @@ class Faulty(Tanh):
             if not slept.exists():
                 slept.touch()
                 time.sleep(10_000)
+        count("TRAINED")
+        time.sleep(float(os.environ.get("STEPPING", "0")))
 
     def decoded(self, raw: Tensor) -> Tensor:
         if count("EVALUATED") > int(os.environ.get("SLOW_AFTER", "0")):
