@@ -276,7 +276,7 @@ class TestCommand:
             }
 
         before = state()
-        for board in (None, "margins", "single"):
+        for board in (None, "margins"):
             assert leaderboard(board, home=full_home.path, as_json=as_json) == 0
         assert state() == before
 
