@@ -7,12 +7,13 @@ from lightning_sep.cli.command import Command, Parser
 from lightning_sep.homes import runs_home
 
 _TEXT = """\
-The runs, ranked by their board's metric. Without a name: every board that has runs.
+The runs, ranked by their board's metric. Without a name: every board that has runs. Nothing is
+written but a page that --html asks for, so it works on a home that can only be read.
 
 examples:
     lightning-sep leaderboard
     lightning-sep leaderboard bounded_heads --json            one JSON document on stdout
-    lightning-sep leaderboard --html leaderboard.html      one file that needs no network
+    lightning-sep leaderboard --html leaderboard.html         one file that needs no network
 """
 
 
