@@ -118,6 +118,9 @@ class Worker:
             work = self._claim()
         except OSError as error:
             return self._wait_for_disk(error)
+        except LeaseLost as error:  # it stood still with the lock in its hand
+            say(f"{self.name}: {error}")
+            return "worked"
         if work is not None:
             return self._do(work)
         if self.study.searching():
@@ -295,7 +298,7 @@ def main(
     try:
         stop = Stop()
         stop.listen()
-        PATIENCE.wait_s = positive_seconds("LIGHTNING_SEP_WAIT_S", WAIT_S)
+        PATIENCE.wait_s = wait_s()
         PATIENCE.home, PATIENCE.stop = home, stop
         studies = [open_sweep(home, name) for name in names]
         presence = Presence(folder, patience_s=max(study.patience_s for study in studies))
@@ -322,6 +325,15 @@ def main(
             with suppress(OSError):
                 presence.stop()
                 peers.tidy()  # one that was killed cannot
+
+
+def wait_s() -> float:
+    """Seconds that a disk is waited for; LIGHTNING_SEP_WAIT_S sets it.
+
+    Raises:
+        ConfigError: the variable holds no positive number.
+    """
+    return positive_seconds("LIGHTNING_SEP_WAIT_S", WAIT_S)
 
 
 def _work(workers: list[Worker], stop: Stop) -> int:

@@ -138,7 +138,9 @@ def test_fault_2_and_3_signals_at_twenty_random_moments_lose_nothing(
             worker.until(lambda goal=goal: said(lab, "trained") >= goal)
             time.sleep(generator.uniform(0, 0.5))
         else:
-            later = 10 * (generator.random() < 0.2 and len(rows) < 2)  # not in this, in the next one
+            later = 10 * (
+                generator.random() < 0.2 and len(rows) < 2
+            )  # not in this, in the next one
             fast = generator.randrange(6) + later
             worker = lab.worker("long", **counted, SLOWLY="4", SLOW_AFTER=str(fast))
             worker.until(lambda goal=evaluated + fast: said(lab, "evaluated") > goal)
