@@ -299,7 +299,7 @@ def main(
         stop = Stop()
         stop.listen()
         PATIENCE.wait_s = wait_s()
-        PATIENCE.home, PATIENCE.stop = home, stop
+        PATIENCE.home, PATIENCE.stop, PATIENCE.tell = home, stop, partial(_waits, None)
         studies = [open_sweep(home, name) for name in names]
         presence = Presence(folder, patience_s=max(study.patience_s for study in studies))
         presence.chores.append(partial(peers.look_after, presence))
@@ -373,10 +373,11 @@ def _runner(home: Path, study: SweepStudy) -> Runner:
     return ExperimentRunner(home, study.definition.config_dir)
 
 
-def _waits(presence: Presence, what: str | None) -> None:
+def _waits(presence: Presence | None, what: str | None) -> None:
     if what is not None:
         say(f"the disk is waited for: {what}")
-    presence.waits_for(what)
+    if presence is not None:
+        presence.waits_for(what)
 
 
 def say(line: str) -> None:
