@@ -16,6 +16,7 @@ from lightning_sep.errors import ConfigError, Interrupted, LeaseLost
 from lightning_sep.fsio import PATIENCE
 from lightning_sep.leases.presence import Peers, Presence
 from lightning_sep.sweep import worker as module
+from lightning_sep.sweep.folder import open_sweep
 from lightning_sep.sweep.runner import Outcome
 from lightning_sep.sweep.worker import Stop, Worker, wait_s
 
@@ -176,6 +177,17 @@ def test_who_waits_for_anothers_run_ends_when_it_is_asked_to(
     assert [trial.state for trial in worker.study.trials()] == [TrialState.WAITING]
 
 
+def test_a_run_that_is_refused_is_given_back_and_ends_the_worker(
+    sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = a_worker(sandbox, presence)
+    monkeypatch.setattr(sandbox.runner, "run", raising(sandbox.runner, ConfigError("no such")))
+    with pytest.raises(ConfigError, match="no such"):
+        worker.step()
+    assert [trial.state for trial in worker.study.trials()] == [TrialState.WAITING]
+    assert note(presence)["tokens"] == []
+
+
 @pytest.mark.parametrize("error", [Interrupted("asked"), LeaseLost("taken over")])
 def test_what_is_not_done_to_its_end_is_no_result(
     sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -189,6 +201,75 @@ def test_what_is_not_done_to_its_end_is_no_result(
     assert worker.step() == ("stopped" if isinstance(error, Interrupted) else "worked")
     assert not any(trial.state.is_finished() for trial in worker.study.trials())
     assert note(presence)["tokens"] == [], "others may take it at once"
+
+
+BOTH = "yield f\"rate={trial.suggest_categorical('rate', [0.1, 0.3])}\""
+
+
+def raising(runner: Any, error: Exception, where: str = "") -> Any:
+    """A runner's ``run`` that raises, for all settings or for those that say ``where``."""
+    run = runner.run
+
+    def ended(prepared: Any, errand: Any) -> Outcome:
+        if where in " ".join(prepared[1]):
+            raise error
+        return run(prepared, errand)
+
+    return ended
+
+
+def other_worker(worker: Worker) -> tuple[Worker, Presence]:
+    """As another process would open the sweep."""
+    presence = Presence(worker.presence.folder, patience_s=15.0).start()
+    study = open_sweep(worker.study.home, "quick")
+    return Worker(study, worker.runner, presence, Peers(presence.folder), Stop()), presence
+
+
+def test_fault_28_a_broken_process_ends_and_only_what_another_repeats_counts(
+    sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = RuntimeError("CUDA error: uncorrectable ECC error encountered")
+    first = a_worker(sandbox, presence, body=BOTH, trials=2)
+    with monkeypatch.context() as all_fails:
+        all_fails.setattr(sandbox.runner, "run", raising(sandbox.runner, broken))
+        assert module._work([first], Stop()) == module.WORK_LEFT
+    assert [trial.state for trial in first.study.trials()] == [TrialState.WAITING]
+    harmful = " ".join(first.study.trials()[0].user_attrs["overrides"])
+    second, its = other_worker(first)
+    with monkeypatch.context() as one_fails:
+        one_fails.setattr(sandbox.runner, "run", raising(sandbox.runner, broken, harmful))
+        assert [second.step(), second.step()] == ["worked", "broken"]
+    its.stop()
+    third, its = other_worker(first)
+    assert module._work([third], Stop()) == 0
+    its.stop()
+    trials = third.study.trials()
+    assert [trial.state for trial in trials] == [TrialState.FAIL, TrialState.COMPLETE]
+    assert trials[0].user_attrs["reason"] == f"RuntimeError: {broken}"
+
+
+def test_fault_14_a_mistake_is_tried_again_by_another_process_alone(
+    sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = a_worker(sandbox, presence)
+    monkeypatch.setattr(sandbox.runner, "run", raising(sandbox.runner, ZeroDivisionError("no")))
+    assert [first.step(), first.step()] == ["worked", "left"]
+    assert [trial.state for trial in first.study.trials()] == [TrialState.WAITING]
+    second, its = other_worker(first)
+    assert [second.step(), second.step()] == ["worked", "done"]
+    its.stop()
+    [trial] = second.study.trials()
+    assert (trial.state, trial.user_attrs["reason"]) == (TrialState.FAIL, "ZeroDivisionError: no")
+
+
+def test_fault_14_memory_is_tried_as_often_as_the_sweep_says(
+    sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = a_worker(sandbox, presence, attempts=3)
+    monkeypatch.setattr(sandbox.runner, "run", raising(sandbox.runner, MemoryError("no room")))
+    assert [worker.step() for _ in range(4)] == ["worked"] * 3 + ["done"]
+    [trial] = worker.study.trials()
+    assert (trial.state, trial.user_attrs["reason"]) == (TrialState.FAIL, "MemoryError: no room")
 
 
 class Waiting:
