@@ -8,8 +8,9 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,16 +24,25 @@ from lightning_sep.errors import DataError
 from lightning_sep.fsio import sha256_file, storage_errors, write_aside_with, write_json
 
 _DTYPE = np.dtype("<i2")
+_LOOK_S = 0.2  # between two looks at a lock that another process holds
 _SHARE_OF_DISK = 0.9  # of what is free; the rest is left to runs, logs and other programs
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on ``path``; others that want to build the same thing wait here."""
+def locked(path: Path, waiting: Callable[[], object] | None = None) -> Iterator[None]:
+    """Hold an exclusive lock on ``path``; others that want to build the same thing wait here.
+
+    Args:
+        path: of the lock.
+        waiting: called again and again until the lock is had.
+    """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
+        while waiting is not None and not _taken(handle):
+            waiting()
+            time.sleep(_LOOK_S)
         fcntl.flock(handle, fcntl.LOCK_EX)  # released by the system when the holder is killed
         yield
     finally:
@@ -44,15 +54,19 @@ def locked_if_free(path: Path) -> Iterator[bool]:
     """Whether the exclusive lock on ``path`` could be had at once; held until the end."""
     with storage_errors(path):
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    free = True
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            free = False
-        yield free
+        yield _taken(handle)
     finally:
         os.close(handle)
+
+
+def _taken(handle: int) -> bool:
+    """Whether the exclusive lock could be had at once."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def room(folder: Path) -> int:
