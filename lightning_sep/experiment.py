@@ -104,12 +104,13 @@ def build_parts(settings: Settings, prepared: Any | None = None) -> Built:
     return Built(identify(settings, prepared), prepared, examples, task)
 
 
-def build_task(tree: Mapping[str, Any], facts: Mapping[str, Any]) -> Task:
+def build_task(tree: Mapping[str, Any], facts: Mapping[str, Any], *, to_train: bool = True) -> Task:
     """A task with its net, head and loss, initialised under the run's seed.
 
     Args:
         tree: resolved settings.
         facts: what the examples said of the data when the run was trained.
+        to_train: give it an optimizer, which makes it a ``LightningModule``.
 
     Raises:
         ConfigError: parts do not go together.
@@ -119,7 +120,12 @@ def build_task(tree: Mapping[str, Any], facts: Mapping[str, Any]) -> Task:
         net: nn.Module = build(tree["net"], inputs=inputs, outputs=outputs)
         return net
 
-    trainer = tree["trainer"]
+    make_optimizer = None
+    if to_train:
+        trainer = tree["trainer"]
+        # Lightning cannot clip the gradients of a fused optimizer under mixed precision.
+        fused = trainer["precision"] == "32" or trainer["gradient_clip"] is None
+        make_optimizer = partial(build(tree["optimizer"]).build, fused=fused)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(tree["seed"])
         task: Task = build(
@@ -128,11 +134,7 @@ def build_task(tree: Mapping[str, Any], facts: Mapping[str, Any]) -> Task:
                 make_net=make_net,
                 head=build(tree["head"]),
                 loss=build(tree["loss"]),
-                # Lightning cannot clip the gradients of a fused optimizer under mixed precision.
-                make_optimizer=partial(
-                    build(tree["optimizer"]).build,
-                    fused=trainer["precision"] == "32" or trainer["gradient_clip"] is None,
-                ),
+                make_optimizer=make_optimizer,
                 facts=facts,
                 seed=tree["seed"],
             ),

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from torch import Tensor
 
-from lightning_sep.callbacks.checkpoint import best_weights
+from lightning_sep.checkpoint_files import best_weights
 from lightning_sep.errors import ConfigError, DataError
 from lightning_sep.experiment import build_task
 from lightning_sep.fingerprint import weights_hash
@@ -76,7 +76,7 @@ def load_run(run: str | Path, home: Path | str | None = None) -> Task:
     if record is None or record["state"] != "finished":
         state = "unreadable" if record is None else record["state"]
         raise ConfigError(f"run {folder.name} is {state}: only a finished run can be used")
-    task = build_task(from_tree(record["settings"]).tree, record["facts"])
+    task = build_task(from_tree(record["settings"]).tree, record["facts"], to_train=False)
     wrong = misfits(folder, record)
     if wrong:
         raise ConfigError(f"run {folder.name} cannot be used: {wrong[0]}")

@@ -12,7 +12,7 @@ LAYERS = [
     {"errors", "signature", "memory", "homes", "sources"},
     {"fsio", "functional", "fingerprint"},
     {"settings", "record", "optimizers", "trainer_settings", "faults", "run_folder"},
-    {"run_id", "leases"},
+    {"run_id", "leases", "checkpoint_files"},
     {"heads", "losses", "reweighting", "nets", "data", "metrics", "tracking"},
     {"tasks"},
     {"callbacks"},
