@@ -313,6 +313,9 @@ class _Run:
 
         tree = self.settings.tree
         choices = self.settings.choices
+        if remark := self.parts.prepared.remark():
+            self.log.write(remark)
+            print(remark, file=sys.stderr, flush=True)
         mirrored = {
             "group": about["sweep"],
             "job_type": about["task"],

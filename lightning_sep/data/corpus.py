@@ -23,6 +23,7 @@ from lightning_sep.data.cache import (
     cache_key,
     locked,
     room,
+    times_slower,
 )
 from lightning_sep.data.manifests import FORMAT, Progress, sweep_builds
 from lightning_sep.data.names import shown
@@ -157,8 +158,7 @@ class Prepared:
     @cached_property
     def reader(self) -> Reader:
         """Where samples come from: the memory-mapped cache, or the files beyond its bound."""
-        recordings = self._columns["recordings"]
-        lengths = np.array([r["samples"] for r in recordings], dtype=np.int64)
+        recordings, lengths = self._columns["recordings"], self._lengths
         needed = 2 * int(lengths.sum())
         limit = None if self.cache_limit_mb is None else self.cache_limit_mb * _MIB
         offsets = None
@@ -166,7 +166,7 @@ class Prepared:
             offsets = self.cache.offsets(lengths)
         if offsets is None:
             if needed > (room(self.folder) if limit is None else limit):
-                return StreamReader(self.folder, [r["id"] for r in recordings], self.sample_rate)
+                return StreamReader([self.folder / r["path"] for r in recordings])
             with locked(self.folder / "cache" / ".lock", waiting(self.name, self._progress)):
                 offsets = self.cache.offsets(lengths)  # another process may have been faster
                 if offsets is None:
@@ -179,6 +179,30 @@ class Prepared:
                 "prepare the set again"
             )
         return MappedReader(self.cache.samples_path, offsets)
+
+    @property
+    def _lengths(self) -> NDArray[np.int64]:
+        return np.array([r["samples"] for r in self._columns["recordings"]], dtype=np.int64)
+
+    def remark(self) -> str:
+        """What somebody who waits should know: that samples come from files, and what that costs.
+
+        Empty where they come from the cache. Reads a few files to measure it.
+        """
+        if not isinstance(self.reader, StreamReader):
+            return ""
+        lengths = self._lengths
+        needed = 2 * int(lengths.sum()) / _MIB
+        bound = (
+            f"data.cache_limit_mb allows {self.cache_limit_mb:g}"
+            if self.cache_limit_mb is not None
+            else f"the disk of {self.folder} has room for {room(self.folder) / _MIB:.0f}"
+        )
+        slower = times_slower(self.reader, lengths, self.sample_rate)
+        return (
+            f"{self.name} is read from its files, about {slower:.0f} times slower than decoded: "
+            f"that needs {needed:.0f} MiB, and {bound}. trainer.workers reads ahead"
+        )
 
     @property
     def cache(self) -> CacheFile:
