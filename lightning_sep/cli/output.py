@@ -1,10 +1,7 @@
-"""Results on stdout as tables and lines; progress on stderr, where somebody watches."""
+"""Results on stdout as tables and lines."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-
-Progress = Callable[[int, int, str], None]
+from collections.abc import Mapping, Sequence
 
 
 def print_table(rows: Sequence[Mapping[str, object]]) -> None:
@@ -44,22 +41,3 @@ def tell(written: object) -> None:
     for one in written if isinstance(written, list | tuple) else [written]:
         if one is not None:
             print(one)
-
-
-@contextmanager
-def moving_bar() -> Iterator[Progress]:
-    """How far a long work is: a bar on a terminal, nothing elsewhere; stdout carries results."""
-    if not sys.stderr.isatty():
-        yield lambda done, total, text: None
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import Progress as Bars
-
-    with Bars(console=Console(stderr=True), transient=True) as bars:
-        row = bars.add_task("", total=None)
-
-        def show(done: int, total: int, text: str) -> None:
-            bars.update(row, completed=done, total=total, description=escape(text))
-
-        yield show
