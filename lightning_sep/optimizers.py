@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from lightning_sep.errors import ConfigError
+from lightning_sep.checks import finite_number
 
 _FUSED_DEVICES = ("cpu", "cuda")  # on a CPU the fused kernel is 2 to 5 times faster than the loop
 
@@ -26,12 +26,8 @@ class Optimizer(ABC):
     """
 
     def __init__(self, learning_rate: float, weight_decay: float) -> None:
-        if not learning_rate > 0:
-            raise ConfigError(
-                f"learning_rate must be positive, got {learning_rate}: nothing would be learnt"
-            )
-        if not weight_decay >= 0:
-            raise ConfigError(f"weight_decay must be 0 or more, got {weight_decay}")
+        finite_number("learning_rate", learning_rate, above=0, meaning="or nothing would be learnt")
+        finite_number("weight_decay", weight_decay, at_least=0)
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
 
@@ -69,7 +65,7 @@ class Adam(Optimizer):
     ) -> None:
         super().__init__(learning_rate, weight_decay)
         for beta in betas:
-            _check_fraction("betas", beta)
+            finite_number("betas", beta, at_least=0, below=1)
         self.betas = betas
 
     def build(
@@ -127,8 +123,8 @@ class RMSprop(Optimizer):
         self, learning_rate: float, decay: float, momentum: float, weight_decay: float
     ) -> None:
         super().__init__(learning_rate, weight_decay)
-        _check_fraction("decay", decay)
-        _check_fraction("momentum", momentum)
+        finite_number("decay", decay, at_least=0, below=1)
+        finite_number("momentum", momentum, at_least=0, below=1)
         self.decay = decay
         self.momentum = momentum
 
@@ -158,7 +154,7 @@ class Adadelta(Optimizer):
 
     def __init__(self, learning_rate: float, decay: float, weight_decay: float) -> None:
         super().__init__(learning_rate, weight_decay)
-        _check_fraction("decay", decay)
+        finite_number("decay", decay, at_least=0, below=1)
         self.decay = decay
 
     def build(
@@ -170,11 +166,6 @@ class Adadelta(Optimizer):
             rho=self.decay,
             weight_decay=self.weight_decay,
         )
-
-
-def _check_fraction(name: str, value: float) -> None:
-    if not 0 <= value < 1:
-        raise ConfigError(f"{name} must be from 0 up to, not with, 1, got {value}")
 
 
 def _can_fuse(parameters: list[nn.Parameter]) -> bool:

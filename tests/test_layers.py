@@ -10,7 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "lightning_sep"
 LAYERS = [
     {"errors", "signature", "memory", "homes"},
-    {"fsio", "functional"},
+    {"checks", "fsio"},
+    {"functional"},
     {"settings", "record", "optimizers", "trainer_settings"},
     {"run_id"},
     {"heads", "losses", "reweighting", "nets", "data", "metrics", "tracking"},

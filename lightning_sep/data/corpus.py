@@ -12,6 +12,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from lightning_sep.checks import finite_number, refusal
 from lightning_sep.data.audio_files import Int16
 from lightning_sep.data.cache import (
     CacheFile,
@@ -244,16 +245,9 @@ class Corpus(ABC):
             or isinstance(sample_rate, bool)
             or not 1000 <= sample_rate <= 384_000
         ):
-            raise ConfigError(
-                f"data.sample_rate = {sample_rate!r}: a whole number of Hz between 1000 and "
-                "384000, or null for the rate of the files"
-            )
-        if isinstance(cache_limit_mb, bool) or not isinstance(cache_limit_mb, int | float):
-            raise ConfigError(
-                f"data.cache_limit_mb = {cache_limit_mb!r}: a number of MiB is needed"
-            )
-        if cache_limit_mb < 0:
-            raise ConfigError(f"data.cache_limit_mb = {cache_limit_mb}: 0 or more is needed")
+            needed = "a whole number of Hz from 1000 to 384000, or null for the rate of the files"
+            raise refusal("sample_rate", sample_rate, f"{needed}, is needed")
+        finite_number("cache_limit_mb", cache_limit_mb, at_least=0, meaning="MiB")
         self.sample_rate = sample_rate
         self.cache_limit_mb = cache_limit_mb
 

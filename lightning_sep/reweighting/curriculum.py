@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from lightning_sep.functional.numbers import hold, whole
+from lightning_sep.checks import whole_number
+from lightning_sep.functional.numbers import hold
 from lightning_sep.reweighting.base import Reweighting
 
 
@@ -29,7 +30,9 @@ class Curriculum(Reweighting):
             at_most=0.0,
             meaning="a curriculum starts with easy examples; loss_softmax favours hard ones",
         )
-        self.end_step = whole("end_step", end_step, at_least=1, meaning="step of the last bias")
+        self.end_step = whole_number(
+            "end_step", end_step, at_least=1, meaning="step of the last bias"
+        )
 
     def scores(self, losses: Tensor, groups: Tensor, step: int | Tensor) -> Tensor:
         left = torch.as_tensor(1 - step / self.end_step, dtype=losses.dtype, device=losses.device)

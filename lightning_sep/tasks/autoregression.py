@@ -5,8 +5,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from lightning_sep.checks import finite_number, whole_number
 from lightning_sep.data.batch import Batch
-from lightning_sep.errors import ConfigError
 from lightning_sep.functional.schedules import inverse_sigmoid
 from lightning_sep.heads.base import WaveformHead
 from lightning_sep.losses.base import WaveformLoss
@@ -54,10 +54,8 @@ class Autoregression(Task):
         teacher_forcing_k: float | None = None,
         parts: Parts,
     ) -> None:
-        if frame_samples < 1:
-            raise ConfigError(f"frame_samples must be at least 1, got {frame_samples}")
-        if input_noise < 0:
-            raise ConfigError(f"input_noise must not be negative, got {input_noise}")
+        whole_number("frame_samples", frame_samples)
+        finite_number("input_noise", input_noise, at_least=0)
         if teacher_forcing_k is not None:
             inverse_sigmoid(0, k=teacher_forcing_k)  # refuses what it cannot use
         self.frame_samples = frame_samples

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from lightning_sep.checks import whole_number
 from lightning_sep.data.batch import Batch
 from lightning_sep.errors import ConfigError
 from lightning_sep.functional.permutation import best_permutation
@@ -37,9 +38,7 @@ class Separation(Task):
     def __init__(
         self, *, parts: Parts, sources: int, level: Literal["mixture", "source"] = "mixture"
     ) -> None:
-        if sources < 2:
-            raise ConfigError(f"sources must be at least 2 to separate anything, got {sources}")
-        self.sources = sources
+        self.sources = whole_number("sources", sources, at_least=2, meaning="to separate")
         self.level = level
         super().__init__(parts=parts)
         self.improvement = SiSdrImprovement()

@@ -58,5 +58,5 @@ def test_own_frames_are_never_fed_outside_of_training() -> None:
 
 
 def test_a_k_below_one_is_refused() -> None:
-    with pytest.raises(ConfigError, match="k must be at least 1"):
+    with pytest.raises(ConfigError, match="a finite number of at least 1"):
         task_of("0.5")
