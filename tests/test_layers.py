@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "lightning_sep"
 LAYERS = [
-    {"errors", "signature", "memory", "homes"},
+    {"errors", "memory", "homes"},
     {"checks", "fsio"},
     {"functional"},
     {"settings", "record", "optimizers", "trainer_settings"},
