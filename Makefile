@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY ?= passive
 # One sweep a task; together a few minutes on two cores.
 SWEEPS := sweeps/bounded_heads.py sweeps/next_frame_heads.py sweeps/margin.py
 
-.PHONY: help install sweep test test-slow lint format clean constraints
+.PHONY: help install sweep test test-slow bench mutants lint format clean constraints
 
 help: ## what can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,14 @@ test: $(VENV)/.installed-dev ## all tests but the slow ones, with coverage
 
 test-slow: $(VENV)/.installed-dev ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+# BENCH="start --rounds 3" runs one subject, three rounds of it.
+bench: $(VENV)/.installed ## ratios against peers and bare things: a table, benchmarks.json
+	$(BIN)/python tests/benchmarks $(BENCH)
+
+# ROOM is a folder or file of lightning_sep/, or several with commas.
+mutants: $(VENV)/.installed-dev ## break lines of ROOM= one at a time, name what no test notices
+	$(BIN)/python tests/mutants.py $(ROOM) --count $(or $(N),40) --seed $(or $(SEED),0) --jobs $(or $(JOBS),2)
 
 lint: $(VENV)/.installed-dev ## format check, rules, types
 	$(BIN)/ruff format --check .

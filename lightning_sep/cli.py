@@ -48,8 +48,8 @@ examples:
     lightning-sep train reweighting=loss_softmax reweighting.alpha=0.1
     lightning-sep train net=sudo_rm_rf_small --print-model  layers, shapes, parameters; no training
 
-On a CPU one thread is used unless OMP_NUM_THREADS says otherwise (the number of threads changes
-the last digits of a result, so it is part of the record).
+On a CPU a run computes with trainer.threads threads, one unless asked, whatever the environment
+says: the number of threads changes the last digits of a result, so it is part of the run's id.
 """
 _SWEEP = """\
 Launch a sweep, or go on with it: the same command resumes. A sweep is a Python file with a value
@@ -78,6 +78,10 @@ _WORKER = """\
 Take trials of a sweep until its budget is spent. `lightning-sep sweep` starts workers by itself;
 this is what each of them runs, and what a batch job of your own may run as well.
 
+It leaves with 0 when nothing is left to do, 2 when its input or the disk is refused, and 75 when
+work is left that another process is to go on with: after SIGTERM or SIGUSR1, when it has waited
+for the disk in vain (LIGHTNING_SEP_WAIT_S, 600 s), or when it can be trusted no more.
+
 example:
     lightning-sep worker bounded_heads
 """
@@ -94,8 +98,9 @@ Corpora: what is known, what is prepared, whether it is whole.
 
 examples:
     lightning-sep data list
-    lightning-sep data prepare esc50 --source ~/Downloads/ESC-50
-    lightning-sep data verify esc50
+    lightning-sep data prepare esc10 --source ~/audio/esc10
+    lightning-sep data prepare folder --source ~/audio/dogs data.sample_rate=16000
+    lightning-sep data verify esc10
 """
 _SEPARATE = """\
 Separate recordings with a trained run. RUN is a run id or a run's folder.
@@ -259,7 +264,11 @@ def _add_data(data: argparse.ArgumentParser, common: argparse.ArgumentParser) ->
     show.set_defaults(handler=_data_list)
     prepare = actions.add_parser("prepare", help="manifests and decoded audio", parents=[common])
     prepare.add_argument("name", help="corpus (see `lightning-sep data list`)")
+    _add_settings(prepare, "settings of the data: data.sample_rate=16000")
     prepare.add_argument("--source", type=Path, metavar="FOLDER", help="where its audio lies")
+    prepare.add_argument(
+        "--keep", action="store_true", help="take clipped and other odd files: data.keep=true"
+    )
     prepare.set_defaults(handler=_data_prepare)
     verify = actions.add_parser("verify", help="is every file as it was?", parents=[common])
     verify.add_argument("name", help="corpus (see `lightning-sep data list`)")
@@ -286,7 +295,7 @@ def _add_use(command: Callable[..., _Parser]) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int | None:
-    _ready_process()
+    _ready_process(_threads_in(arguments.settings))
     from lightning_sep.settings import compose
 
     settings = compose(arguments.settings, arguments.config_dir)
@@ -345,7 +354,7 @@ def _stop(arguments: argparse.Namespace) -> int | None:
 
 
 def _worker(arguments: argparse.Namespace) -> int | None:
-    _ready_process()
+    _ready_process(os.environ.get("OMP_NUM_THREADS", "1"))  # as its launcher chose
     from lightning_sep.sweep import worker
 
     return worker.main(arguments.sweep.split(","), runs_home())
@@ -374,7 +383,8 @@ def _data_list(arguments: argparse.Namespace) -> int | None:
 def _data_prepare(arguments: argparse.Namespace) -> int | None:
     from lightning_sep.data import commands
 
-    told = commands.prepare(arguments.name, arguments.source, data_home(), _progress)
+    settings = [*arguments.settings, *(["data.keep=true"] if arguments.keep else [])]
+    told = commands.prepare(arguments.name, arguments.source, data_home(), _progress, settings)
     print(f"{arguments.name} is prepared in {data_home()}")
     for name, value in told.items():
         print(f"    {name:<16} {_cell(value)}")
@@ -421,13 +431,19 @@ def _embed(arguments: argparse.Namespace) -> int | None:
     return None
 
 
-def _ready_process() -> None:
+def _threads_in(settings: Sequence[str]) -> str:
+    """The number of threads that a command's settings ask for; wrong ones are refused later."""
+    asked = [one.partition("=")[2] for one in settings if one.startswith("trainer.threads=")]
+    return asked[-1] if asked and asked[-1].isdecimal() else "1"
+
+
+def _ready_process(threads: str = "1") -> None:
     """What must be set before torch is imported, which reads it once.
 
-    One thread per process, because a machine's cores are used by one process each, and because the
-    number of threads changes the last bits of a result.
+    The number of threads changes the last bits of a result, so it is what the settings say, never
+    what the environment happens to hold.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = threads
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads must not take the core
     keep_freed_memory()
 

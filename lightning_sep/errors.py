@@ -35,6 +35,10 @@ class LeaseLost(LightningSepError):
     """Another process has taken over this run; this one must not write any more."""
 
 
+class Busy(LightningSepError):
+    """Another process works on this very run; the message says which."""
+
+
 class Interrupted(LightningSepError):
     """The run was asked to stop; it goes on from its last checkpoint when started again."""
 

@@ -1,8 +1,6 @@
 """One run: settings → data, net, head, loss → fit → test → record."""
 
 import json
-import os
-import random
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -12,34 +10,40 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytorch_lightning as pl
-import soundfile
 import torch
 import yaml
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from torch import Tensor, nn
 
 from lightning_sep import run_id as identities
-from lightning_sep.callbacks.checkpoint import BEST, Checkpoints, SafeCheckpointIO, newest
-from lightning_sep.callbacks.history import History
-from lightning_sep.callbacks.reweight import Reweight
-from lightning_sep.callbacks.watch import Watch
-from lightning_sep.errors import Interrupted, LeaseLost, NonFiniteLoss
+from lightning_sep.errors import Busy, Interrupted, LeaseLost
+from lightning_sep.faults import is_machines
+from lightning_sep.fingerprint import digest, fingerprint, host, software
 from lightning_sep.fsio import (
+    PATIENCE,
     append_line,
+    make_folder,
     read_lines,
-    sha256_file,
+    set_apart,
     storage_errors,
     write_aside,
-    write_json,
 )
 from lightning_sep.homes import data_home
-from lightning_sep.record import environment, now, read_record, write_record
+from lightning_sep.leases.lease import Lease, Leases
+from lightning_sep.leases.presence import Peers, Presence, patience_s
+from lightning_sep.leases.process import Owner
+from lightning_sep.record import (
+    RECORD,
+    misfits,
+    now,
+    read_record,
+    supersede,
+    write_record,
+)
+from lightning_sep.run_folder import LEASE, RunFolder
 from lightning_sep.settings import Settings, build
 from lightning_sep.tasks.base import Parts, Task
 
-EXAMPLE_VALUES = "test_examples.json"
+ATTEMPTS = "attempts.jsonl"
 
 
 @dataclass(frozen=True)
@@ -168,92 +172,285 @@ def run(
     settings: Settings,
     *,
     home: Path,
+    data: Any | None = None,
     sweep: str | None = None,
     trial: int | None = None,
     purpose: str = "single",
     report: Callable[[int, float], bool] | None = None,
     should_stop: Callable[[], bool] | None = None,
     guard: Callable[[], None] | None = None,
+    alive: Callable[[], None] | None = None,
+    presence: Presence | None = None,
+    busy: Callable[[Owner | None], None] | None = None,
 ) -> Result:
     """Train and test one run, or go on with it, or return it at once when it is finished.
 
     Args:
         settings: what the run is.
         home: folder of all runs.
+        data: the prepared corpus of the settings, where the caller has opened it already.
         sweep: the sweep that proposed it.
         trial: its number there.
         purpose: ``"single"``, ``"search"`` (a sweep looks for good settings) or ``"final"`` (a
             finalist on a fresh seed).
         report: gets epoch and monitored value after each validation; ``True`` prunes.
         should_stop: asked after each batch; ``True`` saves and raises ``Interrupted``.
-        guard: raises ``LeaseLost`` when another process owns the run; called before each write.
+        guard: raises ``LeaseLost`` when another process does this work; called before each write.
+        alive: called after each batch.
+        presence: the sign of life of the worker that runs it; one of its own without it.
+        busy: called again and again while another process has the run; returning waits for it.
+            Without it, ``Busy`` is raised at once.
 
     Raises:
+        Busy: another process works on the same run.
         Interrupted: stopped on request; the same call goes on.
         NonFiniteLoss: training diverged; the record says so.
         StorageError: the disk is full; what was there is whole.
     """
-    guard = guard or (lambda: None)
-    should_stop = should_stop or (lambda: False)
-    prepared = open_data(settings)
+    prepared = open_data(settings) if data is None else data
     identity = identify(settings, prepared)
-    folder = home / identity
-    record = read_record(folder)
-    done = ("finished", "pruned") if purpose == "search" else ("finished",)
-    if record is not None and record["state"] in done:
-        return _result(folder, record)
-    parts = build_parts(settings, prepared)  # what is refused leaves no folder behind
-    with storage_errors(folder / "log.txt"):
-        folder.mkdir(parents=True, exist_ok=True)
-    guard()
-    about = {
-        "run_id": identity,
-        "config_hash": identities.config_hash(settings.tree),
-        "state": "failed",
-        "purpose": purpose,
-        "task": settings.choices.get("task") or settings.tree["task"]["_target_"].split(".")[-2],
-        "settings": settings.tree,
-        "overrides": list(settings.overrides),
-        "seed": settings.tree["seed"],
-        "sweep": sweep,
-        "trial": trial,
-    }
-    write_aside(folder / "settings.yaml", yaml.safe_dump(settings.tree, sort_keys=False))
-    log = _Log(folder / "log.txt")
-    attempt = {"started": now(), "pid": os.getpid()}
-    append_line(folder / "attempts.jsonl", json.dumps(attempt))
-    try:
-        with _quiet(log), ExitStack() as cleanup:
-            record = _train_and_test(
-                settings, parts, folder, about, log, report, should_stop, guard, cleanup
-            )
-    except (Interrupted, LeaseLost, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        log.write(f"failed: {text}")
-        # A full disk is the machine's fault: nothing is known about the settings.
-        if not isinstance(error, OSError) and getattr(error, "exit_code", 1) != 2:
-            guard()
-            attempts = read_lines(folder / "attempts.jsonl")
-            write_record(
-                folder,
-                about
-                | {
-                    "metrics": {},
-                    "parameters": sum(value.numel() for value in parts.task.parameters()),
-                    "data": {prepared.name: prepared.hash},
-                    "environment": environment(
-                        str(parts.task.device), settings.tree["trainer"]["deterministic"]
-                    ),
-                    "attempts": len(attempts),
-                    "error": text,
-                    "started": attempts[0]["started"],
-                    "finished": now(),
+    folder = RunFolder(home / identity)
+    record = _finished(folder.path, purpose, sweep)
+    if record is not None:
+        return _result(folder.path, record)
+    with ExitStack() as cleanup:
+        cleanup.enter_context(_threads(settings.tree["trainer"]["threads"]))
+        parts = build_parts(settings, prepared)  # what is refused leaves no folder behind
+        with storage_errors(folder.path / RECORD):
+            PATIENCE.until_back(lambda: make_folder(folder.path))
+        workers = home / "leases" / "workers"
+        if presence is None:
+            presence = cleanup.enter_context(Presence(workers, patience_s=patience_s()))
+        leases = Leases(presence, Peers(workers), path=lambda key: folder.path / LEASE)
+        lease = _claim(leases, folder, identity, busy or _refuse(identity))
+        try:
+            record = _finished(folder.path, purpose, sweep)  # while this one waited
+            if record is None:
+                one = _Run(settings, parts, folder, lease, guard, should_stop, alive, report)
+                record = one.to_record(sweep=sweep, trial=trial, purpose=purpose)
+        finally:
+            with storage_errors(lease.path):
+                lease.finish(keep=True)
+    return _result(folder.path, record)
+
+
+class _Run:
+    """One attempt, from the claim to the record."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        parts: Built,
+        folder: RunFolder,
+        lease: Lease,
+        guard: Callable[[], None] | None,
+        should_stop: Callable[[], bool] | None,
+        alive: Callable[[], None] | None,
+        report: Callable[[int, float], bool] | None,
+    ) -> None:
+        self.settings = settings
+        self.parts = parts
+        self.folder = folder
+        self.lease = lease
+        self.outer_guard = guard
+        self.should_stop = should_stop or (lambda: False)
+        self.alive = alive or (lambda: None)
+        self.report = report
+        self.log = _Log(folder.path / "log.txt")
+        self.fingerprint: dict[str, Any] = {}
+        self._tidy: Callable[[Mapping[str, str]], None] = lambda kept: None
+
+    def guard(self) -> None:
+        """Called before every write.
+
+        Raises:
+            LeaseLost: another process has taken over the run or the work that it is part of.
+        """
+        if self.outer_guard is not None:
+            self.outer_guard()
+        self.lease.guard()
+
+    def to_record(self, *, sweep: str | None, trial: int | None, purpose: str) -> dict[str, Any]:
+        """Train, test and write the record."""
+        tree, path = self.settings.tree, self.folder.path
+        self.guard()
+        supersede(path)
+        about = {
+            "run_id": self.parts.run_id,
+            "config_hash": identities.config_hash(tree),
+            "state": "failed",
+            "purpose": purpose,
+            "task": self.settings.choices.get("task") or tree["task"]["_target_"].split(".")[-2],
+            "settings": tree,
+            "overrides": list(self.settings.overrides),
+            "seed": tree["seed"],
+            "sweep": sweep,
+            "trial": trial,
+        }
+        write_aside(path / "settings.yaml", yaml.safe_dump(tree, sort_keys=False))
+        self._note_attempt()
+        try:
+            with _quiet(self.log):
+                outcome = self._train(about)
+        except (Interrupted, LeaseLost, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            text = str(error).splitlines()[0] if str(error) else type(error).__name__
+            self.log.write(f"failed: {text}")
+            # Nothing is known about settings when the machine is at fault or the input is refused.
+            if not is_machines(error) and getattr(error, "exit_code", 1) != 2:
+                self._write_record(about | {"metrics": {}, "error": text, "hashes": {}})
+            raise
+        record = self._write_record(about | outcome | {"error": None})
+        self.log.write(f"{record['state']}: {record['monitor']}")
+        return record
+
+    def _train(self, about: Mapping[str, Any]) -> dict[str, Any]:
+        from lightning_sep.training import Attempt, BestLost, Training, flat
+
+        tree = self.settings.tree
+        choices = self.settings.choices
+        mirrored = {
+            "group": about["sweep"],
+            "job_type": about["task"],
+            "tags": [about["purpose"], *sorted(f"{k}={v}" for k, v in choices.items())],
+            "config": {
+                "run_id": self.parts.run_id,
+                "config_hash": about["config_hash"],
+                "data_hash": self.parts.prepared.hash,
+                **choices,
+                **dict(flat(tree)),
+            },
+            "monitor": self.parts.task.monitor,
+        }
+        attempt = Attempt(
+            run_id=self.parts.run_id,
+            folder=self.folder,
+            generation=self.lease.generation,
+            guard=self.guard,
+            should_stop=self.should_stop,
+            alive=self.alive,
+            report=self.report,
+            sweep=about["sweep"],
+            purpose=about["purpose"],
+            log=self.log.write,
+            show=partial(_show, tree, self.parts.task.monitor[0], about["purpose"]),
+        )
+        for again in (False, True):
+            task = self.parts.task
+            if again:  # as it was initialised
+                task = build_task(tree, task.facts)
+            with ExitStack() as cleanup:
+                training = Training(tree, task, self._loader, attempt, mirrored, cleanup)
+                training.resume(from_start=again)
+                training.fit()
+                try:
+                    metrics = training.test()
+                except BestLost:
+                    if again:
+                        raise
+                    self.log.write("the best epoch's weights are damaged or gone: train again")
+                    continue
+                outcome = training.outcome(metrics)
+                if outcome["state"] == "finished":
+                    self._tidy = training.tidy
+                return outcome
+        raise AssertionError("either attempt returns or raises")
+
+    def _loader(self, split: str, **where: int) -> Any:
+        tree = self.settings.tree
+        workers = tree["trainer"]["workers"]
+        parts = self.parts
+        return parts.examples.loader(
+            parts.prepared, split, seed=tree["seed"], workers=workers, **where
+        )
+
+    def _note_attempt(self) -> None:
+        trainer = self.settings.tree["trainer"]
+        device = trainer["device"]
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.fingerprint = fingerprint(device, trainer["deterministic"])
+        attempt = {
+            "started": now(),
+            "generation": self.lease.generation,
+            **host(),
+            "fingerprint_hash": digest(self.fingerprint),
+            "fingerprint": self.fingerprint,
+        }
+        append_line(self.folder.path / ATTEMPTS, json.dumps(attempt))
+
+    def _write_record(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        self.guard()
+        prepared = self.parts.prepared
+        attempts = read_lines(self.folder.path / ATTEMPTS)
+        said = ("started", "generation", "host", "job", "fingerprint_hash")
+        written = write_record(
+            self.folder.path,
+            {
+                **record,
+                "parameters": sum(value.numel() for value in self.parts.task.parameters()),
+                "data": {prepared.name: prepared.hash},
+                "environment": {**software(), **self.fingerprint},
+                "fingerprint": self.fingerprint,
+                "fingerprint_hash": digest(self.fingerprint),
+                "attempts": len(attempts),
+                "attempted": [{k: one[k] for k in said if k in one} for one in attempts],
+                "hashes": {
+                    **record["hashes"],
+                    "lock": software()["lock_hash"],
+                    "code": software()["code_hash"],
+                    "data": digest({prepared.name: prepared.hash}),
                 },
-            )
-        raise
-    return _result(folder, record)
+                "started": attempts[0]["started"] if attempts else now(),
+                "finished": now(),
+            },
+        )
+        if written["state"] == "finished":  # be it another's: what that one names is kept
+            self._tidy(written["checkpoints"])
+        return written
+
+
+def _claim(
+    leases: Leases, folder: RunFolder, identity: str, busy: Callable[[Owner | None], None]
+) -> Lease:
+    """The run's lease; while another process has it, ``busy`` says whether to wait."""
+    while True:
+        lease = leases.claim(identity, above=folder.generation())
+        if lease is not None:
+            return lease
+        busy(leases.holder(identity))
+
+
+def _refuse(identity: str) -> Callable[[Owner | None], None]:
+    def refuse(owner: Owner | None) -> None:
+        who = "another process" if owner is None else str(owner)
+        raise Busy(
+            f"run {identity} is being trained by {who}: wait for it, or stop that one first; the "
+            "same command then goes on or shows the result"
+        )
+
+    return refuse
+
+
+def _finished(folder: Path, purpose: str, sweep: str | None) -> dict[str, Any] | None:
+    """The record of a run that is done for this purpose; None when there is work left.
+
+    What its hashes do not fit is set apart and named: it is no result.
+    """
+    record = PATIENCE.until_back(lambda: read_record(folder))
+    if record is None or record.get("state") not in ("finished", "pruned"):
+        return None
+    wrong = PATIENCE.until_back(lambda: misfits(folder, record))
+    if wrong:
+        kept = set_apart(folder / RECORD)
+        _Log(folder / "log.txt").write(f"{wrong[0]}: kept as {kept.name}")
+        print(f"{wrong[0]}: it is kept as {kept.name} and not used", file=sys.stderr, flush=True)
+        return None
+    if record["state"] == "finished":
+        return record
+    # One sweep's judgement is not another's: what it pruned goes on from its checkpoint.
+    return record if purpose == "search" and record.get("sweep") == sweep else None
 
 
 def _result(folder: Path, record: dict[str, Any]) -> Result:
@@ -269,6 +466,17 @@ class _Log:
 
     def write(self, text: str) -> None:
         append_line(self.path, f"{now()} {text}")
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let torch compute with that many threads; as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
@@ -289,9 +497,11 @@ def _quiet(log: _Log) -> Iterator[None]:
                 log.write(f"warning: {str(warning.message).splitlines()[0]}")
 
 
-def _show_progress(row: dict[str, Any], epochs: int, name: str) -> None:
+def _show(tree: Mapping[str, Any], name: str, purpose: str, row: dict[str, Any]) -> None:
     """One line per epoch on stderr: where it stands and how long it will take."""
-    done = row["epoch"] + 1
+    if purpose != "single" or not tree["trainer"]["progress"]:
+        return
+    done, epochs = row["epoch"] + 1, tree["trainer"]["epochs"]
     left = row["time_s"] / done * (epochs - done)
     print(
         f"epoch {done}/{epochs} · train/loss {row['train/loss']:.4g} · {name} {row[name]:.4g} · "
@@ -299,183 +509,3 @@ def _show_progress(row: dict[str, Any], epochs: int, name: str) -> None:
         file=sys.stderr,
         flush=True,
     )
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        elif key != "_target_":
-            yield f"{prefix}{key}", value
-
-
-def _write_audio(parts: Built, folder: Path, count: int) -> dict[str, np.ndarray]:
-    """Audio of the first test examples: FLAC in the run's folder, samples for the tracker."""
-    if not count:
-        return {}
-    batch = next(iter(parts.examples.loader(parts.prepared, "test", seed=0)))
-    task = parts.task.eval()
-    with torch.no_grad():
-        examples = task.audio_examples(batch.to(task.device), count)
-    folder.mkdir(exist_ok=True)
-    audio = {}
-    for name, waveform in examples.items():
-        # One example's signals share a gain, so that their levels can be compared by ear.
-        samples = waveform.detach().cpu().float().clamp(-1, 1).numpy()
-        path = folder / f"{name}.flac"
-        with storage_errors(path):
-            soundfile.write(path, samples, int(task.facts["sample_rate"]))
-        audio[name] = samples
-    return audio
-
-
-def _train_and_test(
-    settings: Settings,
-    parts: Built,
-    folder: Path,
-    about: dict[str, Any],
-    log: _Log,
-    report: Callable[[int, float], bool] | None,
-    should_stop: Callable[[], bool],
-    guard: Callable[[], None],
-    cleanup: ExitStack,
-) -> dict[str, Any]:
-    tree = settings.tree
-    trainer_settings = build(tree["trainer"])
-    prepared = parts.prepared
-    task = parts.task
-    name, mode = task.monitor
-    device = trainer_settings.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-
-    reweight = Reweight(build(tree["reweighting"]))
-    tracking = build(tree["tracking"])
-    tracker = tracking.open(
-        folder=folder,
-        run_id=parts.run_id,
-        group=about["sweep"],
-        job_type=about["task"],
-        tags=[about["purpose"], *sorted(f"{k}={v}" for k, v in settings.choices.items())],
-        config={
-            "run_id": parts.run_id,
-            "config_hash": about["config_hash"],
-            "data_hash": prepared.hash,
-            **{key: value for key, value in settings.choices.items()},
-            **dict(_flat(tree)),
-        },
-        monitor=task.monitor,
-    )
-    cleanup.callback(tracker.close)
-
-    def told(row: dict[str, Any]) -> None:
-        if reweight.histogram is not None:
-            tracker.histogram("train/weights", *reweight.histogram, step=row["step"])
-        tracker.log(row)
-        if trainer_settings.progress and about["purpose"] == "single":
-            _show_progress(row, trainer_settings.epochs, name)
-
-    history = History(folder / "metrics.jsonl", monitor=name, mode=mode, told=told, guard=guard)
-    checkpoints = Checkpoints(
-        folder / "checkpoints",
-        history=history,
-        every_steps=trainer_settings.checkpoint_every_steps,
-        guard=guard,
-    )
-    watch = Watch(
-        history,
-        checkpoints,
-        report=report,
-        should_stop=should_stop,
-        patience=trainer_settings.patience,
-    )
-    checkpoint_io = SafeCheckpointIO()
-    trainer = pl.Trainer(
-        accelerator="gpu" if device == "cuda" else "cpu",
-        devices=1,
-        precision=trainer_settings.precision,
-        max_epochs=trainer_settings.epochs,
-        gradient_clip_val=trainer_settings.gradient_clip,
-        deterministic="warn" if trainer_settings.deterministic else False,
-        callbacks=[reweight, history, watch, checkpoints],
-        plugins=[checkpoint_io, LightningEnvironment()],
-        default_root_dir=folder,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-    )
-    resume = newest(folder / "checkpoints")
-    step = 0 if resume is None else int(resume.stem.removeprefix("step-"))
-    workers = trainer_settings.workers
-    batches = len(parts.examples.loader(prepared, "train", seed=tree["seed"]))
-    log.write(f"start at step {step} of {batches * trainer_settings.epochs}")
-    random.seed(tree["seed"])
-    np.random.seed(tree["seed"])
-    torch.manual_seed(tree["seed"])
-
-    def loader(split: str, **where: int) -> Any:
-        return parts.examples.loader(prepared, split, seed=tree["seed"], workers=workers, **where)
-
-    if resume is not None:
-        saved = checkpoint_io.load_checkpoint(resume)["callbacks"]
-        for callback in (history, watch):
-            callback.load_state_dict(saved[callback.state_key])
-    if not watch.ended:  # else it was killed between its last epoch and its record
-        trainer.fit(
-            task,
-            loader("train", start_epoch=step // batches, start_batch=step % batches),
-            loader("val"),
-            ckpt_path=resume,
-            weights_only=True,
-        )
-    device_s = history.elapsed_s
-    rows = read_lines(folder / "metrics.jsonl")
-    if history.best_epoch is None:
-        raise NonFiniteLoss(f"{name} was never finite: there is no best epoch to test")
-    best = next(row for row in rows if row["epoch"] == history.best_epoch)
-    metrics = {key: value for key, value in best.items() if "/" in key}
-    audio: dict[str, np.ndarray] = {}
-    if not watch.pruned:
-        state = checkpoint_io.load_checkpoint(folder / "checkpoints" / BEST)
-        task.load_state_dict(state["state_dict"])
-        task.epoch_metrics.clear()
-        trainer.test(task, loader("test"), verbose=False, weights_only=True)
-        metrics |= task.epoch_metrics
-        guard()
-        write_json(folder / EXAMPLE_VALUES, task.example_values)
-        audio = _write_audio(parts, folder / "audio", tracking.audio_examples)
-    tracker.finish(
-        {key: value for key, value in metrics.items() if key.startswith("test/")},
-        audio,
-        int(task.facts["sample_rate"]),
-    )
-    record = about | {
-        "state": "pruned" if watch.pruned else "finished",
-        "metrics": dict(sorted(metrics.items())),
-        "monitor": {
-            "name": name,
-            "mode": mode,
-            "value": history.best_value,
-            "epoch": history.best_epoch,
-        },
-        "parameters": sum(value.numel() for value in task.parameters()),
-        "data": {prepared.name: prepared.hash},
-        "facts": task.facts,
-        "environment": environment(device, trainer_settings.deterministic),
-        "attempts": len(read_lines(folder / "attempts.jsonl")),
-        "error": None,
-        "checkpoints": {
-            path.name: sha256_file(path) for path in sorted((folder / "checkpoints").glob("*.ckpt"))
-        },
-        "examples_file": None if watch.pruned else EXAMPLE_VALUES,
-        "wall_s": round(history.elapsed_s, 3),
-        "device_s": round(device_s, 3),
-        "started": read_lines(folder / "attempts.jsonl")[0]["started"],
-        "finished": now(),
-    }
-    guard()
-    record = write_record(folder, record)
-    log.write(f"{record['state']}: {name} = {history.best_value}")
-    return record

@@ -1,44 +1,18 @@
 """``record.json``: the one truth about a run, for status, leaderboards and reports."""
 
-import hashlib
 import json
 import os
-import platform
-import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lightning_sep import __version__
-from lightning_sep.fsio import finite, write_json
+from lightning_sep.fingerprint import digest
+from lightning_sep.fsio import PATIENCE, finite, json_text, link_first, set_apart, sha256_file
 
-FORMAT = 1  # version of the record's format; readers refuse a newer one
+FORMAT = 2  # version of the record's format; 1 is read too, a newer one is refused
 RECORD = "record.json"
-
-_PACKAGES = (
-    "torch",
-    "pytorch-lightning",
-    "torchmetrics",
-    "lhotse",
-    "optuna",
-    "wandb",
-    "hydra-core",
-    "numpy",
-    "scipy",
-    "soundfile",
-    "soxr",
-)
-# Each of these changes the bits of a result.
-_NUMERIC_ENVIRONMENT = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "ATEN_CPU_CAPABILITY",
-    "MKL_CBWR",
-    "ONEDNN_MAX_CPU_ISA",
-    "CUBLAS_WORKSPACE_CONFIG",
-)
+_STATES = ("failed", "pruned", "finished")  # the later says more
 
 
 def now() -> str:
@@ -47,13 +21,27 @@ def now() -> str:
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
-    """Write ``record`` into a run's folder; returns what a reader will get.
+    """Write ``record`` into a run's folder, once: where there is one already, that one stands.
+
+    Only one that says less gives way: a failure to a result, a pruned run to a finished one. Its
+    own hash is added as ``hashes.record``.
+
+    Returns:
+        The record that a reader will get.
 
     Raises:
-        StorageError: the disk is full or the folder may not be written; an older record is whole.
+        StorageError: the disk is full or the folder may not be written.
     """
     written: dict[str, Any] = finite({"format": FORMAT, **record})
-    write_json(folder / RECORD, written)
+    written["hashes"] = {**written.get("hashes", {}), "record": ""}
+    # What a reader will get is what is hashed: through JSON and back.
+    written = json.loads(json.dumps(written))
+    written["hashes"]["record"] = _own_hash(written)
+    while not link_first(folder / RECORD, json_text(written)):
+        there = PATIENCE.until_back(lambda: read_record(folder))
+        if there is not None and _says(there) >= _says(written):
+            return there
+        supersede(folder)
     return written
 
 
@@ -61,11 +49,63 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     """The record of a run's folder; ``None`` where there is none that can be read."""
     try:
         record = json.loads((folder / RECORD).read_text())
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    if not isinstance(record, dict) or record.get("format") not in (1, FORMAT):
         return None
     return record
+
+
+def misfits(folder: Path, record: Mapping[str, Any], *, checkpoint: bool = False) -> list[str]:
+    """What in a record does not fit its hashes, each in words; a record of format 1 has none.
+
+    Args:
+        folder: the run's folder.
+        record: its record.
+        checkpoint: also look at the best checkpoint's file, which may be large.
+
+    Raises:
+        OSError: the disk does not answer.
+    """
+    if record.get("format") != FORMAT:
+        return []
+    hashes = record.get("hashes")
+    if not isinstance(hashes, Mapping) or not isinstance(record.get("run_id"), str):
+        return [f"{folder / RECORD} has lost fields"]
+    if hashes.get("record") != _own_hash(record):
+        return [f"{folder / RECORD} was changed after it was written"]
+    if record["run_id"] != folder.name:
+        return [f"{folder / RECORD} is the record of run {record['run_id']}"]
+    files = {}
+    if record.get("examples_file"):
+        files[record["examples_file"]] = hashes.get("examples")
+    if checkpoint:
+        best = (record.get("checkpoints") or {}).items()
+        files |= {f"checkpoints/{name}": known for name, known in best if name.startswith("best.")}
+    found = []
+    for name, known in files.items():
+        try:
+            if sha256_file(folder / name) != known:
+                found.append(f"{folder / name} was changed after it was written")
+        except FileNotFoundError:
+            found.append(f"{folder / name} is not there")
+    return found
+
+
+def supersede(folder: Path) -> None:
+    """Put aside the record of a run that failed or was pruned, since it goes on now.
+
+    A finished one is never put aside, not even by a copy that was frozen until it was written.
+    """
+    record = read_record(folder)
+    if record is None:
+        if (folder / RECORD).exists():
+            set_apart(folder / RECORD)
+    elif record.get("state") != "finished":
+        aside = folder / f"record.{record.get('state')}.json"
+        os.replace(folder / RECORD, aside)
+        if json.loads(aside.read_text()).get("state") == "finished":
+            os.replace(aside, folder / RECORD)
 
 
 def read_records(home: Path) -> list[dict[str, Any]]:
@@ -74,59 +114,10 @@ def read_records(home: Path) -> list[dict[str, Any]]:
     return [record for record in found if record is not None]
 
 
-def environment(device: str, deterministic: bool) -> dict[str, Any]:
-    """What a number may depend on besides settings and data: code, versions, machine, threads."""
-    import torch
-
-    return {
-        "package": __version__,
-        **_code(),
-        "python": platform.python_version(),
-        "versions": _versions(),
-        "platform": platform.platform(),
-        "cpu": _cpu_model(),
-        "threads": torch.get_num_threads(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "env": {name: os.environ[name] for name in _NUMERIC_ENVIRONMENT if name in os.environ},
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
-        "deterministic": deterministic,
-    }
+def _says(record: Mapping[str, Any]) -> int:
+    state = record.get("state")
+    return _STATES.index(state) if state in _STATES else -1
 
 
-@cache
-def _versions() -> dict[str, str]:
-    return {name: metadata.version(name) for name in _PACKAGES}
-
-
-@cache
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), "")
-
-
-@cache
-def _code() -> dict[str, str | None]:
-    """Revision of the checkout that the package runs from, and a hash of what is not committed."""
-    root = Path(__file__).parents[1]
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
-        )
-        return done.stdout
-
-    try:
-        if not (root / ".git").exists():
-            return {"code_revision": None, "uncommitted_hash": None}
-        changes = git("diff", "HEAD", "--", "lightning_sep", "conf")
-        return {
-            "code_revision": git("rev-parse", "HEAD").strip(),
-            "uncommitted_hash": hashlib.sha256(changes.encode()).hexdigest()[:12]
-            if changes
-            else None,
-        }
-    except (OSError, subprocess.CalledProcessError):
-        return {"code_revision": None, "uncommitted_hash": None}
+def _own_hash(record: Mapping[str, Any]) -> str:
+    return digest({**record, "hashes": {**record["hashes"], "record": ""}})

@@ -7,12 +7,14 @@ makes a new run instead of reusing an old one's checkpoints.
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from lightning_sep.sources import code_hash
 
 # Settings that cannot change a number, by their path in the tree; ``*`` stands for anything.
 # Everything else is part of the identity, those still to be invented too.
@@ -20,11 +22,16 @@ EXCLUDED = (
     "tracking",
     "launcher",
     "trainer.workers",
+    "trainer.checkpoint_every_epochs",
     "trainer.checkpoint_every_steps",
+    "trainer.checkpoint_every_min",
+    "trainer.hang_s",
     "trainer.progress",
+    "data.keep",  # what it let in is part of the manifests' hash
     "data.path",  # the audio itself counts, by the hash of the manifests
     "data.cache_limit_mb",  # what does not fit is read from files: slower, the same samples
 )
+_NO_PLUGINS = frozenset({"lightning_sep", "torch"})
 _DIGITS = 12  # 48 bits: among a million runs two alike have a chance of 0.2 %
 
 
@@ -32,7 +39,7 @@ def run_id(
     tree: Mapping[str, Any],
     data_hashes: Mapping[str, str] | str,
     *,
-    version: str | None = None,
+    code: str | None = None,
     plugins: Mapping[str, str] | None = None,
 ) -> str:
     """The identity of a run, 12 hexadecimal digits; it names the folder and the W&B run.
@@ -43,16 +50,15 @@ def run_id(
     Args:
         tree: resolved settings (``Settings.tree``).
         data_hashes: hash of each corpus's manifests by its name, or the one hash.
-        version: of this package; the running one by default.
+        code: hash of this package's sources that the settings reach; of the running ones by
+            default.
         plugins: fingerprint of each package of the user's own that the settings name; read from
             the installed packages by default.
     """
-    if version is None:
-        from lightning_sep import __version__ as version
     identity = {
         "settings": counted(tree),
         "data": data_hashes if isinstance(data_hashes, str) else dict(data_hashes),
-        "version": version,
+        "code": code_hash(targets(counted(tree))) if code is None else code,
         "plugins": dict(plugin_fingerprints(tree) if plugins is None else plugins),
     }
     return _digest(identity)
@@ -68,10 +74,17 @@ def counted(tree: Mapping[str, Any]) -> dict[str, Any]:
     return _without_excluded(tree, "")
 
 
+def code_versions(class_paths: Iterable[str]) -> dict[str, str]:
+    """Hash of our own code that classes reach, and the fingerprint of each other package."""
+    paths = list(class_paths)
+    roots = {path.split(".")[0] for path in paths} - _NO_PLUGINS
+    return {"code": code_hash(paths)} | {root: plugin_fingerprint(root) for root in sorted(roots)}
+
+
 def plugin_fingerprints(tree: Mapping[str, Any]) -> dict[str, str]:
     """Version and source hash of each package outside this one and torch that the settings name."""
-    roots = {target.split(".")[0] for target in _targets(counted(tree))}
-    return {root: _fingerprint(root) for root in sorted(roots - {"lightning_sep", "torch"})}
+    roots = {target.split(".")[0] for target in targets(counted(tree))}
+    return {root: plugin_fingerprint(root) for root in sorted(roots - _NO_PLUGINS)}
 
 
 def _without_excluded(node: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -84,19 +97,20 @@ def _without_excluded(node: Mapping[str, Any], where: str) -> dict[str, Any]:
     return kept
 
 
-def _targets(node: object) -> Iterator[str]:
+def targets(node: object) -> Iterator[str]:
+    """The class paths in a tree of settings."""
     if isinstance(node, Mapping):
         if isinstance(node.get("_target_"), str):
             yield node["_target_"]
         for value in node.values():
-            yield from _targets(value)
+            yield from targets(value)
     elif isinstance(node, list | tuple):
         for value in node:
-            yield from _targets(value)
+            yield from targets(value)
 
 
 @cache
-def _fingerprint(root: str) -> str:
+def plugin_fingerprint(root: str) -> str:
     """``version+hash``: a version alone does not change while its author tries things."""
     try:
         version = metadata.version(root)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from lightning_sep.errors import ConfigError
+from lightning_sep.checks import finite_number, refusal, whole_number
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,13 @@ class TrainerSettings:
         precision: of the net's arithmetic; losses and metrics stay float32.
         device: ``auto`` takes a GPU when there is one.
         gradient_clip: largest norm of the gradient; ``None`` does not clip.
-        checkpoint_every_steps: besides the checkpoint at the end of each epoch; ``None``: none.
+        threads: of the processor, for one run on a CPU; another number gives other last digits.
+        checkpoint_every_epochs: epochs between two checkpoints; the last one always has one.
+        checkpoint_every_steps: a checkpoint within an epoch too; ``None``: none.
+        checkpoint_every_min: minutes after which a checkpoint is due, wherever the run is;
+            ``None``: never by time.
+        hang_s: seconds without a step, a batch or a file after which a worker gives the run's
+            process up; ``None``: never.
         workers: processes that load data; the numbers do not depend on it.
         patience: epochs without a better validation value before stopping; ``None``: never.
         progress: a line per epoch on stderr.
@@ -29,22 +35,29 @@ class TrainerSettings:
     precision: Literal["32", "bf16-mixed", "16-mixed"]
     device: Literal["auto", "cpu", "cuda"]
     gradient_clip: float | None
+    threads: int
+    checkpoint_every_epochs: int
     checkpoint_every_steps: int | None
+    checkpoint_every_min: float | None
+    hang_s: float | None
     workers: int
     patience: int | None
     progress: bool
     deterministic: bool
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "checkpoint_every_steps", "patience"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} must be 1 or more, got {value}")
-        if self.workers < 0:
-            raise ConfigError(f"workers must be 0 or more, got {self.workers}")
-        if self.gradient_clip is not None and not self.gradient_clip > 0:
-            raise ConfigError(
-                f"gradient_clip must be positive, got {self.gradient_clip}; null does not clip"
-            )
+        whole_number("epochs", self.epochs)
+        whole_number("threads", self.threads)
+        whole_number("workers", self.workers, at_least=0)
+        whole_number("checkpoint_every_epochs", self.checkpoint_every_epochs)
+        for name in ("checkpoint_every_steps", "patience"):
+            if getattr(self, name) is not None:
+                whole_number(name, getattr(self, name), meaning="null is never")
+        for name in ("checkpoint_every_min", "hang_s"):
+            if getattr(self, name) is not None:
+                finite_number(name, getattr(self, name), above=0, meaning="null is never")
+        if self.gradient_clip is not None:
+            finite_number("gradient_clip", self.gradient_clip, above=0, meaning="null is no clip")
         if self.precision == "16-mixed" and self.device == "cpu":
-            raise ConfigError("precision 16-mixed needs a GPU; on a CPU take 32 or bf16-mixed")
+            needed = "needs a GPU; on a CPU take 32 or bf16-mixed"
+            raise refusal("precision", self.precision, needed)

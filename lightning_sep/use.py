@@ -1,21 +1,31 @@
 """What a trained run is for: separate, continue and embed audio of one's own."""
 
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import soundfile
 import soxr
 import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress, TaskID
 from torch import Tensor
 
-from lightning_sep.callbacks.checkpoint import BEST, SafeCheckpointIO
+from lightning_sep.callbacks.checkpoint import best_weights
 from lightning_sep.errors import ConfigError, DataError
 from lightning_sep.experiment import build_task
+from lightning_sep.fingerprint import weights_hash
 from lightning_sep.fsio import storage_errors, write_aside_with, write_json
 from lightning_sep.homes import runs_home
-from lightning_sep.record import RECORD, read_record, read_records
+from lightning_sep.record import RECORD, misfits, read_record, read_records
+from lightning_sep.run_folder import RunFolder
 from lightning_sep.settings import from_tree
 from lightning_sep.tasks.autoregression import Autoregression
 from lightning_sep.tasks.base import Task
@@ -24,6 +34,8 @@ from lightning_sep.tasks.verification import Verification
 
 if TYPE_CHECKING:
     import pandas
+
+_PIECE_S = 10.0  # seconds of a file that are read, and go through a net, at once
 
 
 def find_run(run: str | Path, home: Path) -> Path:
@@ -65,8 +77,21 @@ def load_run(run: str | Path, home: Path | str | None = None) -> Task:
         state = "unreadable" if record is None else record["state"]
         raise ConfigError(f"run {folder.name} is {state}: only a finished run can be used")
     task = build_task(from_tree(record["settings"]).tree, record["facts"])
-    loaded = SafeCheckpointIO().load_checkpoint(folder / "checkpoints" / BEST)
-    task.load_state_dict(loaded["state_dict"])
+    wrong = misfits(folder, record)
+    if wrong:
+        raise ConfigError(f"run {folder.name} cannot be used: {wrong[0]}")
+    found = best_weights(RunFolder(folder), None)
+    if found is None:
+        raise ConfigError(
+            f"run {folder.name} cannot be used: no whole checkpoint of its best epoch"
+        )
+    weights = found[1]["state_dict"]
+    known = record.get("hashes", {}).get("weights")
+    if known is not None and weights_hash(weights) != known:
+        raise ConfigError(
+            f"run {folder.name} cannot be used: {found[0]} holds other weights than its record says"
+        )
+    task.load_state_dict(weights)
     return task.eval()
 
 
@@ -134,6 +159,9 @@ def _write(path: Path, samples: np.ndarray, sample_rate: int) -> None:
 def separate(run: str | Path, files: list[Path], out: Path) -> list[Path]:
     """Split each file into its sources: ``<name>-source-1.wav`` and so on, at the file's rate.
 
+    A file of several channels is mixed down to one. Files of any length go through in pieces, in
+    bounded memory; see :meth:`Separation.separate_blocks`. A terminal shows how far it is.
+
     Raises:
         ConfigError: the run is not one of separation.
         DataError: a file cannot be used, or two would write the same names.
@@ -146,33 +174,146 @@ def separate(run: str | Path, files: list[Path], out: Path) -> list[Path]:
             "other. Separate them into different folders"
         )
     task: Separation = _load(run, Separation, "separate")
-    rate = int(task.facts["sample_rate"])
+    with storage_errors(out / "a source"):
+        out.mkdir(parents=True, exist_ok=True)
+    console = Console(stderr=True)
     written = []
-    for file in files:
-        waveform, own_rate = _read(file, rate)
-        frames = soundfile.info(file).frames
-        level = _level(waveform, task.facts.get("normalise", "none"))
-        sources = (task.separate(waveform / level) * level)[0].numpy()
-        for number, source in enumerate(sources, start=1):
-            if own_rate != rate:
-                source = soxr.resample(source, rate, own_rate, quality="HQ")
-                # Twice rounded, the length may be off by a sample or so.
-                source = np.pad(source[:frames], (0, max(0, frames - len(source))))
-            path = out / f"{file.stem}-source-{number}.wav"
-            _write(path, source, own_rate)
-            written.append(path)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        for file in files:
+            row = progress.add_task(file.name, total=1)
+
+            def done(share: float, row: TaskID = row) -> None:
+                progress.update(row, completed=share)
+
+            written += _separate_file(task, file, out, done)
     return written
 
 
-def _level(waveform: Tensor, normalise: str) -> Tensor:
+def _separate_file(
+    task: Separation, file: Path, out: Path, done: Callable[[float], None]
+) -> list[Path]:
+    """Write the sources of one file; ``done`` is told the share of it that is through."""
+    rate = int(task.facts["sample_rate"])
+    about = _info(file)
+    level = _level(_blocks(file, rate), task.facts.get("normalise", "none"))
+    paths = [out / f"{file.stem}-source-{number}.wav" for number in range(1, task.sources + 1)]
+    with ExitStack() as opened:
+        # Filled side by side, so without names: each is written aside and renamed when it is whole.
+        with storage_errors(paths[0]):
+            kept = [opened.enter_context(TemporaryFile(dir=out)) for _ in paths]
+        sinks = [_Sink(one, about.samplerate, rate, about.frames) for one in kept]
+        blocks = (torch.from_numpy(block / level) for block in _blocks(file, rate))
+        with storage_errors(paths[0]):
+            for sources in task.separate_blocks(blocks, piece=round(_PIECE_S * rate)):
+                for sink, source in zip(sinks, sources, strict=True):
+                    sink.add((source * level).numpy())
+                done(sinks[0].written / about.frames)
+            for sink in sinks:
+                sink.close()
+        for path, one in zip(paths, kept, strict=True):
+            one.seek(0)
+            write_aside_with(path, partial(shutil.copyfileobj, one))
+    return paths
+
+
+def _info(path: Path) -> Any:
+    """What a file's header says.
+
+    Raises:
+        DataError: it cannot be read or is empty.
+    """
+    try:
+        about = soundfile.info(path)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise DataError(f"{path} cannot be read as audio: {error}") from error
+    if not about.frames:
+        raise DataError(f"{path} is empty: it holds no samples")
+    return about
+
+
+def _blocks(path: Path, sample_rate: int) -> Iterator[NDArray[np.float32]]:
+    """A file as one channel at ``sample_rate``, in parts of a few seconds, ``[time]`` each.
+
+    Raises:
+        DataError: it cannot be read to its end or holds non-finite samples.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate, left = file.samplerate, file.frames
+            resample = _resampler(rate, sample_rate)
+            while left:
+                samples = file.read(round(_PIECE_S * rate), dtype="float32", always_2d=True)
+                if not len(samples):
+                    raise DataError(f"{path} ends {left} samples before its header says")
+                left -= len(samples)
+                if not np.isfinite(samples).all():
+                    raise DataError(f"{path} holds samples that are not finite numbers")
+                yield resample(samples.mean(axis=1), not left)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise DataError(f"{path} cannot be read as audio: {error}") from error
+
+
+def _resampler(
+    rate: int, wanted: int
+) -> Callable[[NDArray[np.float32], bool], NDArray[np.float32]]:
+    """Takes part after part of a signal, and whether it is the last; gives what is ready."""
+    if rate == wanted:
+        return lambda samples, last: samples
+    stream = soxr.ResampleStream(rate, wanted, 1, dtype="float32", quality="HQ")
+
+    def resample(samples: NDArray[np.float32], last: bool) -> NDArray[np.float32]:
+        made: NDArray[np.float32] = stream.resample_chunk(samples, last=last)
+        return made
+
+    return resample
+
+
+class _Sink:
+    """One source on its way to a WAV file, at the rate and of the length of the recording.
+
+    Args:
+        file: where to write.
+        rate: of the file, in Hz.
+        made_at: rate of what is added, in Hz.
+        frames: samples that the file gets: twice rounded, resampling may be off by some.
+    """
+
+    def __init__(self, file: IO[bytes], rate: int, made_at: int, frames: int) -> None:
+        self.sound = soundfile.SoundFile(
+            file, "w", samplerate=rate, channels=1, format="WAV", subtype="PCM_16"
+        )
+        self.resample = _resampler(made_at, rate)
+        self.written, self.frames = 0, frames
+
+    def add(self, samples: NDArray[np.float32]) -> None:
+        """Write the next part."""
+        self._write(self.resample(samples, False))
+
+    def close(self) -> None:
+        """Write what is still under way and fill up with silence."""
+        self._write(self.resample(np.zeros(0, np.float32), True))
+        self._write(np.zeros(self.frames - self.written, np.float32))
+        self.sound.close()
+
+    def _write(self, samples: NDArray[np.float32]) -> None:
+        samples = samples[: self.frames - self.written]
+        self.sound.write(np.clip(samples, -1, 1))
+        self.written += len(samples)
+
+
+def _level(blocks: Iterable[NDArray[np.float32]], normalise: str) -> np.float32:
     """What a mixture is divided by before it goes in, as in training; 1 for silence."""
-    if normalise == "peak":
-        level = waveform.abs().max()
-    elif normalise == "std":
-        level = waveform.std(correction=0)
-    else:
-        level = waveform.new_tensor(1.0)
-    return torch.where(level > 0, level, 1.0)
+    count, total, squares, peak = 0, 0.0, 0.0, 0.0
+    for block in blocks if normalise != "none" else ():
+        wide = block.astype(np.float64)
+        count, total, squares = count + len(wide), total + wide.sum(), squares + (wide**2).sum()
+        peak = max(peak, float(np.abs(block).max(initial=0.0)))
+    level = {
+        "none": 1.0,
+        "peak": peak,
+        "std": max(squares / count - (total / count) ** 2, 0.0) ** 0.5 if count else 0.0,
+    }[normalise]
+    return np.float32(level if level > 0 else 1.0)
 
 
 @torch.no_grad()

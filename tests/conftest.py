@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+collect_ignore = ["benchmarks"]  # programs, run by `make bench`
+
 
 @pytest.fixture(scope="session")
 def data_home(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -9,14 +9,15 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "lightning_sep"
 LAYERS = [
-    {"errors", "memory", "homes"},
-    {"checks", "fsio"},
+    {"errors", "memory", "homes", "sources"},
+    {"checks", "fsio", "fingerprint"},
     {"functional"},
-    {"settings", "record", "optimizers", "trainer_settings"},
-    {"run_id"},
+    {"settings", "record", "optimizers", "trainer_settings", "faults", "run_folder"},
+    {"run_id", "leases"},
     {"heads", "losses", "reweighting", "nets", "data", "metrics", "tracking"},
     {"tasks"},
     {"callbacks"},
+    {"training"},
     {"experiment"},
     {"launchers", "leaderboard", "use"},
     {"sweep"},

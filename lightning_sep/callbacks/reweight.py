@@ -7,7 +7,6 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from pytorch_lightning import Callback
-from torch import Tensor
 from torch import distributed as dist
 
 from lightning_sep.functional.precision import measured
@@ -19,12 +18,13 @@ EDGES: NDArray[np.float64] = np.concatenate([[0.0], np.logspace(-3, 3, 37)])
 
 
 class Reweight(Callback):
-    """Sets ``task.reweighting`` and, at the end of each epoch, sums up the weights used.
+    """Sets ``task.reweighting`` and sums up the weights used over an epoch.
 
-    The task keeps the weights of each step in ``task.weights_log``: ``[example]``, its process's
-    share of the weights of all processes (which sum to 1), NaN for examples left out. At the end
-    of an epoch ``task.epoch_metrics["train/effective_batch"]`` becomes the mean over steps of
-    ``1 / sum(weight^2)``: the number of examples that an even batch of the same spread would have.
+    The task shows the weights of each step in ``task.step_weights``: ``[example]``, its process's
+    share of the weights of all processes (which sum to 1), NaN for examples left out. Of each step
+    a few sums are kept. At the end of an epoch ``task.epoch_metrics["train/effective_batch"]``
+    becomes the mean over steps of ``1 / sum(weight^2)``: the number of examples that an even batch
+    of the same spread would have.
 
     Args:
         rule: what makes weights of losses.
@@ -37,36 +37,60 @@ class Reweight(Callback):
     def __init__(self, rule: Reweighting) -> None:
         self.rule = rule
         self.histogram: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
+        self._start("cpu")
+
+    def _start(self, device: torch.device | str) -> None:
+        self.edges = measured(torch.tensor(EDGES)).to(device)
+        # Of the steps so far: the sum of their effective sizes, and their number.
+        self.sums = torch.zeros(2, dtype=self.edges.dtype, device=device)
+        self.counts = torch.zeros(len(EDGES) - 1, dtype=torch.int64, device=device)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sums": self.sums.cpu(), "counts": self.counts.cpu()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.sums, self.counts = state_dict["sums"], state_dict["counts"]
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         pl_module.reweighting = self.rule
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        task: Any = pl_module
+        # Of the run as planned, all attempts together: the length of a loader is that of an epoch.
+        steps = int(trainer.estimated_stepping_batches)
+        self.rule.prepare(steps=steps, classes=task.class_names())
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start(pl_module.device)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
+    ) -> None:
+        task: Any = pl_module
+        shown = measured(task.step_weights)
+        kept = ~shown.isnan()
+        weights = torch.where(kept, shown, 0.0)
+        step = torch.stack([weights.square().sum(), kept.sum().to(weights.dtype)])
+        if world_size() > 1:
+            dist.all_reduce(step)
+        squares, size = step
+        device = weights.device
+        filled = squares > 0
+        self.sums = self.sums.to(device) + torch.stack(
+            [torch.where(filled, 1 / torch.where(filled, squares, 1.0), 0.0), filled.to(step.dtype)]
+        )
+        relative = (weights * size).clamp(max=float(EDGES[-1]))
+        bins = torch.bucketize(relative, self.edges.to(device)[1:-1], right=True)
+        places = torch.arange(len(EDGES) - 1, device=device)
+        here = (bins.unsqueeze(0) == places.unsqueeze(1)) & kept
+        self.counts = self.counts.to(device) + here.sum(1)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         task: Any = pl_module
-        log: list[Tensor] = task.weights_log
-        if not log:
-            return
-        kept = [~weights.isnan() for weights in log]
-        used = [measured(torch.where(keep, one, 0.0)) for keep, one in zip(kept, log, strict=True)]
-        # [step, 2]: sum of squares and number of examples, over all processes.
-        sums = torch.stack(
-            [
-                torch.stack([one.square().sum(), keep.sum().to(one.dtype)])
-                for keep, one in zip(kept, used, strict=True)
-            ]
-        )
-        if world_size() > 1:
-            dist.all_reduce(sums)
-        squares, sizes = sums.unbind(1)
-        filled = squares > 0
-        if bool(filled.any()):
-            task.epoch_metrics["train/effective_batch"] = float((1 / squares[filled]).mean())
-        relative = torch.cat(
-            [(one * size)[keep] for keep, one, size in zip(kept, used, sizes, strict=True)]
-        )
-        values = relative.clamp(max=float(EDGES[-1])).cpu().numpy()
-        counts = torch.from_numpy(np.histogram(values, bins=EDGES)[0]).to(sums.device)
+        sizes, steps = self.sums.tolist()
+        if steps:
+            task.epoch_metrics["train/effective_batch"] = sizes / steps
+        counts = self.counts.clone()
         if world_size() > 1:
             dist.all_reduce(counts)
         self.histogram = (counts.cpu().numpy(), EDGES)
-        log.clear()

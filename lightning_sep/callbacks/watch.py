@@ -13,13 +13,17 @@ from lightning_sep.errors import Interrupted
 class Watch(pl.callbacks.Checkpoint):
     """Reports each validation, stops a run that is asked to stop.
 
-    Its decision is part of the epoch's checkpoint, so a run that has ended stays ended.
+    Its decision is part of the epoch's checkpoint, so a run that has ended stays ended; but for one
+    that another sweep has pruned: that one's judgement is not this one's.
 
     Args:
         history: knows the monitored value.
         checkpoints: saves when the run is interrupted within an epoch.
         report: gets the epoch and the monitored value; ``True`` prunes the run.
-        should_stop: asked after each batch; ``True`` saves and interrupts.
+        should_stop: asked after each batch, of validation and test too; ``True`` saves and
+            interrupts.
+        alive: called after each batch: the run makes progress.
+        sweep: the sweep on whose behalf runs are pruned.
         patience: epochs without improvement after which training ends; ``None`` is never.
 
     Raises:
@@ -33,22 +37,28 @@ class Watch(pl.callbacks.Checkpoint):
         *,
         report: Callable[[int, float], bool] | None,
         should_stop: Callable[[], bool],
+        alive: Callable[[], None],
+        sweep: str | None,
         patience: int | None,
     ) -> None:
         self.history = history
         self.checkpoints = checkpoints
         self.report = report
         self.should_stop = should_stop
+        self.alive = alive
+        self.sweep = sweep
         self.patience = patience
         self.ended = False
         self.pruned = False
 
     def state_dict(self) -> dict[str, Any]:
-        return {"ended": self.ended, "pruned": self.pruned}
+        by = self.sweep if self.pruned else None
+        return {"ended": self.ended, "pruned": self.pruned, "pruned_by": by}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        # A run that only a sweep's search gave up goes on where nobody prunes it.
-        given_up = state_dict["pruned"] and self.report is None
+        given_up = state_dict["pruned"] and (
+            self.report is None or state_dict.get("pruned_by") != self.sweep
+        )
         self.ended = state_dict["ended"] and not given_up
         self.pruned = state_dict["pruned"] and not given_up
 
@@ -59,10 +69,28 @@ class Watch(pl.callbacks.Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
+        self.alive()
         last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         if not last and self.should_stop():
             self.checkpoints.save(trainer)
             raise Interrupted(f"stopped on request at step {trainer.global_step}")
+
+    def on_validation_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
+    ) -> None:
+        self.alive()
+        stop = self.should_stop()
+        if stop or self.checkpoints.due:
+            self.checkpoints.save_before_validation(trainer)
+        if stop:
+            raise Interrupted(f"stopped on request in validation at step {trainer.global_step}")
+
+    def on_test_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
+    ) -> None:
+        self.alive()
+        if self.should_stop():  # training is saved
+            raise Interrupted(f"stopped on request in the test at step {trainer.global_step}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         task: Any = pl_module

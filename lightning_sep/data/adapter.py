@@ -9,7 +9,7 @@ from typing import ClassVar, TypeAlias
 
 from lightning_sep.data.cache import locked
 from lightning_sep.data.corpus import Corpus, Prepared
-from lightning_sep.data.manifests import Entry, Origin, Progress, build
+from lightning_sep.data.manifests import Entry, Origin, Progress, build, sweep_builds
 from lightning_sep.errors import ConfigError, DataError
 from lightning_sep.fsio import sha256_file
 
@@ -28,19 +28,27 @@ class Adapter(Corpus):
 
     columns: ClassVar[tuple[str, ...]]  # of metadata.csv, beside `filename`
     credit: ClassVar[str]  # who made the set and under which licence, in one line
-    split_rule: ClassVar[str]  # how the splits are made, in one line
 
     @abstractmethod
-    def entries(self, rows: list[Row], audio: Path) -> list[Entry]:
-        """Labels and splits of the files that ``metadata.csv`` lists."""
+    def entries(self, rows: list[Row], audio: Path) -> tuple[list[Entry], str]:
+        """Labels and splits of the files that ``metadata.csv`` lists, and how these were made.
+
+        Returns:
+            The files, and the rule of the splits that was really used, in one line.
+        """
 
     def settings(self) -> list[str]:
         """Settings besides the rate that change what is prepared; part of the key."""
         return []
 
+    def common_speakers(self) -> frozenset[str]:
+        """Splits that share their speakers on purpose; a speaker of any other is in one alone."""
+        return frozenset()
+
     def key(self) -> str:
         """See :meth:`Corpus.key`."""
-        return "-".join([self.name, str(self.sample_rate or "native"), *self.settings()])
+        kept = ["keep"] if self.keep else []
+        return "-".join([self.name, str(self.sample_rate or "native"), *self.settings(), *kept])
 
     def prepare_from(
         self, source: Path | None, home: Path, progress: Progress | None = None
@@ -52,6 +60,7 @@ class Adapter(Corpus):
                 f"--source FOLDER, with {AUDIO}/, {TABLE} and {CHECKSUMS} in it"
             )
         with locked(home / f".lock-{self.name}"):
+            sweep_builds(home, self.name)
             folder = self._built(source, home, progress)
             self.point(home, folder)
         return Prepared(folder, cache_limit_mb=self.cache_limit_mb)
@@ -75,19 +84,22 @@ class Adapter(Corpus):
         rows, checksums = read_source(source, self.columns)
         licences = Counter(row["licence"] for row in rows if row.get("licence"))
         files = ", ".join(f"{count} {name}" for name, count in licences.most_common())
+        entries, rule = self.entries(rows, source / AUDIO)
         origin = Origin(
             name=self.name,
             source=str(source.resolve()),
             licence=f"{self.credit}. Files: {files or 'not said'}",
-            split_rule=self.split_rule,
+            split_rule=rule,
             checksums=checksums,
+            common_speakers=self.common_speakers(),
         )
         return build(
-            self.entries(rows, source / AUDIO),
+            entries,
             origin,
             home=home,
             sample_rate=self.sample_rate,
-            cache_limit_bytes=int(self.cache_limit_mb * (1 << 20)),
+            cache_limit_mb=self.cache_limit_mb,
+            keep=self.keep,
             progress=progress,
         )
 

@@ -17,22 +17,25 @@ class ArabicCommands(Adapter):
     name = "arabic_commands"
     columns = ("speaker", "word", "split")
     credit = "Arabic Speech Commands by Ghandoura, Hjabo and Al Dakkak, CC BY 4.0"
-    split_rule = (
-        "by speaker: upstream's; its validation speakers are halved for validation and test"
-    )
 
-    def entries(self, rows: list[Row], audio: Path) -> list[Entry]:
+    def entries(self, rows: list[Row], audio: Path) -> tuple[list[Entry], str]:
         """See :meth:`Adapter.entries`."""
         upstream = [row["split"] for row in rows]
         if set(upstream) == set(SPLITS):
-            splits = upstream
+            splits, rule = upstream, "by speaker: as published"
         else:
-            splits = split_held_out(
+            splits, kept = split_held_out(
                 [row["speaker"] for row in rows],
                 {row["speaker"]: row["split"] == "train" for row in rows},
                 groups=2,  # two speakers at least, or there is no pair of different ones
             )
-        return [
+            rule = (
+                "by speaker: those published for training train, the others are halved for val and "
+                "test"
+                if kept
+                else "by speaker, drawn: the published splits leave too few for val and test"
+            )
+        made = [
             Entry(
                 id=row["filename"],
                 path=audio / row["filename"],
@@ -44,3 +47,4 @@ class ArabicCommands(Adapter):
             )
             for row, split in zip(rows, splits, strict=True)
         ]
+        return made, rule

@@ -1,10 +1,19 @@
-"""Reading one audio file into int16 mono at one rate, and saying what is wrong with it."""
+"""Reading one audio file into int16 mono at one rate, and saying what is wrong with it.
+
+Files are read block by block, so that memory does not grow with their length, whatever a header
+promises.
+"""
 
 import hashlib
-import io
-from dataclasses import dataclass
+import math
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Literal
 
 import numpy as np
 import soundfile
@@ -12,38 +21,269 @@ from numpy.typing import NDArray
 
 Int16 = NDArray[np.int16]
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+SUFFIXES = (
+    *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".snd"),
+    *(".caf", ".w64", ".rf64", ".sph", ".nist", ".voc", ".8svx", ".iff", ".mp1", ".mp2"),
+    *(".avr", ".pvf", ".paf", ".sf", ".xi", ".wve"),
+)
 FULL_SCALE = 32768.0  # int16 samples / FULL_SCALE are the float samples everywhere in this project
 MONO_RULE = "mean of the channels"
 RESAMPLER_QUALITY = "HQ"
 SILENCE_DBFS = -80.0  # rms below this is silence: no direction to project on, no level to set
 SILENCE_RMS = 10.0 ** (SILENCE_DBFS / 20.0)
+LOWEST_RATE, HIGHEST_RATE = 1000, 384_000  # Hz
+CLIPPED_SHARE = 0.01  # of a file's samples; a sine that just reaches full scale has 0.0035
+SIDE_OVER_MID = 10.0 ** (
+    1.0 / 10.0
+)  # 1 dB: channels that do not correlate are equally loud in both
+BLOCK = 1 << 18  # samples read at once, over all channels
+
+_OGG_PAGE = 27 + 255 + 255 * 255  # bytes of the longest page
+_PIPE = 0xFFFFFF00  # sizes from here on are those of programs that could not know them
+_CHUNKS = 64  # looked at before the audio; a header with more is not followed
+_UNKNOWN = 1 << 62  # libsndfile gives the largest number where a header does not say the length
 
 
 class BadAudio(Exception):
-    """One file that cannot be used; collected with others into one DataError."""
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """One file, ready for the cache.
+    """One file that cannot be used; collected with others into one DataError.
 
     Args:
-        samples: ``[time]`` int16, mono, at the wanted rate.
+        reason: what is wrong and what to do.
+        keepable: the file can be read: ``data.keep=true`` takes it as it is.
+    """
+
+    def __init__(self, reason: str, *, keepable: bool = False) -> None:
+        super().__init__(reason)
+        self.keepable = keepable
+
+
+class AudioFile:
+    """One file on its way into the cache.
+
+    The facts below the arguments are complete once :meth:`blocks` has been read to its end.
+
+    Args:
+        path: any file that libsndfile reads.
+        sample_rate: wanted rate in Hz; ``None`` keeps the file's own.
+        sha256: what the file's checksum has to be, where the set brings one. Such a file is as its
+            publisher made it: samples that were recorded at full scale are no fault of the copy.
+        keep: take the file even if it is clipped, cancels when mixed down, has a rate that no
+            recording has, or an Ogg stream without its end.
+
+    Attributes:
+        as_is: the file itself holds exactly the samples wanted, in a lossless integer format, so
+            it needs no copy. Known from the first block on.
         file_sha256: of the file as it was found.
         source_rate: its own sample rate in Hz.
         channels: its own number of channels.
         clipped: samples beyond full scale after averaging or resampling, now at full scale.
-        as_is: the file itself holds exactly ``samples`` in a lossless integer format, so it needs
-            no copy.
+        kept: what is wrong with the file and was taken because of ``keep``.
     """
 
-    samples: Int16
-    file_sha256: str
-    source_rate: int
-    channels: int
-    clipped: int
-    as_is: bool
+    def __init__(
+        self,
+        path: Path,
+        *,
+        sample_rate: int | None,
+        sha256: str | None = None,
+        keep: bool = False,
+    ) -> None:
+        self.path = path
+        self.sample_rate = sample_rate
+        self.keep = keep
+        self.as_is = False
+        self.file_sha256 = ""
+        self.source_rate = self.channels = self.clipped = 0
+        self.kept: list[str] = []
+        self._expected = sha256
+        self._levels = _Levels()
+
+    def blocks(self) -> Iterator[Int16]:
+        """``[time]`` int16 samples, mono, at the wanted rate, one block after the other.
+
+        Raises:
+            BadAudio: the file is missing, cut off, empty, not finite, not what its checksum says,
+                or (unless ``keep``) not at a level or rate that a recording has. Faults of the
+                level are known, and raised, after the last block.
+        """
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                yield from self._read(file)
+        except FileNotFoundError:
+            raise BadAudio("is not there, though the table lists it: fetch it again") from None
+        except OSError as error:
+            raise BadAudio(f"cannot be read ({error.strerror})") from None
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            reason = getattr(error, "error_string", str(error)).strip().rstrip(".")
+            raise BadAudio(
+                f"cannot be decoded, it is cut off or no audio ({reason}): fetch it again or "
+                "remove it"
+            ) from None
+
+    def _read(self, file: FileIO) -> Iterator[Int16]:
+        self.file_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if self._expected is not None and self.file_sha256 != self._expected:
+            raise BadAudio("differs from its line in SHA256SUMS: fetch the file again")
+        faults = _faults_of_the_end(file)
+        with _opened(file) as sound:
+            self.source_rate, self.channels = int(sound.samplerate), int(sound.channels)
+            if not LOWEST_RATE <= self.source_rate <= HIGHEST_RATE:
+                faults.append(
+                    f"its header says {self.source_rate} Hz, recordings have {LOWEST_RATE} to "
+                    f"{HIGHEST_RATE}"
+                )
+            if faults and not self.keep:  # before hours of it are made of a wrong rate
+                raise BadAudio("; ".join(faults), keepable=True)
+            wanted = self.sample_rate or self.source_rate
+            exact = sound.subtype == "PCM_16"
+            same = exact and self.channels == 1 and self.source_rate == wanted
+            self.as_is = same and sound.format in ("FLAC", "WAV") and sound.frames < _UNKNOWN
+            size = min(BLOCK, int(BLOCK * self.source_rate / wanted))  # of what is made of it, too
+            native = self._native(sound, exact, max(size // self.channels, 1))
+            if same:
+                yield from (np.ascontiguousarray(block[:, 0]) for block in native)
+            else:
+                yield from self._converted(native, wanted, FULL_SCALE if exact else 1.0)
+        faults += self._levels.faults(published=self._expected is not None)
+        if faults and not self.keep:
+            raise BadAudio("; ".join(faults), keepable=True)
+        self.kept = faults
+
+    def _native(
+        self, sound: soundfile.SoundFile, exact: bool, frames: int
+    ) -> Iterator[NDArray[Any]]:
+        """``[frame, channel]`` blocks as the file holds them, and a look at each."""
+        found = infinite = 0
+        while True:
+            with _quiet():
+                block = sound.read(frames, dtype="int16" if exact else "float64", always_2d=True)
+            if len(block) == 0:
+                break
+            found += len(block)
+            if not exact:
+                infinite += int(np.count_nonzero(~np.isfinite(block)))
+            if not infinite:
+                self._levels.add(block)
+                yield block
+        if infinite:
+            raise BadAudio(f"holds {infinite} samples that are NaN or infinite: write it again")
+        if found < sound.frames < _UNKNOWN:
+            raise BadAudio(f"is cut off after {found} of {sound.frames} samples: fetch it again")
+        if found == 0:
+            raise BadAudio("holds 0 samples: remove it")
+
+    def _converted(
+        self, blocks: Iterator[NDArray[Any]], wanted: int, scale: float
+    ) -> Iterator[Int16]:
+        """The mean of the channels at the wanted rate."""
+        averages: Iterator[NDArray[np.float64]] = (
+            block.astype(np.float64).mean(axis=1) / scale for block in blocks
+        )
+        if self.source_rate != wanted:
+            averages = _resampled(averages, self.source_rate, wanted)
+        found = 0
+        for average in averages:
+            mono, clipped = to_int16(average)
+            self.clipped += clipped
+            found += len(mono)
+            yield mono
+        if found == 0:
+            raise BadAudio(f"is too short to resample to {wanted} Hz: remove it")
+
+
+class _Levels:
+    """What is loud in a file, as it was found; sums over blocks."""
+
+    def __init__(self) -> None:
+        self.samples = self.full = self.beyond = 0
+        self.mid = self.side = 0.0
+
+    def add(self, block: NDArray[Any]) -> None:
+        """Count one block, ``[frame, channel]``, int16 or float."""
+        one = 32767 if block.dtype == np.int16 else 32766.5 / FULL_SCALE
+        self.samples += block.size
+        self.full += int(np.count_nonzero((block >= one) | (block <= -one)))
+        if block.dtype != np.int16:
+            # one step of int16 more than full scale: what was cut off, not rounded
+            self.beyond += int(np.count_nonzero(np.abs(block) > 1.0 + 1.0 / FULL_SCALE))
+        if block.shape[1] == 2:
+            left, right = block[:, 0].astype(np.float64), block[:, 1].astype(np.float64)
+            self.mid += float(np.square(left + right).sum())
+            self.side += float(np.square(left - right).sum())
+
+    def faults(self, *, published: bool) -> list[str]:
+        """What no good recording has, one line each.
+
+        Args:
+            published: the set brings the file's checksum, so full scale is how it was recorded.
+        """
+        found = []
+        if self.beyond > CLIPPED_SHARE * self.samples:
+            share = self.beyond / self.samples
+            found.append(f"{share:.1%} of its samples lie beyond full scale and would be clipped")
+        elif self.full > CLIPPED_SHARE * self.samples and not published:
+            found.append(f"{self.full / self.samples:.1%} of its samples are clipped")
+        if self.side > SIDE_OVER_MID * self.mid:
+            found.append("its channels cancel when averaged (side louder than mid)")
+        return found
+
+
+def _resampled(
+    blocks: Iterator[NDArray[np.float64]], source_rate: int, wanted: int
+) -> Iterator[NDArray[np.float64]]:
+    """Blocks at another rate; bit for bit what soxr makes of all of them at once."""
+    import soxr
+
+    stream = soxr.ResampleStream(source_rate, wanted, 1, dtype="float64", quality=RESAMPLER_QUALITY)
+    waiting: NDArray[np.float64] | None = None
+    for block in blocks:
+        if waiting is not None:
+            yield stream.resample_chunk(waiting)
+        waiting = block
+    if waiting is not None:
+        yield stream.resample_chunk(waiting, last=True)
+
+
+class _Forward(soundfile.SoundFile):  # type: ignore[misc]
+    """Reads straight on. soundfile would seek to where it already is after every block."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _opened(file: FileIO) -> _Forward:
+    """The sound in an open file; by its handle, since names need not be valid text."""
+    file.seek(0)
+    with _quiet():
+        return _Forward(file.fileno(), closefd=False)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep away what the MPEG decoder writes to the process's stderr; it has no switch for it."""
+    sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # stderr is closed: nothing can be written there
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def header_rate(path: Path) -> int | None:
+    """Sample rate that a file's header gives, in Hz; ``None`` where it cannot be read."""
+    try:
+        with path.open("rb", buffering=0) as file, _opened(file) as sound:
+            return int(sound.samplerate)
+    except (soundfile.LibsndfileError, RuntimeError, OSError):
+        return None
 
 
 def resampler() -> str:
@@ -65,84 +305,186 @@ def to_int16(samples: NDArray[Any]) -> tuple[Int16, int]:
     return np.clip(scaled, -32768, 32767).astype(np.int16), clipped
 
 
+def read_int16(path: Path, start: int = 0, stop: int | None = None) -> Iterator[Int16]:
+    """Samples ``[start, stop)`` of a 16-bit mono file in blocks.
+
+    Raises:
+        soundfile.LibsndfileError: the file cannot be read.
+        OSError: the file cannot be opened.
+    """
+    with (
+        path.open("rb", buffering=0) as file,
+        soundfile.SoundFile(file.fileno(), closefd=False) as sound,
+    ):
+        sound.seek(start)
+        left = (sound.frames if stop is None else stop) - start
+        while left > 0 and len(block := sound.read(min(BLOCK, left), dtype="int16")):
+            left -= len(block)
+            yield block
+
+
+class FlacWriter:
+    """A 16-bit FLAC file that is written block by block; folders on the way are made.
+
+    Use it as a context. What the disk refuses is raised as the :class:`OSError` it was, which
+    libsndfile alone would hide in a message.
+    """
+
+    def __init__(self, path: Path, sample_rate: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = _Remembering(path)
+        with self._file.named():
+            self._sound = soundfile.SoundFile(
+                self._file, "w", samplerate=sample_rate, channels=1, format="FLAC", subtype="PCM_16"
+            )
+
+    def __enter__(self) -> "FlacWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._file.named():
+            self._sound.close()
+        self._file.close()
+
+    def write(self, samples: Int16) -> None:
+        """Append ``[time]`` int16 samples.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        with self._file.named():
+            self._sound.write(samples)
+
+
+class _Remembering:
+    """A file for libsndfile's callbacks, which lose exceptions; the first is kept."""
+
+    def __init__(self, path: Path) -> None:
+        self._raw = path.open("wb", buffering=0)
+        self._error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._raw.write(data) or 0
+        except OSError as error:
+            self._error = self._error or error
+            return 0
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._raw.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._raw.tell()
+
+    def close(self) -> None:
+        self._raw.close()
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Raise the disk's own error instead of libsndfile's."""
+        try:
+            yield
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            if self._error is None:
+                raise
+            raise self._error from error
+        if self._error is not None:
+            raise self._error
+
+
 def write_flac(path: Path, samples: Int16, sample_rate: int) -> None:
     """Write int16 samples, ``[time]``, as 16-bit FLAC; folders on the way are made.
 
     Raises:
-        OSError: the disk refused. libsndfile alone would hide the reason in a message.
+        OSError: the disk refused.
     """
-    encoded = io.BytesIO()
-    soundfile.write(encoded, samples, sample_rate, format="FLAC", subtype="PCM_16")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encoded.getbuffer())
+    with FlacWriter(path, sample_rate) as writer:
+        writer.write(samples)
 
 
-def _ends_too_soon(content: bytes) -> bool:
-    """Whether a WAV or Ogg file is shorter than it says; libsndfile reads on without a word."""
-    if content[:4] == b"RIFF":
-        size = int.from_bytes(content[4:8], "little")
-        # programs that write to a pipe do not know the size and leave 0 or the largest number
-        return 0 < size < 0xFFFFFF00 and 8 + size > len(content) + 1  # a pad byte may be missing
-    if content[:4] == b"OggS":
-        page = content[content.rfind(b"OggS") :]
-        segments = page[27 : 27 + page[26]] if len(page) > 26 else b""
-        return len(page) < 27 or len(page) < 27 + page[26] + sum(segments)
-    return False
+def _faults_of_the_end(file: IO[bytes]) -> list[str]:
+    """What the size and the last bytes of a file say against it that can be overlooked.
 
-
-def decode(path: Path, *, sample_rate: int | None, sha256: str | None = None) -> Decoded:
-    """Read ``path`` as int16 mono.
-
-    Args:
-        path: any file that libsndfile reads.
-        sample_rate: wanted rate in Hz; ``None`` keeps the file's own.
-        sha256: what the file's checksum has to be, where the set brings one.
+    libsndfile reads most files that are shorter than they say without a word.
 
     Raises:
-        BadAudio: the file is missing, cut off, empty, not finite or not what its checksum says.
+        BadAudio: the file is empty or shorter than it says.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise BadAudio("is not there, though the table lists it: fetch it again") from None
-    except OSError as error:
-        raise BadAudio(f"cannot be read ({error.strerror})") from None
-    found = hashlib.sha256(content).hexdigest()
-    if sha256 is not None and found != sha256:
-        raise BadAudio("differs from its line in SHA256SUMS: fetch the file again")
-    if not content:
+    size = file.seek(0, os.SEEK_END)
+    if size == 0:
         raise BadAudio("is an empty file: fetch it again or remove it")
-    if _ends_too_soon(content):
+    file.seek(0)
+    head = file.read(1024)
+    if size < _promised_size(head, file):
         raise BadAudio("is cut off, its end is missing: fetch it again or remove it")
-    try:
-        with soundfile.SoundFile(io.BytesIO(content)) as file:
-            frames, rate, channels = file.frames, int(file.samplerate), int(file.channels)
-            exact = file.subtype == "PCM_16"
-            samples = file.read(dtype="int16" if exact else "float64", always_2d=True)
-            lossless = exact and file.format in ("FLAC", "WAV")
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        reason = getattr(error, "error_string", str(error)).strip().rstrip(".")
-        raise BadAudio(
-            f"cannot be decoded, it is cut off or no audio ({reason}): fetch it again or remove it"
-        ) from None
-    if len(samples) < frames:
-        raise BadAudio(f"is cut off after {len(samples)} of {frames} samples: fetch it again")
-    if len(samples) == 0:
-        raise BadAudio("holds 0 samples: remove it")
-    if not exact and not np.isfinite(samples).all():
-        count = int(np.count_nonzero(~np.isfinite(samples)))
-        raise BadAudio(f"holds {count} samples that are NaN or infinite: write it again")
-    wanted = sample_rate or rate
-    if exact and channels == 1 and rate == wanted:
-        mono = np.ascontiguousarray(samples[:, 0])
-        return Decoded(mono, found, rate, channels, clipped=0, as_is=lossless)
-    scale = FULL_SCALE if exact else 1.0
-    average = samples.astype(np.float64).mean(axis=1) / scale
-    if rate != wanted:
-        import soxr
+    if head[:4] != b"OggS":
+        return []
+    file.seek(max(size - 2 * _OGG_PAGE, 0))
+    tail = file.read()
+    page = tail[tail.rfind(b"OggS") :]
+    segments = page[27 : 27 + page[26]] if len(page) > 26 else b""
+    if len(page) < 27 or len(page) < 27 + page[26] + sum(segments):
+        raise BadAudio("is cut off, its end is missing: fetch it again or remove it")
+    if page[5] & 4:  # the header type's flag for the last page of a stream
+        return []
+    return ["its last Ogg page does not end the stream, so the rest may be missing"]
 
-        average = soxr.resample(average, rate, wanted, quality=RESAMPLER_QUALITY)
-        if len(average) == 0:
-            raise BadAudio(f"is too short to resample to {wanted} Hz: remove it")
-    mono, clipped = to_int16(average)
-    return Decoded(mono, found, rate, channels, clipped, as_is=False)
+
+def _promised_size(head: bytes, file: IO[bytes]) -> int:
+    """Bytes that a file has to have by its header; 0 where the header does not say.
+
+    Layouts: RIFF, RF64 (EBU Tech 3306), IFF and AIFF, Sony Wave64, Sun AU, Apple CAF, NIST SPHERE
+    and Creative VOC.
+    """
+
+    def number(first: int, count: int, order: Literal["little", "big"]) -> int:
+        return int.from_bytes(head[first : first + count], order)
+
+    kind = head[:4]
+    if kind == b"RIFF":
+        # programs that write to a pipe do not know the size and leave 0 or the largest number
+        whole = number(4, 4, "little")
+        known = 8 + whole - 1 if 0 < whole < _PIPE else 0  # a pad byte may be missing
+        return max(known, _end_of_data(file, first=12, width=4, order="little"))
+    if kind == b"RF64":
+        return 8 + number(20, 8, "little")
+    if kind == b"FORM":
+        return 8 + number(4, 4, "big") - 1
+    if kind == b"riff":
+        return number(16, 8, "little")
+    if kind == b".snd":
+        samples = number(8, 4, "big")
+        return number(4, 4, "big") + samples if samples < _PIPE else 0
+    if kind == b"caff":
+        return _end_of_data(file, first=8, width=8, order="big")
+    if kind == b"NIST":
+        fields = dict(re.findall(rb"^(\w+) -i (\d+)", head, flags=re.MULTILINE))
+        names = (b"sample_count", b"channel_count", b"sample_n_bytes")
+        return 1024 + math.prod(int(fields.get(name, 0)) for name in names)
+    if head.startswith(b"Creative Voice File"):
+        return number(20, 2, "little") + 4 + number(number(20, 2, "little") + 1, 3, "little")
+    return 0
+
+
+def _end_of_data(
+    file: IO[bytes], *, first: int, width: int, order: Literal["little", "big"]
+) -> int:
+    """Where a chunk named ``data`` ends by its own size; 0 where there is none or no size.
+
+    Args:
+        file: chunks follow one another in it.
+        first: place of the first chunk.
+        width: bytes of a size.
+        order: of the bytes of a size.
+    """
+    for _ in range(_CHUNKS):
+        file.seek(first)
+        header = file.read(4 + width)
+        if len(header) < 4 + width:
+            return 0
+        size = int.from_bytes(header[4:], order)
+        end = first + 4 + width + size
+        if header[:4] == b"data":
+            return end if 0 < size < (_PIPE if width == 4 else 1 << 63) else 0
+        first = end + (size % 2 if width == 4 else 0)
+    return 0

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from lightning_sep.errors import DataError
 from lightning_sep.fsio import sha256_file, storage_errors, write_aside_with, write_json
 
 _DTYPE = np.dtype("<i2")
+_SHARE_OF_DISK = 0.9  # of what is free; the rest is left to runs, logs and other programs
 
 
 @contextmanager
@@ -35,6 +37,27 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def locked_if_free(path: Path) -> Iterator[bool]:
+    """Whether the exclusive lock on ``path`` could be had at once; held until the end."""
+    with storage_errors(path):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    free = True
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            free = False
+        yield free
+    finally:
+        os.close(handle)
+
+
+def room(folder: Path) -> int:
+    """Bytes that decoded audio may take on the disk of ``folder``."""
+    return int(_SHARE_OF_DISK * shutil.disk_usage(folder).free)
 
 
 def cache_key(*, content: str, sample_rate: int, resampler: str) -> str:
@@ -63,8 +86,16 @@ class CacheFile:
         self.facts_path = folder / f"{key}.json"
         self.key = key
 
-    def write(self, recordings: Iterable[Int16]) -> None:
+    def write(self, recordings: Iterable[Iterable[Int16]], limit_bytes: int) -> bool:
         """Write all recordings aside, then rename; the facts come last and make it valid.
+
+        Args:
+            recordings: blocks of samples, ``[time]``, of each recording. All of them are read,
+                whether or not they fit.
+            limit_bytes: nothing is kept beyond it.
+
+        Returns:
+            Whether the file was written.
 
         Raises:
             StorageError: the disk is full or may not be written.
@@ -73,14 +104,23 @@ class CacheFile:
         digest = hashlib.sha256()
 
         def fill(file: Any) -> None:
-            for samples in recordings:
-                data = samples.astype(_DTYPE, copy=False).tobytes()
-                digest.update(data)
-                file.write(data)
-                ends.append(ends[-1] + len(samples))
+            for blocks in recordings:
+                end = ends[-1]
+                for samples in blocks:
+                    end += len(samples)
+                    if end * _DTYPE.itemsize > limit_bytes:
+                        file.truncate(0)
+                        continue
+                    data = samples.astype(_DTYPE, copy=False).tobytes()
+                    digest.update(data)
+                    file.write(data)
+                ends.append(end)
 
         self.facts_path.unlink(missing_ok=True)
         write_aside_with(self.samples_path, fill)
+        if ends[-1] * _DTYPE.itemsize > limit_bytes:
+            self.samples_path.unlink()
+            return False
         write_aside_with(self.offsets_path, lambda file: np.save(file, np.array(ends, np.int64)))
         facts = {
             "key": self.key,
@@ -90,6 +130,7 @@ class CacheFile:
             "offsets_sha256": sha256_file(self.offsets_path),
         }
         write_json(self.facts_path, facts)
+        return True
 
     def offsets(self, lengths: NDArray[np.int64]) -> NDArray[np.int64] | None:
         """``[recording + 1]`` offsets, or ``None`` where the file is missing or does not fit.

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,32 @@ from lightning_sep.data.adapter import prepared_folders
 from lightning_sep.data.corpus import Corpus, Prepared
 from lightning_sep.data.manifests import Progress
 from lightning_sep.errors import ConfigError, DataError
-from lightning_sep.settings import build, conf_folders, entries
+from lightning_sep.settings import build, compose, conf_folders, entries
 
 
-def corpus(name: str, **changes: Any) -> Corpus:
+def corpus(name: str, settings: Sequence[str] = ()) -> Corpus:
     """The set ``data=<name>`` with the settings of its entry.
 
+    Args:
+        name: as in ``data=<name>``.
+        settings: others than the entry's own, such as ``data.sample_rate=16000``.
+
     Raises:
-        ConfigError: there is no such entry, or it builds something else.
+        ConfigError: there is no such entry, it builds something else, or a setting cannot be used.
     """
     known = entries("data")
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"Did you mean '{near[0]}'? " if near else ""
         raise ConfigError(f"no data '{name}' in conf/data. {hint}Known: {', '.join(known)}")
+    if settings:
+        others = [one for one in settings if not one.startswith("data.")]
+        if others:
+            raise ConfigError(
+                f"{others[0]}: only settings of the data count here, such as data.sample_rate=16000"
+            )
+        node = compose([f"data={name}", *settings]).tree["data"]
+        return _built(node, f"data={name}")
     for folder in reversed(conf_folders()):  # an entry of the user's own goes before ours
         path = folder / "data" / f"{name}.yaml"
         if path.is_file():
@@ -33,9 +46,13 @@ def corpus(name: str, **changes: Any) -> Corpus:
         node = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    made = build(node | changes)
+    return _built(node, str(path))
+
+
+def _built(node: dict[str, Any], where: str) -> Corpus:
+    made = build(node)
     if not isinstance(made, Corpus):
-        raise ConfigError(f"{path}: {node['_target_']} is no Corpus")
+        raise ConfigError(f"{where}: {node['_target_']} is no Corpus")
     return made
 
 
@@ -70,7 +87,11 @@ def _prepared_folder(made: Corpus, home: Path) -> Path | None:
 
 
 def prepare(
-    name: str, source: Path | None, home: Path, progress: Progress | None = None
+    name: str,
+    source: Path | None,
+    home: Path,
+    progress: Progress | None = None,
+    settings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Prepare a set and return its summary.
 
@@ -79,12 +100,14 @@ def prepare(
         source: folder that the set lies in; ``None`` for sets that are made on the spot.
         home: the data home.
         progress: called for each file.
+        settings: of the data, as for ``train``: ``data.sample_rate=16000``.
 
     Raises:
-        ConfigError: there is no such set, or ``source`` is missing or not wanted.
+        ConfigError: there is no such set, a setting cannot be used, or ``source`` is missing or
+            not wanted.
         DataError: files cannot be used.
     """
-    prepared = corpus(name).prepare_from(source, home, progress)
+    prepared = corpus(name, settings).prepare_from(source, home, progress)
     return {"name": name} | prepared.summary()
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +13,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from lightning_sep.checks import finite_number, refusal
-from lightning_sep.data.audio_files import Int16
+from lightning_sep.checks import finite_number, refusal, yes_or_no
+from lightning_sep.data.audio_files import HIGHEST_RATE, LOWEST_RATE, Int16, read_int16
 from lightning_sep.data.cache import (
     CacheFile,
     MappedReader,
@@ -21,12 +22,14 @@ from lightning_sep.data.cache import (
     StreamReader,
     cache_key,
     locked,
+    room,
 )
-from lightning_sep.data.manifests import FORMAT, Progress
+from lightning_sep.data.manifests import FORMAT, Progress, sweep_builds
+from lightning_sep.data.names import shown
 from lightning_sep.data.recordings import load_cuts
 from lightning_sep.data.splits import SPLITS
 from lightning_sep.errors import ConfigError, DataError
-from lightning_sep.fsio import sha256_file, write_json
+from lightning_sep.fsio import sha256_file, sweep_leftovers, write_json
 
 _MIB = 1 << 20
 
@@ -64,13 +67,14 @@ class Prepared:
 
     Args:
         folder: made by :func:`lightning_sep.data.manifests.build`.
-        cache_limit_mb: sets beyond it are read from their FLAC files; the samples are the same.
+        cache_limit_mb: sets beyond it are read from their files; the samples are the same.
+            ``None`` is what the disk has room for.
 
     Raises:
         DataError: the folder is not whole.
     """
 
-    def __init__(self, folder: Path, *, cache_limit_mb: int = 2048) -> None:
+    def __init__(self, folder: Path, *, cache_limit_mb: float | None = None) -> None:
         self.folder = folder
         self.cache_limit_mb = cache_limit_mb
         try:
@@ -140,14 +144,19 @@ class Prepared:
         """Where samples come from: the memory-mapped cache, or the files beyond its bound."""
         recordings = self._columns["recordings"]
         lengths = np.array([r["samples"] for r in recordings], dtype=np.int64)
-        if 2 * int(lengths.sum()) > self.cache_limit_mb * _MIB:
-            return StreamReader(self.folder, [r["id"] for r in recordings], self.sample_rate)
-        offsets = self.cache.offsets(lengths)
+        needed = 2 * int(lengths.sum())
+        limit = None if self.cache_limit_mb is None else self.cache_limit_mb * _MIB
+        offsets = None
+        if limit is None or needed <= limit:
+            offsets = self.cache.offsets(lengths)
         if offsets is None:
+            if needed > (room(self.folder) if limit is None else limit):
+                return StreamReader(self.folder, [r["id"] for r in recordings], self.sample_rate)
             with locked(self.folder / "cache" / ".lock"):
                 offsets = self.cache.offsets(lengths)  # another process may have been faster
                 if offsets is None:
-                    self.cache.write(self._decoded(r) for r in recordings)
+                    sweep_leftovers(self.folder / "cache")
+                    self.cache.write((self._decoded(r) for r in recordings), needed)
                     offsets = self.cache.offsets(lengths)
         if offsets is None:
             raise DataError(
@@ -166,18 +175,22 @@ class Prepared:
         )
         return CacheFile(self.folder / "cache", key)
 
-    def _decoded(self, recording: dict[str, Any]) -> Int16:
+    def _decoded(self, recording: dict[str, Any]) -> Iterator[Int16]:
         path = self.folder / recording["path"]
+        digest = hashlib.sha256()
         try:
-            samples, _ = soundfile.read(path, dtype="int16")
+            for samples in read_int16(path):
+                digest.update(samples.astype("<i2", copy=False).tobytes())
+                yield samples
         except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
             raise DataError(
-                f"{path} cannot be read any more: it was moved or damaged since {self.name} was "
-                "prepared. Prepare the set again"
+                f"{shown(path)} cannot be read any more: it was moved or damaged since "
+                f"{self.name} was prepared. Prepare the set again"
             ) from error
-        if hashlib.sha256(samples.astype("<i2").tobytes()).hexdigest() != recording["sha256"]:
-            raise DataError(f"{path} has changed since {self.name} was prepared: prepare it again")
-        return np.asarray(samples, dtype=np.int16)
+        if digest.hexdigest() != recording["sha256"]:
+            raise DataError(
+                f"{shown(path)} has changed since {self.name} was prepared: prepare it again"
+            )
 
     def verify(self, progress: Progress | None = None) -> None:
         """Read every byte of the set and compare it with its checksums.
@@ -193,9 +206,9 @@ class Prepared:
                 progress(number, len(named), name)
             path = self.folder / name
             if not path.is_file():
-                problems.append(f"{path}: is not there any more")
+                problems.append(f"{shown(path)}: is not there any more")
             elif sha256_file(path) != digest:
-                problems.append(f"{path}: differs from its checksum")
+                problems.append(f"{shown(path)}: differs from its checksum")
         if self.cache.facts_path.exists():
             problems += self.cache.problems()
         if problems:
@@ -218,6 +231,12 @@ class Prepared:
             "speakers": len(self.speaker_names),
             "licence": self.licence,
             "split_rule": self.source["split_rule"],
+            "found": self.source.get("found", self.source["counts"]["files"]),
+            "left_out": {
+                reason: told["files"] for reason, told in self.source.get("left_out", {}).items()
+            },
+            "kept": len(self.source.get("kept", {})),
+            "notes": "; ".join(self.source.get("notes", [])),
             "counts": self.source["counts"],
             "hash": self.hash,
             "folder": str(self.folder),
@@ -230,8 +249,11 @@ class Corpus(ABC):
     Args:
         sample_rate: rate to draw at, in Hz; ``None`` keeps the rate of the files. Resampling is
             done once, when the set is prepared.
-        cache_limit_mb: bound of the decoded cache in MiB; bigger sets are read from FLAC, which
-            is slower and gives the same samples.
+        cache_limit_mb: bound of the decoded cache in MiB; bigger sets are read from their files,
+            which is slower and gives the same samples. ``None`` is what the disk has room for.
+        keep: take files that are clipped, that cancel when their channels are averaged, whose
+            rate no recording has or whose Ogg stream does not end, and sets that are all silence.
+            Which ones is written down and counts as a part of the set.
 
     Raises:
         ConfigError: a setting cannot be used.
@@ -239,17 +261,27 @@ class Corpus(ABC):
 
     name: ClassVar[str]
 
-    def __init__(self, sample_rate: int | None = None, cache_limit_mb: int = 2048) -> None:
+    def __init__(
+        self,
+        sample_rate: int | None = None,
+        cache_limit_mb: float | None = None,
+        keep: bool = False,
+    ) -> None:
         if sample_rate is not None and (
             not isinstance(sample_rate, int)
             or isinstance(sample_rate, bool)
-            or not 1000 <= sample_rate <= 384_000
+            or not LOWEST_RATE <= sample_rate <= HIGHEST_RATE
         ):
-            needed = "a whole number of Hz from 1000 to 384000, or null for the rate of the files"
-            raise refusal("sample_rate", sample_rate, f"{needed}, is needed")
-        finite_number("cache_limit_mb", cache_limit_mb, at_least=0, meaning="MiB")
+            needed = f"a whole number of Hz from {LOWEST_RATE} to {HIGHEST_RATE}"
+            rest = "or null for the rate of the files, is needed"
+            raise refusal("sample_rate", sample_rate, f"{needed}, {rest}")
+        if cache_limit_mb is not None:
+            meaning = "MiB; null for what the disk has room for"
+            finite_number("cache_limit_mb", cache_limit_mb, at_least=0, meaning=meaning)
+        yes_or_no("keep", keep)
         self.sample_rate = sample_rate
         self.cache_limit_mb = cache_limit_mb
+        self.keep = keep
 
     @abstractmethod
     def key(self) -> str:
@@ -277,6 +309,7 @@ class Corpus(ABC):
             with locked(home / f".lock-{self.name}"):
                 folder = self.prepared_folder(home)
                 if folder is None:
+                    sweep_builds(home, self.name)
                     folder = self.make(home, progress)
                     self.point(home, folder)
         return Prepared(folder, cache_limit_mb=self.cache_limit_mb)
@@ -299,6 +332,7 @@ class Corpus(ABC):
         if source is not None:
             raise ConfigError(f"{self.name} is made on the spot and takes no --source ({source})")
         with locked(home / f".lock-{self.name}"):
+            sweep_builds(home, self.name)
             folder = self.make(home, progress)
             self.point(home, folder)
         return Prepared(folder, cache_limit_mb=self.cache_limit_mb)
@@ -308,9 +342,11 @@ class Corpus(ABC):
 
     def point(self, home: Path, folder: Path) -> None:
         """Remember ``folder`` as the prepared form of this set with these settings."""
-        write_json(
-            self._pointer(home), {"format": FORMAT, "name": self.name, "folder": folder.name}
-        )
+        write_json(self._pointer(home), self.pointer(folder))
+
+    def pointer(self, folder: Path) -> dict[str, Any]:
+        """What is remembered of a prepared form of this set."""
+        return {"format": FORMAT, "name": self.name, "folder": folder.name}
 
     def prepared_folder(self, home: Path) -> Path | None:
         """Folder of the prepared set, or ``None`` where there is none yet."""

@@ -10,4 +10,3 @@ class Esc10(Folds):
     columns = ("fold", "src_file", "category")
     source_column = "src_file"  # takes of one recording stay together
     credit = "ESC-10 by Karol J. Piczak, CC BY 3.0"
-    split_rule = "the last fold tests, the one before validates; a single fold is split by source"

@@ -15,11 +15,10 @@ class Music(Adapter):
     """
 
     columns = ("piece",)
-    split_rule = "in time: the first 80 % of each piece train, 10 % validate, the last 10 % test"
 
-    def entries(self, rows: list[Row], audio: Path) -> list[Entry]:
+    def entries(self, rows: list[Row], audio: Path) -> tuple[list[Entry], str]:
         """See :meth:`Adapter.entries`."""
-        return [
+        made = [
             Entry(
                 id=row["filename"],
                 path=audio / row["filename"],
@@ -30,6 +29,10 @@ class Music(Adapter):
             )
             for row in rows
         ]
+        return (
+            made,
+            "in time: the first 80 % of each piece train, 10 % validate, the last 10 % test",
+        )
 
 
 class Folds(Adapter):
@@ -40,20 +43,22 @@ class Folds(Adapter):
 
     source_column: ClassVar[str]  # what must not be on both sides of a split
 
-    def entries(self, rows: list[Row], audio: Path) -> list[Entry]:
+    def entries(self, rows: list[Row], audio: Path) -> tuple[list[Entry], str]:
         """See :meth:`Adapter.entries`."""
-        splits = split_by_fold(
+        splits, rule = split_by_fold(
             [row["fold"] for row in rows],
             [row[self.source_column] for row in rows],
             [row["category"] for row in rows],
         )
-        return [
+        made = [
             Entry(
                 id=row["filename"],
                 path=audio / row["filename"],
                 class_name=row["category"],
                 group="noise",
+                source=row[self.source_column],
                 pieces=whole(split),
             )
             for row, split in zip(rows, splits, strict=True)
         ]
+        return made, rule

@@ -10,4 +10,3 @@ class Kitchen20(Folds):
     columns = ("fold", "source_group", "category")
     source_column = "source_group"  # no author on both sides
     credit = "Kitchen20 by Marc Moreaux and contributors, treat as non-commercial"
-    split_rule = "the last fold tests, the one before validates; a single fold is split by author"

@@ -17,16 +17,20 @@ class Librispeech(Adapter):
     name = "librispeech"
     columns = ("part", "speaker")
     credit = "LibriSpeech (c) 2014 by Vassil Panayotov, CC BY 4.0"
-    split_rule = "by speaker: train parts train, the speakers of the others validate or test"
 
-    def entries(self, rows: list[Row], audio: Path) -> list[Entry]:
+    def entries(self, rows: list[Row], audio: Path) -> tuple[list[Entry], str]:
         """See :meth:`Adapter.entries`."""
-        splits = split_held_out(
+        splits, kept = split_held_out(
             [row["speaker"] for row in rows],
             {row["speaker"]: row["part"].startswith("train") for row in rows},
             groups=2,  # two speakers at least, or there is no pair of different ones
         )
-        return [
+        rule = (
+            "by speaker: those of the train parts train, those of the others validate or test"
+            if kept
+            else "by speaker, drawn over all parts: outside the train parts are too few"
+        )
+        made = [
             Entry(
                 id=row["filename"],
                 path=audio / row["filename"],
@@ -37,3 +41,4 @@ class Librispeech(Adapter):
             )
             for row, split in zip(rows, splits, strict=True)
         ]
+        return made, rule

@@ -12,42 +12,51 @@ and samples::
         cache/             the decoded int16 file
 """
 
+import contextlib
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import uuid4
 
 import numpy as np
-import soundfile
 
 from lightning_sep.data.audio_files import (
     FULL_SCALE,
     MONO_RULE,
+    SILENCE_DBFS,
     SILENCE_RMS,
+    AudioFile,
     BadAudio,
-    Decoded,
+    FlacWriter,
     Int16,
-    decode,
+    header_rate,
+    read_int16,
     resampler,
-    write_flac,
 )
-from lightning_sep.data.cache import CacheFile, cache_key
+from lightning_sep.data.cache import CacheFile, cache_key, locked_if_free, room
+from lightning_sep.data.names import is_text, shown, some
 from lightning_sep.data.splits import SPLITS, Piece, whole
 from lightning_sep.errors import DataError
 from lightning_sep.fsio import sha256_file, storage_errors, sync_folder, write_json
 
 FORMAT = 1
 BUILDING = ".building-"
+_LEFTOVER = re.compile(rf"{re.escape(BUILDING)}(?P<name>.+)-(?:\d+|made|old)-[0-9a-f]+")
 _SHOWN = 10  # bad files named in one error
+_TOLD = 1 << 24  # samples of a long file between two words about it
 
 Progress = Callable[[int, int, str], object]
 """Called as ``progress(done, total, text)`` while a set is prepared."""
+
+Pieces: TypeAlias = tuple[Piece, ...]  # which stretch of a recording belongs to which split
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,7 @@ class Entry:
         group: ``speech``, ``noise`` or ``music`` (any word for a user's own folder).
         speaker: who speaks; empty where nobody does or nobody knows.
         text: what is said, where known.
+        source: what must not be in two splits, besides the speaker; empty where nothing is known.
         pieces: which stretch belongs to which split; almost always one split for all of it.
     """
 
@@ -70,7 +80,8 @@ class Entry:
     group: str
     speaker: str = ""
     text: str = ""
-    pieces: tuple[Piece, ...] = field(default_factory=lambda: whole("train"))
+    source: str = ""
+    pieces: Pieces = field(default_factory=lambda: whole("train"))
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,9 @@ class Origin:
         licence: in one line.
         split_rule: how the splits were made, in one line.
         checksums: SHA-256 of files by entry id, where the set brings them.
+        left_out: names of files that were found and are not prepared, by the reason.
+        notes: what else a user should know of what was done, a line each.
+        common_speakers: splits that share their speakers on purpose.
     """
 
     name: str
@@ -90,6 +104,14 @@ class Origin:
     licence: str
     split_rule: str
     checksums: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    common_speakers: frozenset[str] = frozenset()
+
+
+Splitter: TypeAlias = Callable[[Sequence[Entry], Sequence[str]], tuple[list[Pieces], str]]
+"""Called with the entries and a hash of what is heard in each (empty for silence), when all files
+are read; gives the pieces of each entry and the rule that was used, in one line."""
 
 
 def build(
@@ -98,8 +120,10 @@ def build(
     *,
     home: Path,
     sample_rate: int | None,
-    cache_limit_bytes: int,
+    cache_limit_mb: float | None = None,
     store_all: bool = False,
+    keep: bool = False,
+    splitter: Splitter | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Prepare a set and return its folder; the caller holds the lock of the set.
@@ -109,8 +133,10 @@ def build(
         origin: what to write down about them.
         home: the data home.
         sample_rate: in Hz; ``None`` keeps the rate that most files have (ties: the lower).
-        cache_limit_bytes: no decoded cache is written beyond this.
+        cache_limit_mb: no decoded cache is written beyond this; ``None`` is what the disk holds.
         store_all: keep FLAC copies even of files that could be read where they lie.
+        keep: take files whose levels or rates no good recording has, and say so in the set.
+        splitter: decides the splits once all files are read; without it the entries say theirs.
         progress: called for each file.
 
     Raises:
@@ -118,22 +144,21 @@ def build(
         StorageError: the disk refused.
     """
     entries = sorted(entries, key=lambda entry: entry.id)
-    doubled = [name for name, n in Counter(entry.id for entry in entries).items() if n > 1]
+    listed = Counter(entry.id for entry in entries)
+    doubled = [f"'{shown(name)}' is listed {n} times" for name, n in listed.items() if n > 1]
     if doubled:
-        raise DataError(f"{origin.source}: '{doubled[0]}' is listed {len(doubled) + 1} times")
+        raise DataError(f"{shown(origin.source)}: {some(doubled)}. One row a file is needed")
     if not entries:
-        raise DataError(f"{origin.source} lists no audio file: is it the right folder?")
-    for leftover in home.glob(f"{BUILDING}{origin.name}-*"):  # of a build that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
+        raise DataError(f"{shown(origin.source)} lists no audio file: is it the right folder?")
     aside = home / f"{BUILDING}{origin.name}-{os.getpid()}-{uuid4().hex[:8]}"
     try:
         with storage_errors(aside):
             (aside / "audio").mkdir(parents=True)
             rate = sample_rate or _common_rate(entries)
-            draft = _Draft(entries, origin, rate, aside, store_all)
-            key_file = CacheFile(aside / "cache", "draft")
-            draft.run(key_file, cache_limit_bytes, progress)
-            content = draft.finish()
+            draft = _Draft(entries, origin, rate, aside, store_all, keep, progress)
+            limit = room(aside) if cache_limit_mb is None else int(cache_limit_mb * (1 << 20))
+            draft.read(CacheFile(aside / "cache", "draft"), limit)
+            content = draft.finish(splitter)
             _rename_cache(aside, content, rate)
             folder = home / f"{origin.name}-{content[:12]}"
             old = home / f"{BUILDING}{origin.name}-old-{uuid4().hex[:8]}"
@@ -148,13 +173,30 @@ def build(
             shutil.rmtree(aside, ignore_errors=True)
 
 
+def sweep_builds(home: Path, name: str) -> None:
+    """Remove what builds left behind that were killed.
+
+    Args:
+        home: the data home.
+        name: of the set whose lock the caller holds. Folders of other sets are removed where
+            nobody holds theirs.
+    """
+    for path in home.glob(f"{BUILDING}*"):
+        match = _LEFTOVER.fullmatch(path.name)
+        if match is None:
+            continue
+        if match["name"] == name:
+            shutil.rmtree(path, ignore_errors=True)
+            continue
+        with locked_if_free(home / f".lock-{match['name']}") as free:
+            if free:
+                shutil.rmtree(path, ignore_errors=True)
+
+
 def _common_rate(entries: Sequence[Entry]) -> int:
-    rates: Counter[int] = Counter()
-    for entry in entries:
-        try:
-            rates[int(soundfile.info(str(entry.path)).samplerate)] += 1
-        except (soundfile.LibsndfileError, RuntimeError, OSError):
-            continue  # named with the other bad files when they are read
+    found = (header_rate(entry.path) for entry in entries)
+    # headers that cannot be read are named with the other bad files when those are read
+    rates = Counter(rate for rate in found if rate is not None)
     if not rates:
         return 8000  # nothing can be read: the rate does not matter, the error will come
     return min(rates, key=lambda rate: (-rates[rate], rate))
@@ -164,147 +206,190 @@ class _Draft:
     """The folder of a set while it is being built."""
 
     def __init__(
-        self, entries: Sequence[Entry], origin: Origin, rate: int, folder: Path, store_all: bool
+        self,
+        entries: Sequence[Entry],
+        origin: Origin,
+        rate: int,
+        folder: Path,
+        store_all: bool,
+        keep: bool,
+        progress: Progress | None,
     ) -> None:
         self.entries = entries
         self.origin = origin
         self.rate = rate
         self.folder = folder
         self.store_all = store_all
+        self.keep = keep
+        self.progress = progress
         self.recordings: list[dict[str, Any]] = []
-        self.items: list[dict[str, Any]] = []
         self.files: dict[str, dict[str, Any]] = {}
         self.counts: Counter[str] = Counter()
-        self.moments: dict[str, _Moments] = defaultdict(_Moments)
+        self.whole: list[_Moments] = []  # of each recording
+        self.kept: dict[str, list[str]] = {}
+        self.bad: list[str] = []
+        self.keepable = 0
 
-    def run(self, cache: CacheFile, limit_bytes: int, progress: Progress | None) -> None:
-        """Read every file once: check, convert, measure, and fill the cache while at it."""
-        bad: list[str] = []
-        stream = self._decoded(bad, progress)
-        try:
-            cache.write(_up_to(stream, limit_bytes))
-        except _TooBigError:
-            for _ in stream:  # the other files are still checked and measured
-                pass
-        if bad:
-            start = " " if len(bad) == 1 else "\n    "
-            more = f"\n    and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+    def read(self, cache: CacheFile, limit_bytes: int) -> None:
+        """Read every file once: check, convert, measure, and fill the cache while at it.
+
+        Raises:
+            DataError: files that cannot be used.
+        """
+        cache.write((self._blocks(n, entry) for n, entry in enumerate(self.entries)), limit_bytes)
+        self._tell(len(self.entries), "manifests")
+        if self.bad:
+            start = " " if len(self.bad) == 1 else "\n    "
+            stop = "." if len(self.bad) == 1 else ""
+            more = f"\n    and {len(self.bad) - _SHOWN} more" if len(self.bad) > _SHOWN else ""
+            keep = (
+                f"{stop}{start}data.keep=true (`data prepare` has --keep) takes what is only "
+                "clipped, cancels, or has such a rate or end"
+            )
             raise DataError(
-                f"{len(bad)} of {len(self.entries)} files of {self.origin.source} cannot be used:"
-                + "".join(f"{start}{line}" for line in bad[:_SHOWN])
+                f"{len(self.bad)} of {len(self.entries)} files of {shown(self.origin.source)} "
+                "cannot be used:"
+                + "".join(f"{start}{line}" for line in self.bad[:_SHOWN])
                 + more
+                + (keep if self.keepable else "")
             )
 
-    def _decoded(self, bad: list[str], progress: Progress | None) -> Iterator[Int16]:
-        for number, entry in enumerate(self.entries):
-            if progress is not None:
-                progress(number, len(self.entries), entry.id)
-            try:
-                decoded = decode(
-                    entry.path,
-                    sample_rate=self.rate,
-                    sha256=self.origin.checksums.get(entry.id),
-                )
-            except BadAudio as error:
-                bad.append(f"{entry.path}: {error}")
-                continue
-            if not bad:
-                self._add(entry, decoded)
-                yield decoded.samples
-        if progress is not None:
-            progress(len(self.entries), len(self.entries), "manifests")
+    def _tell(self, done: int, text: str) -> None:
+        if self.progress is not None:
+            self.progress(done, len(self.entries), text)
 
-    def _add(self, entry: Entry, decoded: Decoded) -> None:
-        samples = decoded.samples
-        silent = _rms(samples) < SILENCE_RMS
-        self.counts["files"] += 1
-        self.counts["averaged to mono"] += decoded.channels > 1
-        self.counts["resampled"] += decoded.source_rate != self.rate
-        self.counts["clipped in conversion"] += decoded.clipped > 0
-        self.counts["silent"] += silent
-        stored = self.store_all or not decoded.as_is
+    def _blocks(self, number: int, entry: Entry) -> Iterator[Int16]:
+        """The samples of one file, block by block, while they are measured and stored."""
+        self._tell(number, shown(entry.id))
+        file = AudioFile(
+            entry.path,
+            sample_rate=self.rate,
+            sha256=self.origin.checksums.get(entry.id),
+            keep=self.keep,
+        )
+        digest, moments = hashlib.sha256(), _Moments()
         place = str(entry.path.resolve())
-        if stored:
-            name = entry.id if entry.id.endswith(".flac") else f"{entry.id}.flac"
-            write_flac(self.folder / "audio" / name, samples, self.rate)
-            place = f"audio/{name}"
+        copied = self.store_all or not is_text(place)
+        name = f"audio/{entry.id if entry.id.endswith('.flac') else f'{entry.id}.flac'}"
+        stored = False
+        try:
+            with contextlib.ExitStack() as stack:
+                writer: FlacWriter | None = None
+                for samples in file.blocks():
+                    digest.update(samples.astype("<i2", copy=False).tobytes())
+                    moments.add(samples)
+                    if writer is None and (copied or not file.as_is):
+                        writer = stack.enter_context(FlacWriter(self.folder / name, self.rate))
+                    if writer is not None:
+                        writer.write(samples)
+                    if moments.count // _TOLD > (moments.count - len(samples)) // _TOLD:
+                        minutes = moments.count / self.rate / 60
+                        self._tell(number, f"{shown(entry.id)}: {minutes:.0f} min of it")
+                    yield samples
+                stored = writer is not None
+        except BadAudio as error:
+            self.bad.append(f"{shown(entry.path)}: {error}")
+            self.keepable += error.keepable
+            return
+        self._add(entry, file, moments, digest.hexdigest(), name if stored else place)
+
+    def _add(
+        self, entry: Entry, file: AudioFile, moments: "_Moments", digest: str, place: str
+    ) -> None:
+        stored = not Path(place).is_absolute()
+        self.counts["files"] += 1
+        self.counts["averaged to mono"] += file.channels > 1
+        self.counts["resampled"] += file.source_rate != self.rate
+        self.counts["clipped in conversion"] += file.clipped > 0
+        self.counts["silent"] += moments.silent
         self.counts["stored as FLAC"] += stored
+        if file.kept:
+            self.kept[entry.id] = file.kept
         self.files[entry.id] = {
             "path": place,
-            "sha256": sha256_file(self.folder / place) if stored else decoded.file_sha256,
-            "source_sha256": decoded.file_sha256,
+            "sha256": sha256_file(self.folder / place) if stored else file.file_sha256,
+            "source_sha256": file.file_sha256,
         }
-        number = len(self.recordings)
         self.recordings.append(
             {
                 "id": entry.id,
                 "path": place,
-                "samples": len(samples),
-                "sha256": hashlib.sha256(samples.astype("<i2").tobytes()).hexdigest(),
+                "samples": moments.count,
+                "sha256": digest,
             }
         )
-        for split, low, high in entry.pieces:
-            start, stop = round(low * len(samples)), round(high * len(samples))
-            if stop <= start:
-                continue
-            self.items.append(
-                {
-                    "recording": number,
-                    "start": start,
-                    "samples": stop - start,
-                    "split": split,
-                    "class": entry.class_name,
-                    "group": entry.group,
-                    "speaker": entry.speaker,
-                    "text": entry.text,
-                    "silent": silent,
-                }
-            )
-            if split == "train":
-                for part in ("", entry.group):
-                    self.moments[part].add(samples[start:stop])
+        self.whole.append(moments)
 
-    def finish(self) -> str:
-        """Write manifests and facts; return the hash of the content."""
-        present = Counter(item["split"] for item in self.items)
+    def finish(self, splitter: Splitter | None) -> str:
+        """Split, write manifests and facts; return the hash of the content.
+
+        Raises:
+            DataError: a split is empty, all files are silent, or two splits share what they must
+                not.
+        """
+        source = shown(self.origin.source)
+        if all(moments.silent for moments in self.whole):
+            if not self.keep:
+                raise DataError(
+                    f"{source}: all {len(self.whole)} files are silent (below {SILENCE_DBFS:.0f} "
+                    "dBFS): is it the right folder? data.keep=true (`data prepare` has --keep) "
+                    "takes them"
+                )
+            self.kept |= {recording["id"]: ["is silent"] for recording in self.recordings}
+        heard = [
+            "" if moments.silent else recording["sha256"]
+            for moments, recording in zip(self.whole, self.recordings, strict=True)
+        ]
+        pieces, rule = [entry.pieces for entry in self.entries], self.origin.split_rule
+        if splitter is not None:
+            pieces, rule = splitter(self.entries, heard)
+        refuse_shared(self.entries, pieces, heard, self.origin)
+        items, moments = self._items(pieces)
+        present = Counter(item["split"] for item in items)
         missing = [split for split in SPLITS if not present[split]]
         if missing:
             raise DataError(
-                f"{self.origin.source}: nothing is left for {' and '.join(missing)} "
-                f"({self.origin.split_rule}). More files, speakers or sources are needed, or a "
-                "column 'split' in metadata.csv"
+                f"{source}: nothing is left for {' and '.join(missing)} ({rule}). More files, "
+                "speakers or sources are needed, or a column 'split' in metadata.csv"
             )
-        content = hashlib.sha256(
-            json.dumps(
-                [
-                    FORMAT,
-                    self.origin.name,
-                    self.rate,
-                    MONO_RULE,
-                    [[r["id"], r["samples"], r["sha256"]] for r in self.recordings],
-                    self.items,
-                ]
-            ).encode()
-        ).hexdigest()
-        write_json(self.folder / "statistics.json", {k: m.facts() for k, m in self.moments.items()})
-        columns = {key: [item[key] for item in self.items] for key in self.items[0]}
+        facts: list[Any] = [
+            FORMAT,
+            self.origin.name,
+            self.rate,
+            MONO_RULE,
+            [[r["id"], r["samples"], r["sha256"]] for r in self.recordings],
+            items,
+        ]
+        if self.kept:
+            facts.append(sorted(self.kept))
+        content = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+        write_json(self.folder / "statistics.json", {k: m.facts() for k, m in moments.items()})
+        columns = {key: [item[key] for item in items] for key in items[0]}
         write_json_compact(
             self.folder / "items.json", {"recordings": self.recordings, "items": columns}
         )
-        manifests = _write_manifests(self.folder, self.recordings, self.items, self.rate)
+        manifests = _write_manifests(self.folder, self.recordings, items, self.rate)
         named = ("items.json", "statistics.json", *manifests)
+        left_out = {
+            reason: {"files": len(names), "examples": [shown(name) for name in sorted(names)[:3]]}
+            for reason, names in sorted(self.origin.left_out.items())
+        }
         write_json(
             self.folder / "source.json",
             {
                 "format": FORMAT,
                 "name": self.origin.name,
                 "hash": content,
-                "source": self.origin.source,
+                "source": source if not is_text(self.origin.source) else self.origin.source,
                 "licence": self.origin.licence,
-                "split_rule": self.origin.split_rule,
+                "split_rule": rule,
                 "sample_rate": self.rate,
                 "mono_rule": MONO_RULE,
                 "resampler": resampler(),
+                "found": len(self.entries) + sum(map(len, self.origin.left_out.values())),
+                "left_out": left_out,
+                "kept": self.kept,
+                "notes": list(self.origin.notes),
                 "counts": dict(self.counts),
                 "manifests": {name: sha256_file(self.folder / name) for name in named},
                 "files": self.files,
@@ -312,18 +397,87 @@ class _Draft:
         )
         return content
 
+    def _items(
+        self, pieces: Sequence[Pieces]
+    ) -> tuple[list[dict[str, Any]], dict[str, "_Moments"]]:
+        """The pieces as rows, and the moments of those that train, in all and by group."""
+        items: list[dict[str, Any]] = []
+        moments: dict[str, _Moments] = defaultdict(_Moments)
+        for number, (entry, own) in enumerate(zip(self.entries, pieces, strict=True)):
+            samples = self.recordings[number]["samples"]
+            for split, low, high in own:
+                start, stop = round(low * samples), round(high * samples)
+                if stop <= start:
+                    continue
+                items.append(
+                    {
+                        "recording": number,
+                        "start": start,
+                        "samples": stop - start,
+                        "split": split,
+                        "class": entry.class_name,
+                        "group": entry.group,
+                        "speaker": entry.speaker,
+                        "text": entry.text,
+                        "silent": self.whole[number].silent,
+                    }
+                )
+                if split == "train":
+                    piece = self.whole[number]
+                    if stop - start < samples:
+                        piece = _Moments()
+                        path = self.folder / self.recordings[number]["path"]
+                        for block in read_int16(path, start, stop):
+                            piece.add(block)
+                    for part in ("", entry.group):
+                        moments[part].merge(piece)
+        return items, moments
 
-class _TooBigError(Exception):
-    """The decoded samples pass the cache's bound."""
 
+def refuse_shared(
+    entries: Sequence[Entry], pieces: Sequence[Pieces], heard: Sequence[str], origin: Origin
+) -> None:
+    """Splits share no speaker, no source and no sound, whoever made them.
 
-def _up_to(stream: Iterator[Int16], limit_bytes: int) -> Iterator[Int16]:
-    used = 0
-    for samples in stream:
-        used += 2 * len(samples)
-        if used > limit_bytes:
-            raise _TooBigError
-        yield samples
+    Recordings that are themselves split in time are left out: they are in every split by intent.
+
+    Args:
+        entries: the files.
+        pieces: of each file.
+        heard: a hash of what is heard in each file; empty for silence.
+        origin: names the set, and splits that share speakers on purpose.
+
+    Raises:
+        DataError: they do; up to three examples of each are named.
+    """
+    places: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)  # split -> a file, by key
+    for entry, own, sound in zip(entries, pieces, heard, strict=True):
+        if len(own) != 1:
+            continue
+        keys = (("speaker", entry.speaker), ("source", entry.source), ("content", sound))
+        for kind, key in keys:
+            if key:
+                places[kind, key].setdefault(own[0][0], entry.id)
+    problems = []
+    for kind in ("speaker", "source", "content"):
+        torn = []
+        for (found, key), files in sorted(places.items()):
+            if found != kind or len(files) < 2:
+                continue
+            if kind == "speaker" and set(files) <= origin.common_speakers:
+                continue
+            where = ", ".join(
+                f"'{shown(files[split])}' in {split}" for split in SPLITS if split in files
+            )
+            torn.append(f"({where})" if kind == "content" else f"'{shown(key)}' ({where})")
+        if torn:
+            what = "the same sound" if kind == "content" else f"{kind}"
+            problems.append(f"{what} {some(torn)}")
+    if problems:
+        raise DataError(
+            f"{shown(origin.source)}: splits share what must be in one of them alone: "
+            f"{'; '.join(problems)}. Move or remove files, or leave the split to this program"
+        )
 
 
 def _rename_cache(folder: Path, content: str, rate: int) -> None:
@@ -339,12 +493,6 @@ def _rename_cache(folder: Path, content: str, rate: int) -> None:
     draft.facts_path.unlink()
 
 
-def _rms(samples: Int16) -> float:
-    if len(samples) == 0:
-        return 0.0
-    return float(np.sqrt(np.square(samples, dtype=np.float64).mean())) / FULL_SCALE
-
-
 class _Moments:
     """Peak, mean and power of samples that come in parts; sums of whole numbers, so exact."""
 
@@ -356,7 +504,17 @@ class _Moments:
         self.count += len(wide)
         self.sum += int(wide.sum())
         self.squares += int(np.square(wide).sum())
-        self.peak = max(self.peak, int(np.abs(wide).max()))
+        self.peak = max(self.peak, int(np.abs(wide).max(initial=0)))
+
+    def merge(self, other: "_Moments") -> None:
+        self.count += other.count
+        self.sum += other.sum
+        self.squares += other.squares
+        self.peak = max(self.peak, other.peak)
+
+    @property
+    def silent(self) -> bool:
+        return bool(math.sqrt(self.squares / self.count) / FULL_SCALE < SILENCE_RMS)
 
     def facts(self) -> dict[str, float]:
         mean, power = self.sum / self.count, self.squares / self.count

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 SAMPLE_RATE = 8000
 _NYQUIST_HZ = SAMPLE_RATE / 2
@@ -120,7 +119,7 @@ def speech(voice: Voice, duration_s: float, generator: np.random.Generator) -> S
         gain = gain * voiced * (frequency_hz < 0.95 * _NYQUIST_HZ)
         out += np.interp(time, grid, gain) * turned.imag
     noise = generator.normal(size=len(out))
-    bright = lfilter([1.0, -0.9], [1.0], noise)
+    bright = _filtered([1.0, -0.9], [1.0], noise)
     out = out / max(float(np.abs(out).max()), 1e-9)
     out += 0.3 * np.interp(time, grid, hiss) * bright
     out += voice.breath * np.interp(time, grid, voiced) * noise * 0.3
@@ -138,11 +137,11 @@ def _tract_gain(frequency_hz: Signal, formants: Signal, ring_hz: float) -> Signa
 def rain(duration_s: float, generator: np.random.Generator) -> Signal:
     """Steady bright hiss with drops. ``[time]``."""
     count = int(duration_s * SAMPLE_RATE)
-    steady = lfilter([1.0, -generator.uniform(0.6, 0.95)], [1.0], generator.normal(size=count))
+    steady = _filtered([1.0, -generator.uniform(0.6, 0.95)], [1.0], generator.normal(size=count))
     drops = np.zeros(count)
     places = generator.integers(0, count, int(duration_s * generator.uniform(30, 80)))
     drops[places] = generator.exponential(4.0, len(places))
-    return _levelled(steady + lfilter([1.0], [1.0, -1.2, 0.6], drops))
+    return _levelled(steady + _filtered([1.0], [1.0, -1.2, 0.6], drops))
 
 
 def clicks(duration_s: float, generator: np.random.Generator) -> Signal:
@@ -155,7 +154,7 @@ def clicks(duration_s: float, generator: np.random.Generator) -> Signal:
     impulses[places] = generator.uniform(0.6, 1.0, len(places))
     radius = generator.uniform(0.9, 0.97)
     angle = 2 * np.pi * generator.uniform(1200, 3200) / SAMPLE_RATE
-    ringing = lfilter([1.0], [1.0, -2 * radius * np.cos(angle), radius**2], impulses)
+    ringing = _filtered([1.0], [1.0, -2 * radius * np.cos(angle), radius**2], impulses)
     return _levelled(ringing + 0.002 * generator.normal(size=count))
 
 
@@ -199,7 +198,9 @@ def engine(duration_s: float, generator: np.random.Generator) -> Signal:
     wander = np.cumsum(generator.normal(0.0, 0.02, len(time))) / np.sqrt(SAMPLE_RATE)
     phase = 2 * np.pi * rate_hz * time + wander
     pulse = np.exp(3.0 * (np.cos(phase) - 1.0))
-    rumble = lfilter([1.0], [1.0, -generator.uniform(0.9, 0.97)], generator.normal(size=len(time)))
+    rumble = _filtered(
+        [1.0], [1.0, -generator.uniform(0.9, 0.97)], generator.normal(size=len(time))
+    )
     tone = np.sin(phase * 4) + 0.5 * np.sin(phase * 6)
     return _levelled(rumble / rumble.std() * pulse + 0.5 * tone * pulse)
 
@@ -226,6 +227,14 @@ def melody(duration_s: float, generator: np.random.Generator) -> Signal:
         out[at : at + length] += generator.uniform(0.5, 1.0) * attack * tone
         at += beat * int(generator.choice([1, 1, 2]))
     return _levelled(out)
+
+
+def _filtered(zeros: list[float], poles: list[float], signal: Signal) -> Signal:
+    """``signal`` through the filter of these coefficients, as SciPy orders them."""
+    from scipy.signal import lfilter  # takes longer to load than a list of all sets to show
+
+    made: Signal = lfilter(zeros, poles, signal)
+    return made
 
 
 def _levelled(signal: Signal) -> Signal:

@@ -38,6 +38,7 @@ class Synthetic(Corpus):
         speakers: how many voices; two thirds train, a sixth validates, a sixth tests.
         sample_rate: in Hz; made at 8000 and resampled if another is asked for.
         cache_limit_mb: bound of the decoded cache in MiB.
+        keep: no file of this set needs it.
     """
 
     name = "synthetic"
@@ -47,9 +48,10 @@ class Synthetic(Corpus):
         seed: int = 0,
         speakers: int = 24,
         sample_rate: int | None = None,
-        cache_limit_mb: int = 2048,
+        cache_limit_mb: float | None = None,
+        keep: bool = False,
     ) -> None:
-        super().__init__(sample_rate, cache_limit_mb)
+        super().__init__(sample_rate, cache_limit_mb, keep)
         self.seed = whole_number("seed", seed, at_least=0)
         self.speakers = whole_number(
             "speakers", speakers, at_least=12, meaning="validation and test have two each"
@@ -62,7 +64,7 @@ class Synthetic(Corpus):
 
     def make(self, home: Path, progress: Progress | None = None) -> Path:
         """See :meth:`Corpus.make`."""
-        folder = home / f"{BUILDING}made-{uuid4().hex[:8]}"
+        folder = home / f"{BUILDING}{self.name}-made-{uuid4().hex[:8]}"
         try:
             with storage_errors(folder):
                 entries = self._write(folder, progress)
@@ -76,7 +78,7 @@ class Synthetic(Corpus):
                     ),
                     home=home,
                     sample_rate=self.sample_rate or synthesis.SAMPLE_RATE,
-                    cache_limit_bytes=int(self.cache_limit_mb * (1 << 20)),
+                    cache_limit_mb=self.cache_limit_mb,
                     store_all=True,
                     progress=progress,
                 )

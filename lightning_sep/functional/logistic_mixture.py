@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_sep.functional import categorical
+
 
 def level_of(values: Tensor, *, levels: int) -> Tensor:
     """Nearest level of each value, int64 in 0 to ``levels - 1``; values outside are clipped.
@@ -82,8 +84,7 @@ def draw(
     *, log_shares: Tensor, means: Tensor, log_scales: Tensor, generator: torch.Generator
 ) -> Tensor:
     """A draw from the continuous mixture, clipped to [-1, 1]: ``[...]``."""
-    rows = log_shares.exp().flatten(0, -2)
-    component = torch.multinomial(rows, 1, generator=generator).reshape(*means.shape[:-1], 1)
+    component = categorical.draw(log_shares.exp(), generator=generator).unsqueeze(-1)
     mean = means.gather(-1, component).squeeze(-1)
     scale = log_scales.gather(-1, component).squeeze(-1).clamp(max=30.0).exp()
     uniform = torch.rand(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)

@@ -5,7 +5,6 @@ from itertools import permutations
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 _TRIED_ALL = 3  # sources up to which all permutations are tried on the device
@@ -45,6 +44,8 @@ def best_permutation(pairwise: Tensor) -> tuple[Tensor, Tensor]:
         targets = torch.arange(sources, device=pairwise.device).expand_as(orders)
         order = orders[cost[:, orders, targets].sum(-1).argmin(-1)]
     else:
+        from scipy.optimize import linear_sum_assignment  # slow to load, and few need it
+
         rows = [linear_sum_assignment(one.T)[1] for one in cost.double().cpu().numpy()]
         order = torch.tensor(np.array(rows), device=pairwise.device, dtype=torch.int64)
         order = order.reshape(len(pairwise), sources)

@@ -7,7 +7,6 @@ arXiv:1506.03099. All fall, or stay, as training goes on.
 import math
 
 from lightning_sep.checks import finite_number
-from lightning_sep.errors import ConfigError
 
 
 def linear(step: int, *, start: float = 1.0, slope: float, floor: float = 0.0) -> float:
@@ -27,8 +26,8 @@ def linear(step: int, *, start: float = 1.0, slope: float, floor: float = 0.0) -
         0.5
     """
     finite_number("slope", slope, at_least=0, meaning="each step takes it off")
-    if not 0 <= floor <= start <= 1:
-        raise ConfigError(f"0 <= floor <= start <= 1 is needed, got {floor:g} and {start:g}")
+    finite_number("start", start, at_least=0, at_most=1, meaning="probability at step 0")
+    finite_number("floor", floor, at_least=0, at_most=start, meaning="least probability")
     return max(floor, start - slope * step)
 
 

@@ -44,10 +44,15 @@ class WaveformHead(nn.Module, ABC):
         return self.decoded(raw)
 
     def cross_entropy(self, raw: Tensor, target: Tensor) -> Tensor:
-        """What ``own_loss`` returns, ``[...]`` in nats."""
+        """What ``own_loss`` returns, ``[...]`` in nats; ``target`` may broadcast to ``raw``."""
         raise TypeError(
             f"{type(self).__name__} brings no loss of its own: score its output with a loss"
         )
+
+    def pairwise_cross_entropy(self, raw: Tensor, target: Tensor) -> Tensor:
+        """What ``pairwise_loss`` returns; heads for which an estimate's share of the work need be
+        done only once override it."""
+        return self.cross_entropy(raw.unsqueeze(2), target.unsqueeze(1)).mean(-1)
 
     def forward(self, raw: Tensor) -> Tensor:
         """What the loss sees: estimates ``[...]``, or distributions ``[..., raw_per_sample]``.
@@ -86,7 +91,10 @@ class WaveformHead(nn.Module, ABC):
 
     @final
     def own_loss(self, raw: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy of each sample ``[...]`` in nats; lower is better.
+        """Cross-entropy of each sample less the target's entropy, ``[...]`` in nats.
+
+        Lower is better, and a perfect prediction costs 0 (a logistic mixture, whose scales have a
+        floor, nearly).
 
         Args:
             raw: ``[..., raw_per_sample]``.
@@ -105,6 +113,31 @@ class WaveformHead(nn.Module, ABC):
         with without_autocast(raw):
             raw = at_least_float32(raw)
             return self.cross_entropy(raw, target.to(raw.dtype).clamp(*self.bounds))
+
+    @final
+    def pairwise_loss(self, raw: Tensor, target: Tensor) -> Tensor:
+        """Mean over time of ``own_loss``, of each estimate for each target, in nats.
+
+        Args:
+            raw: ``[batch, estimate, time, raw_per_sample]``.
+            target: ``[batch, target, time]``.
+
+        Returns:
+            ``[batch, estimate, target]``.
+
+        Raises:
+            TypeError: the head brings no loss (``brings_loss`` is False).
+            ValueError: shapes that do not fit.
+        """
+        self._check(raw)
+        if raw.ndim != 4 or raw.shape[::2] != target.shape[::2]:
+            raise ValueError(
+                f"raw and target need the shapes [batch, estimate, time, parameter] and [batch, "
+                f"target, time], got {list(raw.shape)} and {list(target.shape)}"
+            )
+        with without_autocast(raw):
+            raw = at_least_float32(raw)
+            return self.pairwise_cross_entropy(raw, target.to(raw.dtype).clamp(*self.bounds))
 
     def _check(self, raw: Tensor) -> None:
         if raw.ndim == 0 or raw.shape[-1] != self.raw_per_sample:

@@ -60,7 +60,14 @@ class LogisticMixture(WaveformHead):
         )
 
     def cross_entropy(self, raw: Tensor, target: Tensor) -> Tensor:
-        log_shares, means, log_scales = self._mixture(raw)
+        return self._cross_entropy(self._mixture(raw), target)
+
+    def pairwise_cross_entropy(self, raw: Tensor, target: Tensor) -> Tensor:
+        log_shares, means, log_scales = (one.unsqueeze(2) for one in self._mixture(raw))
+        return self._cross_entropy((log_shares, means, log_scales), target.unsqueeze(1)).mean(-1)
+
+    def _cross_entropy(self, mixture: tuple[Tensor, Tensor, Tensor], target: Tensor) -> Tensor:
+        log_shares, means, log_scales = mixture
         return -logistic_mixture.log_probability(
             log_shares=log_shares,
             means=means,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_sep.checks import whole_number
-from lightning_sep.functional import mu_law
+from lightning_sep.functional import categorical, mu_law
 from lightning_sep.functional.numbers import hold
 from lightning_sep.heads.base import WaveformHead
 
@@ -40,13 +40,19 @@ class MuLawSoftmax(WaveformHead):
         return (self._probabilities(raw) * values).sum(-1)
 
     def drawn(self, raw: Tensor, generator: torch.Generator) -> Tensor:
-        rows = self._probabilities(raw).flatten(0, -2)
-        level = torch.multinomial(rows, 1, generator=generator).reshape(raw.shape[:-1])
+        level = categorical.draw(self._probabilities(raw), generator=generator)
         return mu_law.decode(level, levels=self.levels, dtype=raw.dtype)
 
     def cross_entropy(self, raw: Tensor, target: Tensor) -> Tensor:
         level = mu_law.encode(target, levels=self.levels)
         return -self.training_view(raw).gather(-1, level.unsqueeze(-1)).squeeze(-1)
+
+    def pairwise_cross_entropy(self, raw: Tensor, target: Tensor) -> Tensor:
+        # In the layout of a convolution's output, parameters before time: without a copy.
+        log_shares = (raw.movedim(-1, 2) / self.temperature).log_softmax(2)
+        level = mu_law.encode(target, levels=self.levels)
+        level = level.unsqueeze(1).expand(-1, raw.shape[1], -1, -1)
+        return -log_shares.gather(2, level).mean(-1)
 
     def _probabilities(self, raw: Tensor) -> Tensor:
         # Shifted first: a division by a small temperature must not overflow to infinity.

@@ -13,11 +13,13 @@ class Launcher(ABC):
     """Whether the workers outlive the command that started them."""
 
     @abstractmethod
-    def start(self, command: Sequence[str], *, folder: Path, most: int) -> int:
+    def start(self, command: Sequence[str], *, folder: Path, most: int, threads: int = 1) -> int:
         """Start workers that all run ``command``; logs and scripts go to ``folder``.
 
         Args:
             most: more workers than this would find nothing to do.
+            threads: what each run computes with. It is a setting of the runs, never a consequence
+                of how many workers there are: it changes the last digits of a result.
 
         Returns:
             The number of workers.
@@ -25,6 +27,10 @@ class Launcher(ABC):
         Raises:
             ConfigError: no worker can be started with these settings.
         """
+
+    def idle(self) -> str | None:
+        """What of the machine is not used, and how it could be; ``None`` when nothing is."""
+        return None
 
     @abstractmethod
     def poll(self) -> int:

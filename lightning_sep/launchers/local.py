@@ -27,9 +27,10 @@ class _Child:
 
 
 class Local(Launcher):
-    """One process per GPU, or per core with one thread each where there is no GPU.
+    """One process per GPU, or as many as the cores can serve where there is no GPU.
 
-    Thread counts are set in the children's environment, where they hold before torch is imported.
+    How many threads a run computes with is its own setting (``trainer.threads``); it is set in the
+    children's environment, where it holds before torch is imported.
 
     Args:
         workers: number of processes; None chooses by the machine.
@@ -41,25 +42,36 @@ class Local(Launcher):
         ):
             raise ConfigError(
                 f"launcher.workers = {workers!r}: a whole number of at least 1 is needed, or null "
-                "for one worker per GPU or core"
+                "for one worker per GPU, or per core where a run takes one thread"
             )
         self.workers = workers
         self._children: list[_Child] = []
         self._command: list[str] = []
         self._gpus: list[str] = []
 
-    def start(self, command: Sequence[str], *, folder: Path, most: int) -> int:
+    def start(self, command: Sequence[str], *, folder: Path, most: int, threads: int = 1) -> int:
         """Start the processes; each writes to ``folder/worker-<n>.log``."""
         self._gpus = gpus(os.environ)
-        count = max(1, min(self.workers or len(self._gpus) or cores(), most))
+        fitting = max(1, cores() // threads)
+        count = max(1, min(self.workers or len(self._gpus) or fitting, most))
         self._command = list(command)
-        self._threads = max(1, cores() // count)
+        self._threads = threads
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         for number in range(count):
             log = folder / f"worker-{number}.log"
             self._children.append(_Child(self._spawn(number, log), log))
         return count
+
+    def idle(self) -> str | None:
+        """The cores that no worker uses."""
+        unused = cores() - len(self._children) * self._threads
+        if unused < 1 or self._gpus:
+            return None
+        return (
+            f"{unused} of {cores()} cores stay idle: a run takes trainer.threads={self._threads}, "
+            "and threads never change by themselves, since they change the last digits of a result"
+        )
 
     def _spawn(self, number: int, log: Path) -> subprocess.Popen[bytes]:
         environment = {
@@ -81,7 +93,7 @@ class Local(Launcher):
             )
 
     def poll(self) -> int:
-        """How many workers run; one that died abnormally is started again, three times in a row."""
+        """How many workers run; one that left work behind is started again, thrice in a row."""
         for number, child in enumerate(self._children):
             code = child.process.poll()
             if code is None or child.ended:
@@ -94,7 +106,7 @@ class Local(Launcher):
         return sum(not child.ended for child in self._children)
 
     def forgive(self) -> None:
-        """The sweep got further: deaths of workers before this no longer count."""
+        """The sweep got further: ends of workers before this no longer count."""
         for child in self._children:
             child.deaths = 0
 

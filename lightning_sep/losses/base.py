@@ -17,6 +17,7 @@ class WaveformLoss(nn.Module, ABC):
     """
 
     handles_silence: ClassVar[bool]  # whether a silent target can be scored; else it is masked out
+    fixes_scale: ClassVar[bool] = True  # False: estimates of any scale and sign cost the same
     unit: ClassVar[str]  # of the values
 
     def __init__(self) -> None:

@@ -15,6 +15,7 @@ class SiSdr(WaveformLoss):
     """
 
     handles_silence: ClassVar[bool] = False
+    fixes_scale: ClassVar[bool] = False
     unit: ClassVar[str] = "dB"
 
     def signal_loss(self, estimate: Tensor, target: Tensor, mixture: Tensor | None) -> Tensor:

@@ -78,32 +78,59 @@ class Lstm(nn.Module):
         Returns:
             ``[batch, frame, outputs]``.
         """
-        return self._through(x, None, generator if self.training else None)[0]
+        return self.run(x, generator=generator)[0]
 
-    def step(self, x: Tensor, state: LstmState | None = None) -> tuple[Tensor, LstmState]:
-        """One frame of generation, without dropout.
+    def run(
+        self, x: Tensor, state: LstmState | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, LstmState]:
+        """Several frames at once, and what is needed to go on after them.
 
         Args:
-            x: ``[batch, inputs]``, the newest frame.
-            state: what the last step returned; ``None`` before the first frame.
+            x: ``[batch, frame, inputs]``, at least one frame.
+            state: what the last call returned; ``None`` before the first frame.
+            generator: as for `forward`.
 
         Returns:
-            The raw output ``[batch, outputs]`` and the state: hidden and cell values, each
+            The raw outputs ``[batch, frame, outputs]`` and the state: hidden and cell values, each
             ``[layer, batch, hidden]``.
         """
-        raw, state = self._through(x.unsqueeze(1), state, None)
-        return raw.squeeze(1), state
-
-    def _through(
-        self, x: Tensor, state: LstmState | None, generator: torch.Generator | None
-    ) -> tuple[Tensor, LstmState]:
-        y = drop(x, share=self.input_dropout, generator=generator)
+        noise = generator if self.training else None
+        y = drop(x, share=self.input_dropout, generator=noise)
         hidden, cell = [], []
         for number, layer in enumerate(self.layers):
             before = None if state is None else tuple(s[number : number + 1] for s in state)
             y, (last_hidden, last_cell) = layer(y, before)
-            y = drop(y, share=self.dropout, generator=generator)
+            y = drop(y, share=self.dropout, generator=noise)
             hidden.append(last_hidden)
             cell.append(last_cell)
         raw: Tensor = self.output(y)
         return raw, (torch.cat(hidden), torch.cat(cell))
+
+    def step(
+        self, x: Tensor, state: LstmState | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, LstmState]:
+        """One frame: what `run` does, by one cell per layer instead of a whole nn.LSTM, which for
+        a single frame takes twice as long.
+
+        Args:
+            x: ``[batch, inputs]``, the newest frame.
+            state: what the last call returned; ``None`` before the first frame.
+            generator: as for `forward`.
+
+        Returns:
+            The raw output ``[batch, outputs]`` and the state, as from `run`.
+        """
+        noise = generator if self.training else None
+        y = drop(x, share=self.input_dropout, generator=noise)
+        if state is None:
+            zeros = x.new_zeros(len(self.layers), len(x), self.hidden)
+            state = zeros, zeros
+        hidden, cell = [], []
+        for layer, *before in zip(self.layers, *state, strict=True):
+            assert isinstance(layer, nn.LSTM)
+            now = torch.lstm_cell(y, before, *layer.all_weights[0])
+            hidden.append(now[0])
+            cell.append(now[1])
+            y = drop(now[0], share=self.dropout, generator=noise)
+        raw: Tensor = self.output(y)
+        return raw, (torch.stack(hidden), torch.stack(cell))

@@ -26,7 +26,8 @@ class SudoRmRf(nn.Module):
       decoder for all sources.
 
     The public code of the original variant creates a normalisation before the mask layer and
-    counts it, but never applies it; here it is applied, so that every parameter is trained.
+    counts it, but never applies it. ``mask_norm=False`` does the same: its parameters are there
+    and counted, but not trained.
 
     The input is padded with zeros at its end to a multiple of `multiple_samples` and the output
     cut back. Statistics of the normalisations are taken over channels and time of one example,
@@ -44,7 +45,10 @@ class SudoRmRf(nn.Module):
         depth: time scales inside a block, each half the rate of the one above.
         kernel: samples per encoder and decoder filter; odd. The stride is half of it.
         basis: filters of the encoder (even for the original variant).
-        sources: number of masks; ``None`` takes one for each output.
+        mask_norm: apply the normalisation before the mask layer of the original variant; the
+            improved one has none.
+        sources: number of masks; ``None`` takes one for each output, and so do fewer outputs than
+            sources, when the task takes the last source as the mixture minus the others.
 
     Shape:
         ``[batch, inputs, time]`` to ``[batch, outputs, time]``, any time of at least one sample.
@@ -72,6 +76,7 @@ class SudoRmRf(nn.Module):
         depth: int = 5,
         kernel: int = 21,
         basis: int = 512,
+        mask_norm: bool = False,
         sources: int | None = None,
     ) -> None:
         super().__init__()
@@ -86,15 +91,18 @@ class SudoRmRf(nn.Module):
         # odd, or a padded frame would be one sample off; below 3 there is no stride
         arguments.whole("kernel", kernel, odd=True, at_least=3)
         arguments.whole("basis", basis)
+        arguments.yes_or_no("mask_norm", mask_norm)
         if sources is not None:
             arguments.whole("sources", sources)
         arguments.check()
-        masks = outputs if sources is None else sources
+        masks = outputs if sources is None else min(sources, outputs)
         original = variant == "original"
         if outputs % masks:
             arguments.refuse("sources", sources, f"it has to divide the {outputs} raw outputs")
         if original and basis % 2:
             arguments.refuse("basis", basis, "an even number is needed by variant=original")
+        if mask_norm and not original:
+            arguments.refuse("mask_norm", mask_norm, "only variant=original has this normalisation")
         arguments.check()
 
         self.inputs, self.outputs, self.sources = inputs, outputs, masks
@@ -115,7 +123,7 @@ class SudoRmRf(nn.Module):
         )
         self.mask: nn.Module
         if original:
-            self.mask = OriginalMask(width=width, basis=basis, sources=masks)
+            self.mask = OriginalMask(width=width, basis=basis, sources=masks, norm=mask_norm)
         else:
             self.mask = nn.Sequential(
                 nn.PReLU(), nn.Conv1d(width, masks * basis, 1), nn.Unflatten(1, (masks, basis))
@@ -235,20 +243,23 @@ class OriginalMask(nn.Module):
         width: channels of the input.
         basis: filters of the encoder; even.
         sources: number of masks.
+        norm: apply the normalisation; else it is only there, without a gradient.
 
     Shape:
         ``[batch, width, frame]`` to ``[batch, source, basis, frame]``.
     """
 
-    def __init__(self, *, width: int, basis: int, sources: int) -> None:
+    def __init__(self, *, width: int, basis: int, sources: int, norm: bool) -> None:
         super().__init__()
-        self.basis, self.sources = basis, sources
+        self.basis, self.sources, self.applies_norm = basis, sources, norm
         self.reshape = nn.Identity() if width == basis else nn.Conv1d(width, basis, 1)
-        self.norm = nn.GroupNorm(1, basis, eps=EPS)
+        self.norm = nn.GroupNorm(1, basis, eps=EPS).requires_grad_(norm)
         self.slide = nn.Conv1d(1, sources, basis + 1)  # never called: holds the filters
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.norm(self.reshape(x))
+        y = self.reshape(x)
+        if self.applies_norm:
+            y = self.norm(y)
         # One matrix product per frame: sliding a tall filter as a convolution takes far longer
         # on a CPU. Row n of the matrix is the filter, centred on n and cut off at both ends.
         side = self.basis // 2 - 1

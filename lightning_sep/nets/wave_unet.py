@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_sep.checks import Arguments
+from lightning_sep.functional.pieces import in_pieces
 
 
 class WaveUnet(nn.Module):
@@ -23,12 +24,6 @@ class WaveUnet(nn.Module):
     always gives back the length that it got, by padding the input with zeros. With
     ``context=False`` every convolution pads with zeros ("same") and any length goes through.
 
-    With ``output_type="difference"`` the net estimates all sources but the last, which is the
-    mixture minus their sum, so the raw sources add up to the mixture exactly. This makes sense when
-    ``outputs`` is one waveform per source and input channel: together with a regression head,
-    not with a head that wants several numbers per sample. A head that bends its input (tanh) or
-    clips it at evaluation ends the exact sum.
-
     Args:
         inputs: channels of the mixture.
         outputs: raw channels; source by source, within a source channel (or parameter) by channel.
@@ -40,9 +35,6 @@ class WaveUnet(nn.Module):
         upsampling: ``"linear"`` (mean of the neighbours) or ``"learned"`` (a weight in (0, 1) per
             channel says how much of the left neighbour; starts as linear).
         context: valid convolutions on a longer input, instead of zeros at every edge.
-        output_type: ``"direct"`` (each source on its own) or ``"difference"``.
-        sources: how many sources ``outputs`` holds; only checked, for ``"difference"``. ``None``
-            takes ``outputs / inputs``.
 
     Shape:
         ``[batch, inputs, time]`` to ``[batch, outputs, time]``, any time of at least one sample.
@@ -70,8 +62,6 @@ class WaveUnet(nn.Module):
         leak: float = 0.2,
         upsampling: Literal["linear", "learned"] = "linear",
         context: bool = True,
-        output_type: Literal["direct", "difference"] = "direct",
-        sources: int | None = None,
     ) -> None:
         super().__init__()
         arguments = Arguments("WaveUnet")
@@ -85,25 +75,11 @@ class WaveUnet(nn.Module):
         arguments.number("leak", leak, low=0.0, below=1.0)
         arguments.one_of("upsampling", upsampling, ("linear", "learned"))
         arguments.yes_or_no("context", context)
-        arguments.one_of("output_type", output_type, ("direct", "difference"))
-        if sources is not None:
-            arguments.whole("sources", sources)
-        arguments.check()
-        if output_type == "difference":
-            expected = inputs * (sources or max(outputs // inputs, 2))
-            if outputs != expected or outputs < 2 * inputs:
-                arguments.refuse(
-                    "output_type",
-                    output_type,
-                    f"the difference needs one waveform for each of at least two sources, but "
-                    f"there are {outputs} raw outputs for {inputs} input channel(s); use a "
-                    f"regression head or output_type=direct",
-                )
         arguments.check()
 
         self.inputs, self.outputs, self.levels = inputs, outputs, levels
         self.down_kernel, self.up_kernel, self.leak = down_kernel, up_kernel, float(leak)
-        self.context, self.difference = context, output_type == "difference"
+        self.context = context
 
         widths = [filters * (level + 1) for level in range(levels + 1)]
         down_padding = 0 if context else down_kernel // 2
@@ -121,8 +97,7 @@ class WaveUnet(nn.Module):
             nn.Conv1d(narrow + wide, narrow, up_kernel, padding=up_padding)
             for narrow, wide in zip(reversed(widths[:-1]), reversed(widths[1:]), strict=True)
         )
-        free = outputs - inputs if self.difference else outputs
-        self.output = nn.Conv1d(widths[0] + inputs, free, 1)
+        self.output = nn.Conv1d(widths[0] + inputs, outputs, 1)
 
         for module in self.modules():
             if isinstance(module, nn.Conv1d):  # as the paper's framework starts convolutions
@@ -184,33 +159,41 @@ class WaveUnet(nn.Module):
         """
         return self._through(x)
 
+    @property
+    def step_samples(self) -> int:
+        """Pieces of a recording are decimated alike when they start at multiples of this."""
+        return int(2**self.levels)
+
+    @property
+    def reach_samples(self) -> int:
+        """Samples on either side that an output sample depends on, at most, in whole steps."""
+        # The margin of the smallest valid network: by halves of kernels, level by level.
+        down, up = self.down_kernel // 2, self.up_kernel // 2
+        reach = down
+        for _ in range(self.levels):
+            # one more for the neighbour that upsampling looks at
+            reach = 2 * (reach + up + 1) + down
+        return -(-reach // self.step_samples) * self.step_samples
+
     def forward_chunked(self, x: Tensor, *, wished_samples: int = 16384) -> Tensor:
         """Raw sources of a long recording, computed piece by piece in bounded memory.
 
-        Each piece sees its true surroundings; zeros stand only before the beginning and after the
-        end. The last piece is moved back to end where the recording ends. With
-        ``context=False`` a piece would see zeros at its edges, so the whole goes through at once.
+        Each piece sees its true surroundings and starts at a multiple of `step_samples`, so the
+        result is that of `forward`, to rounding.
 
         Args:
             x: ``[batch, inputs, time]``.
-            wished_samples: output samples per piece, rounded up as `sizes` says.
+            wished_samples: output samples per piece, rounded up to whole steps, and at least
+                `reach_samples`.
 
         Returns:
             ``[batch, outputs, time]``.
         """
-        time = x.shape[-1]
-        input_samples, output_samples = self.sizes(wished_samples)
-        if not self.context or time <= output_samples:
-            return self.forward(x)
-        side = (input_samples - output_samples) // 2
-        padded = F.pad(x, (side, side))
-        starts = [*range(0, time - output_samples, output_samples), time - output_samples]
-        lengths = [after - start for start, after in zip(starts, [*starts[1:], time], strict=True)]
-        pieces = [
-            self._through(padded[..., start : start + input_samples])[..., :length]
-            for start, length in zip(starts, lengths, strict=True)
-        ]
-        return torch.cat(pieces, dim=-1)
+        steps = -(-max(wished_samples, self.reach_samples) // self.step_samples)
+        pieces = in_pieces(
+            self.forward, [x], piece=steps * self.step_samples, reach=self.reach_samples
+        )
+        return torch.cat(list(pieces), dim=-1)
 
     def _through(self, x: Tensor) -> Tensor:
         y, skips = x, []
@@ -228,10 +211,7 @@ class WaveUnet(nn.Module):
             y = F.leaky_relu(conv(y), self.leak)
         mixture = _middle(x, y.shape[-1])
         raw: Tensor = self.output(torch.cat((mixture, y), dim=1))
-        if not self.difference:
-            return raw
-        others = torch.unflatten(raw, 1, (-1, self.inputs)).sum(dim=1)
-        return torch.cat((raw, mixture - others), dim=1)
+        return raw
 
 
 class LinearUpsampling(nn.Module):

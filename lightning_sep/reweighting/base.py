@@ -1,6 +1,7 @@
 """How much each example of a batch counts."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import final
 
 import torch
@@ -20,6 +21,17 @@ class Reweighting(nn.Module, ABC):
 
     def __init__(self) -> None:
         super().__init__()
+
+    def prepare(self, *, steps: int, classes: Sequence[tuple[str, ...]]) -> None:
+        """Told before training what only the run knows; most rules need nothing of it.
+
+        Args:
+            steps: optimizer steps of the whole run.
+            classes: what each class number is called: the class's name, then its group's, if any.
+
+        Raises:
+            ConfigError: the settings do not fit the run.
+        """
 
     @abstractmethod
     def scores(self, losses: Tensor, groups: Tensor, step: int | Tensor) -> Tensor:

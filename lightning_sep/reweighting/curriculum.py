@@ -1,9 +1,11 @@
 """Easy examples first, all alike in the end."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from lightning_sep.checks import whole_number
+from lightning_sep.errors import ConfigError
 from lightning_sep.functional.numbers import hold
 from lightning_sep.reweighting.base import Reweighting
 
@@ -12,16 +14,20 @@ class Curriculum(Reweighting):
     """Softmax of the losses, scaled by a negative number that rises to 0
     (Tzinis, Bralios, Smaragdis, arXiv:2010.13228, eq. 6).
 
-    ``beta(step) = beta_start * max(0, 1 - step / end_step)``.
+    ``beta(step) = beta_start * max(0, 1 - step / (end * steps))``, with the run's optimizer steps.
 
     Args:
         beta_start: per unit of loss, negative: low losses weigh more at the start.
-        end_step: optimizer step from which on every example counts the same.
+        end: share of the run's steps, in (0, 1], from which on every example counts the same.
+
+    Raises:
+        ConfigError: a number is out of its range.
     """
 
     beta_start: float | Tensor
+    end: float | Tensor
 
-    def __init__(self, beta_start: float | Tensor, end_step: int) -> None:
+    def __init__(self, beta_start: float | Tensor, end: float | Tensor) -> None:
         super().__init__()
         hold(
             self,
@@ -30,10 +36,23 @@ class Curriculum(Reweighting):
             at_most=0.0,
             meaning="a curriculum starts with easy examples; loss_softmax favours hard ones",
         )
-        self.end_step = whole_number(
-            "end_step", end_step, at_least=1, meaning="step of the last bias"
+        hold(
+            self,
+            "end",
+            end,
+            positive=True,
+            at_most=1.0,
+            meaning="share of the run's steps after which every example counts the same",
         )
+        self.steps: int | None = None
+
+    def prepare(self, *, steps: int, classes: Sequence[tuple[str, ...]]) -> None:
+        self.steps = steps
 
     def scores(self, losses: Tensor, groups: Tensor, step: int | Tensor) -> Tensor:
-        left = torch.as_tensor(1 - step / self.end_step, dtype=losses.dtype, device=losses.device)
+        if self.steps is None:
+            raise ConfigError(
+                "a curriculum has to know how long the run is: call prepare(steps=..., classes=[])"
+            )
+        left = torch.as_tensor(1 - step / (self.end * self.steps)).to(losses)
         return self.beta_start * left.clamp(min=0.0) * losses

@@ -6,35 +6,26 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from lightning_sep.errors import ConfigError, Interrupted, SweepError
-from lightning_sep.fsio import write_aside
+from lightning_sep.fsio import PATIENCE, write_aside
 from lightning_sep.homes import runs_home
 from lightning_sep.launchers.base import Launcher
 from lightning_sep.launchers.local import worker_command
+from lightning_sep.leases.presence import Peers
 from lightning_sep.sweep import report as reports
-from lightning_sep.sweep.definition import (
-    Definition,
-    grid_sweep,
-    is_axis,
-    load_sweep,
-    override_key,
-)
-from lightning_sep.sweep.lease import forget_crashes, remove_dead
+from lightning_sep.sweep.definition import Definition, load_sweep, override_key
+from lightning_sep.sweep.finals import Finals
+from lightning_sep.sweep.folder import create, look
+from lightning_sep.sweep.grid import grid_sweep, is_axis
+from lightning_sep.sweep.names import JOURNAL, stop_file, sweep_folder, sweep_names, workers_folder
 from lightning_sep.sweep.runner import ExperimentRunner, Runner, task_monitor
-from lightning_sep.sweep.study import (
-    SweepStudy,
-    create,
-    read_only,
-    stop_file,
-    sweep_folder,
-    sweep_names,
-)
-from lightning_sep.sweep.worker import workers_folder
+from lightning_sep.sweep.study import SweepStudy
 
 POLL_S = 0.5
 LINE_S = 5.0
@@ -89,17 +80,20 @@ def launch(
     mine = [item for item in overrides if override_key(item).split(".")[0] == "launcher"]
     shared = [item for item in overrides if item not in mine]
     definitions = _definitions(files, shared, grid, trials, name, folder)
-    for definition in definitions:
-        (runner or ExperimentRunner(home, folder)).examine(definition)
-    studies = [create(home, definition) for definition in definitions]
+    runner = runner or ExperimentRunner(home, folder)
+    examined = [runner.examine(definition) for definition in definitions]
+    studies = [
+        create(home, definition, one.targets)
+        for definition, one in zip(definitions, examined, strict=True)
+    ]
+    PATIENCE.home = home
     for definition in definitions:
         stop_file(home, definition.name).unlink(missing_ok=True)
-    for study in studies:
-        forget_crashes(study.folder / "leases")
-    if not all(study.done() for study in studies):
+    if not all(Finals(study).done() for study in studies):
         if launcher is None:
             launcher = _launcher(mine, workers, folder)
-        code = _work(studies, launcher, command, home)
+        threads = max(one.threads for one in examined)
+        code = _work(studies, launcher, command, home, threads)
         if code is not None:
             return code
     return _conclude(studies, home, page or _page)
@@ -115,7 +109,7 @@ def status(sweep: str | None = None, json: bool = False, home: Path | None = Non
     names = [sweep] if sweep is not None else sweep_names(home)
     if sweep is None:
         names.sort(key=lambda one: -_changed_s(home, one))
-    found = [reports.status(read_only(home, one)) for one in names]
+    found = [reports.status(look(home, one)) for one in names]
     if json:
         print(json_text.dumps(found[0] if sweep is not None else found, indent=1))
         return 0
@@ -133,7 +127,7 @@ def stop(sweep: str, home: Path | None = None) -> int:
         ConfigError: there is no sweep of this name.
     """
     home = runs_home() if home is None else home
-    study = read_only(home, sweep)
+    study = look(home, sweep)
     running = len(reports.status(study)["running"])
     write_aside(stop_file(home, sweep), "")
     print(
@@ -206,30 +200,35 @@ def _work(
     launcher: Launcher,
     command: Callable[[Sequence[str]], list[str]],
     home: Path,
+    threads: int,
 ) -> int | None:
     """Let workers work until everything is done; an exit code when it ended before that."""
-    states = [reports.progress(study) for study in studies]
+    look_at = _Looks(studies)
+    states = look_at()
     left = sum(state.work_total - state.work_done for state in states)
     count = launcher.start(
         command([study.definition.name for study in studies]),
         folder=studies[0].folder,
         most=max(1, left),
+        threads=threads,
     )
     if launcher.detached:
         print(f"{count} workers were submitted; `lightning-sep status` shows how far they are")
         return 0
     _tell(f"{count} worker{'s' if count > 1 else ''}; logs: {studies[0].folder}/worker-*.log")
+    if (idle := launcher.idle()) is not None:
+        _tell(idle)
     try:
         with _signals() as received, _display(studies) as show:
-            done = sum(state.work_done for state in states)
+            good = sum(state.work_good for state in states)
             while True:
-                states = [reports.progress(study) for study in studies]
+                states = look_at()
                 show(states)
                 if all(state.done for state in states):
                     return None
-                reached = sum(state.work_done for state in states)
-                if reached > done:
-                    done = reached
+                reached = sum(state.work_good for state in states)
+                if reached > good:  # what only fails says nothing for a worker
+                    good = reached
                     launcher.forgive()
                 if received:
                     _tell("stopping: the workers save what they have (again to end them at once)")
@@ -238,7 +237,7 @@ def _work(
                     return 130 if received[0] == signal.SIGINT else 1
                 stopping = [study for study in studies if study.stopping]
                 if launcher.poll() == 0:
-                    if all(study.done() for study in studies):
+                    if all(state.done for state in look_at()):
                         continue
                     if stopping:
                         names = ", ".join(study.definition.name for study in stopping)
@@ -247,7 +246,35 @@ def _work(
                 time.sleep(POLL_S)
     finally:
         launcher.terminate(GRACE_S)
-        remove_dead(workers_folder(home))
+        with suppress(OSError):
+            Peers(workers_folder(home)).tidy()
+
+
+class _Looks:
+    """How far sweeps are, looked at anew only where something has changed on the disk."""
+
+    def __init__(self, studies: Sequence[SweepStudy]) -> None:
+        self.studies = [(study, Finals(study)) for study in studies]
+        self.seen: dict[str, tuple[object, reports.Progress]] = {}
+
+    def __call__(self) -> list[reports.Progress]:
+        found = []
+        for study, finals in self.studies:
+            name = study.definition.name
+            stamp = PATIENCE.until_back(partial(_stamp, study.folder))
+            if name not in self.seen or self.seen[name][0] != stamp:
+                self.seen[name] = stamp, reports.progress(study, finals)
+            found.append(self.seen[name][1])
+        return found
+
+
+def _stamp(folder: Path) -> object:
+    journal = (folder / JOURNAL).stat()
+    try:
+        finals = (folder / "finals").stat().st_mtime_ns
+    except FileNotFoundError:
+        finals = 0
+    return journal.st_ino, journal.st_size, finals
 
 
 def _failure(launcher: Launcher) -> Exception:
@@ -263,8 +290,9 @@ def _conclude(studies: Sequence[SweepStudy], home: Path, page: Page) -> int:
     """Write the reports and the page, and print what was found."""
     code = 0
     for study in studies:
+        study.forget_leases()
         content = reports.write_report(study)
-        if not study.finals():  # nothing for the board: what the search saw is all there is
+        if not Finals(study).all():  # nothing for the board: what the search saw is all there is
             print(reports.verdict(content))
         for trial in content["trials"]:
             if trial["state"] == "failed":
@@ -307,7 +335,7 @@ def _about(number: int, entry: dict[str, Any]) -> str:
 
 def _changed_s(home: Path, name: str) -> float:
     try:
-        return (sweep_folder(home, name) / "journal.log").stat().st_mtime
+        return (sweep_folder(home, name) / JOURNAL).stat().st_mtime
     except OSError:
         return 0.0
 

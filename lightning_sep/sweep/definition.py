@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from pathlib import Path
 from random import Random
 from typing import Any, Literal
@@ -116,7 +115,8 @@ class Definition:
         The points of a small finite space count: a file may list the entries of ``conf/``.
         """
         points = space.points(self.propose, limit=64)
-        text = json.dumps([_canonical(self.source), list(self.extra), points])
+        values = None if points is None else [point.values for point in points]
+        text = json.dumps([_canonical(self.source), list(self.extra), values])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -151,13 +151,13 @@ class Definition:
         """The same question with another budget."""
         return replace(self, sweep=replace(self.sweep, trials=trials))
 
-    def grid(self) -> list[dict[str, Any]] | None:
+    def grid(self) -> list[space.Point] | None:
         """The points of a small finite space, in a seeded random order; None for any other space.
 
         Such a space is walked point by point: a sampler that learns would propose some points
         again and leave others out.
         """
-        found = space.points(self.propose, limit=max(64, self.sweep.trials))
+        found = space.points(self.proposed, limit=max(64, self.sweep.trials))
         if found is not None:
             Random(self.seed).shuffle(found)
         return found
@@ -298,94 +298,9 @@ def read_sweep(
     return definition
 
 
-def grid_sweep(
-    grid: Sequence[str],
-    overrides: Sequence[str] = (),
-    *,
-    metric: str,
-    direction: str,
-    name: str | None = None,
-    trials: int | None = None,
-    config_dir: str | None = None,
-) -> Definition:
-    """The sweep over all combinations of ``key=a,b`` entries, without a file.
-
-    Args:
-        grid: entries such as ``head=tanh,sine``; commas within brackets or quotes do not separate.
-            ``seed=0,1,2`` stands for three repeats of each combination.
-
-    Raises:
-        ConfigError: an entry cannot be read or names a key twice.
-    """
-    axes: dict[str, list[str]] = {}
-    for item in grid:
-        key, equals, text = item.partition("=")
-        values = _split(text)
-        if not equals or not key or not all(values):
-            raise ConfigError(f"--grid {item}: 'key=value,value' is needed, such as head=tanh,sine")
-        if key in axes:
-            raise ConfigError(f"--grid {item}: {key} is there twice; write {key}=a,b,c once")
-        if len(set(values)) < len(values):
-            raise ConfigError(f"--grid {item}: a value is there twice")
-        axes[key] = values
-    repeats = len(axes.get("seed", ["0"]))
-    if "seed" in axes and axes.pop("seed") != [str(seed) for seed in range(repeats)]:
-        raise ConfigError(
-            f"--grid seed: repeats use the seeds from 0 on; write seed={_seeds(repeats)}"
-        )
-    if not axes:
-        raise ConfigError("--grid needs at least one 'key=value,value', such as head=tanh,sine")
-    count = prod(len(values) for values in axes.values())
-    arguments = {"metric": metric, "direction": direction, "trials": count, "repeats": repeats}
-    lines = [
-        "from lightning_sep.sweep.definition import Sweep",
-        "",
-        f"SWEEP = Sweep({', '.join(f'{key}={value!r}' for key, value in arguments.items())})",
-        "",
-        "",
-        "def overrides(trial):",
-    ]
-    for key, values in axes.items():
-        lines += [f"    value = trial.suggest_categorical({key!r}, {values!r})"]
-        lines += [f'    yield f"{key}={{value}}"']
-    source = "\n".join(lines) + "\n"
-    if name is None:
-        digest = hashlib.sha256(json.dumps([axes, repeats, list(overrides)]).encode()).hexdigest()
-        name = f"grid-{digest[:8]}"
-    return read_sweep(source, "--grid", overrides, name=name, trials=trials, config_dir=config_dir)
-
-
-def is_axis(item: str) -> bool:
-    """Whether ``key=a,b`` lists several values."""
-    return len(_split(item.partition("=")[2])) > 1
-
-
-def _seeds(count: int) -> str:
-    return ",".join(str(seed) for seed in range(count))
-
-
 def override_key(item: str) -> str:
     """The key that an override sets: ``head`` of ``head=tanh`` and of ``+head=tanh``."""
     return item.partition("=")[0].lstrip("+~").strip()
-
-
-def _split(text: str) -> list[str]:
-    """``text`` at its commas, but not within brackets or quotes."""
-    parts, depth, quote = [""], 0, ""
-    for character in text:
-        if quote:
-            quote = "" if character == quote else quote
-        elif character in "'\"":
-            quote = character
-        elif character in "[{(":
-            depth += 1
-        elif character in "]})":
-            depth -= 1
-        elif character == "," and depth == 0:
-            parts.append("")
-            continue
-        parts[-1] += character
-    return [part.strip() for part in parts]
 
 
 def _canonical(source: str) -> str:

@@ -9,8 +9,11 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from lightning_sep.fsio import write_json
-from lightning_sep.sweep.lease import holders, read_record
-from lightning_sep.sweep.study import SweepStudy, trial_key
+from lightning_sep.leases.lease import Content
+from lightning_sep.leases.presence import Peers
+from lightning_sep.sweep.finals import Finals, finalists
+from lightning_sep.sweep.names import lease_file, trial_key, workers_folder
+from lightning_sep.sweep.study import SweepStudy
 
 FORMAT = 1
 STATES = {
@@ -51,6 +54,11 @@ class Progress:
         return self.trials_done + self.finals_done
 
     @property
+    def work_good(self) -> int:
+        """Trials and final runs that did not fail."""
+        return self.work_done - self.trials.get("failed", 0) - self.finals.get("failed", 0)
+
+    @property
     def work_total(self) -> int:
         """Trials and final runs in all."""
         return self.trials_total + self.finals_total
@@ -69,26 +77,27 @@ class Progress:
         return f"{self.name}: {', '.join(parts)}"
 
 
-def progress(study: SweepStudy) -> Progress:
-    """How far a sweep is."""
+def progress(study: SweepStudy, finals: Finals | None = None) -> Progress:
+    """How far a sweep is; ``finals`` remembers what it has read before."""
     sweep = study.definition.sweep
     trials = study.trials()
     states = Counter(STATES[trial.state] for trial in trials)
     complete = [t for t in trials if t.state == TrialState.COMPLETE]
     best = min(complete, key=lambda t: (sweep.sign * _value(t), t.number), default=None)
     searching = study.searching()
-    finals = study.finals()
-    results = [record for f in finals if (record := read_record(study.final_path(f)))]
+    found = Finals(study) if finals is None else finals
+    accepted = {} if searching else found.results()
+    results = [accepted[final.key] for final in found.all() if final.key in accepted]
     expected = min(sweep.finalists, study.budget) * sweep.final_seeds
     return Progress(
         name=study.definition.name,
         trials=dict(states),
         trials_total=study.budget,
         finals=dict(Counter(record["state"] for record in results)),
-        finals_total=expected if searching else len(finals),
+        finals_total=expected if searching else len(found.all()),
         best=None if best is None else _value(best),
-        best_overrides=() if best is None else tuple(best.user_attrs["overrides"]),
-        done=not searching and len(results) == len(finals),
+        best_overrides=() if best is None else tuple(best.user_attrs.get("overrides", ())),
+        done=not searching and len(results) == len(found.all()),
     )
 
 
@@ -101,12 +110,13 @@ def report(study: SweepStudy) -> dict[str, Any]:
     definition = study.definition
     sweep = definition.sweep
     trials = study.trials()
-    finals = []
-    for final in study.finals():
-        record = read_record(study.final_path(final))
-        if record is not None:
-            finals.append({"key": final.key, **record})
-    found = [_finalist(trial, finals) for trial in study.finalists()] if finals else []
+    held = Finals(study)
+    accepted = held.results()
+    finals = [
+        {"key": final.key, **accepted[final.key]} for final in held.all() if final.key in accepted
+    ]
+    chosen = finalists(definition, trials)
+    found = [_finalist(trial, finals) for trial in chosen] if finals else []
     ranked = sorted(
         (one for one in found if one["mean"] is not None),
         key=lambda one: (one["failed"], sweep.sign * one["mean"], one["trial"]),
@@ -160,33 +170,51 @@ def verdict(content: dict[str, Any]) -> str:
 
 
 def status(study: SweepStudy) -> dict[str, Any]:
-    """What runs, waits, has failed and why, as JSON types."""
-    now = progress(study)
-    held = holders(study.folder / "leases")
+    """What runs, waits, has failed and why, as JSON types; nothing is written.
+
+    A worker of this machine is looked up. One of another machine runs as long as it shows a sign
+    of life: a sign that nobody has touched for twice its patience, by the disk's own clock, is of
+    a worker that is gone.
+    """
+    finals = Finals(study)
+    now = progress(study, finals)
+    peers = Peers(workers_folder(study.home))
     running, waiting, failed = [], [], []
+
+    def sort(entry: dict[str, Any], key: str) -> None:
+        lease = Content.read(lease_file(study.folder, key))
+        if lease is None or not lease.token or lease.owner is None:
+            why = "stopped; goes on when the sweep is launched again"
+            if lease is not None and lease.about.get("reason"):
+                why = f"another process tries it once more ({lease.about['reason']})"
+            waiting.append({**entry, "reason": why})
+            return
+        run = lease.about.get("run")
+        note = peers.read(lease.worker) or {}
+        if peers.shows_life(lease.worker, lease.owner):
+            about = {"by": str(lease.owner), "run": run, "waits_for": note.get("waits_for")}
+            running.append({**entry, **about})
+        else:
+            why = f"{lease.owner} has died; another worker takes it over"
+            waiting.append({**entry, "run": run, "reason": why})
+
     for trial in study.trials():
         entry: dict[str, Any] = {
             "trial": trial.number,
             "overrides": list(trial.user_attrs.get("overrides", [])),
         }
-        owner = held.get(trial_key(trial.number))
-        if trial.state == TrialState.RUNNING and owner is not None and owner.alive() is not False:
-            running.append({**entry, "by": str(owner)})
-        elif not trial.state.is_finished():
-            reason = "stopped; goes on when the sweep is launched again"
-            if owner is not None:
-                reason = f"{owner} has died; another worker takes it over"
-            waiting.append({**entry, "reason": reason})
+        if not trial.state.is_finished():
+            sort(entry, trial_key(trial.number))
         elif trial.state == TrialState.FAIL:
             failed.append({**entry, "reason": trial.user_attrs.get("reason", "unknown")})
-    for final in study.finals():
+    results = finals.results()
+    for final in finals.all():
         entry = {"trial": final.trial, "seed": final.seed, "overrides": final.proposed}
-        record = read_record(study.final_path(final))
-        owner = held.get(final.key)
-        if record is not None and record["state"] == "failed":
-            failed.append({**entry, "reason": record["reason"]})
-        elif record is None and owner is not None and owner.alive() is not False:
-            running.append({**entry, "by": str(owner)})
+        result = results.get(final.key)
+        if result is not None and result["state"] == "failed":
+            failed.append({**entry, "reason": result.get("reason")})
+        elif result is None and lease_file(study.folder, final.key).exists():
+            sort(entry, final.key)
     state = "done" if now.done else "running" if running else "stopped"
     if study.stopping and running:
         state = "stopping"
@@ -227,7 +255,7 @@ def _finalist(trial: FrozenTrial, finals: list[dict[str, Any]]) -> dict[str, Any
     values = [final["value"] for final in own if final["state"] == "finished"]
     return {
         "trial": trial.number,
-        "overrides": list(trial.user_attrs["overrides"]),
+        "overrides": list(trial.user_attrs.get("overrides", [])),
         "search_value": _value(trial),
         "mean": math.fsum(values) / len(values) if values else None,
         "std": statistics.stdev(values) if len(values) > 1 else None,

@@ -1,12 +1,16 @@
 """What a worker runs: one setting with one seed."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from lightning_sep.errors import ConfigError
+from lightning_sep.leases.presence import Presence
+from lightning_sep.leases.process import Owner
+from lightning_sep.run_folder import RunFolder
 from lightning_sep.sweep.definition import Definition
+from lightning_sep.sweep.watchdog import watched
 
 
 @dataclass(frozen=True)
@@ -24,29 +28,61 @@ class Outcome:
     value: float
 
 
+@dataclass(frozen=True)
+class Errand:
+    """On whose behalf a run is done, and whom it asks.
+
+    Args:
+        sweep: the sweep's name.
+        trial: the trial's number.
+        purpose: ``"search"`` or ``"final"``.
+        report: gets epoch and value after each validation; ``True`` prunes.
+        should_stop: asked after each batch.
+        guard: called before each write.
+        presence: this worker's sign of life.
+        busy: called while another process has the run; returning waits for it.
+    """
+
+    sweep: str
+    trial: int
+    purpose: str
+    report: Callable[[int, float], bool]
+    should_stop: Callable[[], bool]
+    guard: Callable[[], None]
+    presence: Presence
+    busy: Callable[[Owner | None], None]
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What a definition comes to.
+
+    Args:
+        targets: the class paths that its settings name.
+        threads: the most threads that one of its runs uses.
+    """
+
+    targets: list[str] = field(default_factory=list)
+    threads: int = 1
+
+
 class Runner(Protocol):
     """Turns overrides into a trained run."""
 
-    def examine(self, definition: Definition) -> None:
+    def examine(self, definition: Definition) -> Examined:
         """Refuse what can be refused before any work, and prepare what all runs need."""
         ...
 
-    def identify(self, overrides: Sequence[str]) -> str:
-        """The run id of these overrides."""
+    def prepare(self, overrides: Sequence[str]) -> tuple[str, Any]:
+        """The run id of these overrides, and what `run` needs."""
         ...
 
-    def run(
-        self,
-        overrides: Sequence[str],
-        *,
-        sweep: str,
-        trial: int,
-        purpose: str,
-        report: Callable[[int, float], bool] | None,
-        should_stop: Callable[[], bool],
-        guard: Callable[[], None],
-    ) -> Outcome:
+    def run(self, prepared: Any, errand: Errand) -> Outcome:
         """Train and test, resume, or return what was finished before."""
+        ...
+
+    def reached(self, run_id: str) -> int:
+        """How far a run has got, by what it could go on from."""
         ...
 
 
@@ -62,18 +98,25 @@ class ExperimentRunner:
         self.home = home
         self.config_dir = config_dir
 
-    def examine(self, definition: Definition) -> None:
+    def examine(self, definition: Definition) -> Examined:
         """Compose settings from all over the space and open their data.
 
         Raises:
             ConfigError: a setting cannot be used, or the metric is not what the task monitors.
             DataError: data are neither prepared nor can be by themselves.
         """
+        from lightning_sep.run_id import counted, targets
+
         data: dict[str, Any] = {}
+        paths: set[str] = set()
+        threads = 1
 
         def compose(overrides: list[str]) -> None:
+            nonlocal threads
             settings = self._compose(overrides)
             data.setdefault(repr(settings.tree["data"]), settings)
+            paths.update(targets(counted(settings.tree)))
+            threads = max(threads, settings.tree["trainer"]["threads"])
 
         definition.check(compose)
         sweep = definition.sweep
@@ -89,39 +132,42 @@ class ExperimentRunner:
 
         for settings in data.values():
             experiment.open_data(settings)  # once, not by all workers at the same time
+        return Examined(sorted(paths), threads)
 
-    def identify(self, overrides: Sequence[str]) -> str:
-        """The run id; opens the data, whose hash is part of it."""
+    def prepare(self, overrides: Sequence[str]) -> tuple[str, Any]:
+        """The run id, and the composed settings with their data, whose hash is part of the id."""
         from lightning_sep import experiment
 
-        return experiment.identify(self._compose(overrides))
+        settings = self._compose(overrides)
+        data = experiment.open_data(settings)
+        return experiment.identify(settings, data), (settings, data)
 
-    def run(
-        self,
-        overrides: Sequence[str],
-        *,
-        sweep: str,
-        trial: int,
-        purpose: str,
-        report: Callable[[int, float], bool] | None,
-        should_stop: Callable[[], bool],
-        guard: Callable[[], None],
-    ) -> Outcome:
+    def run(self, prepared: Any, errand: Errand) -> Outcome:
         """Train and test, resume, or return what was finished before."""
         from lightning_sep import experiment
 
-        result = experiment.run(
-            self._compose(overrides),
-            home=self.home,
-            sweep=sweep,
-            trial=trial,
-            purpose=purpose,
-            report=report,
-            should_stop=should_stop,
-            guard=guard,
-        )
+        settings, data = prepared
+        with watched(settings.tree["trainer"]["hang_s"]) as alive:
+            result = experiment.run(
+                settings,
+                data=data,
+                home=self.home,
+                sweep=errand.sweep,
+                trial=errand.trial,
+                purpose=errand.purpose,
+                report=errand.report,
+                should_stop=errand.should_stop,
+                guard=errand.guard,
+                alive=alive,
+                presence=errand.presence,
+                busy=errand.busy,
+            )
         pruned = result.state == "pruned"
         return Outcome(result.run_id, "pruned" if pruned else "finished", float(result.monitored))
+
+    def reached(self, run_id: str) -> int:
+        """The step of the newest checkpoint."""
+        return max((one.step for one in RunFolder(self.home / run_id).steps()), default=0)
 
     def _compose(self, overrides: Sequence[str]) -> Any:
         from lightning_sep.settings import compose

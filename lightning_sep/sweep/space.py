@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from optuna.distributions import (
@@ -9,10 +10,41 @@ from optuna.distributions import (
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
+    distribution_to_json,
+    json_to_distribution,
 )
-from optuna.trial import BaseTrial, FixedTrial
+from optuna.trial import BaseTrial
+
+from lightning_sep.sweep.inside_optuna import RecordingTrial
 
 Overrides = Callable[[BaseTrial], Iterable[str]]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a finite space.
+
+    Args:
+        values: the parameters.
+        asked: where each of them was taken from.
+        overrides: what the point proposes.
+    """
+
+    values: dict[str, Any]
+    asked: dict[str, BaseDistribution]
+    overrides: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as JSON types."""
+        asked = {name: distribution_to_json(one) for name, one in self.asked.items()}
+        return {"values": self.values, "asked": asked, "overrides": self.overrides}
+
+    @classmethod
+    def read(cls, content: dict[str, Any]) -> "Point":
+        """A point as `as_json` wrote it."""
+        asked = {name: json_to_distribution(text) for name, text in content["asked"].items()}
+        return cls(content["values"], asked, content["overrides"])
+
 
 _LARGEST = 10_000  # values of one parameter beyond which it counts as continuous
 
@@ -21,25 +53,7 @@ class _Unbounded(Exception):
     """A parameter has more values than anybody would enumerate."""
 
 
-class _Recorder(FixedTrial):
-    """A trial whose values are decided here; it remembers what was asked."""
-
-    def __init__(self) -> None:
-        super().__init__({})
-        self.asked: dict[str, BaseDistribution] = {}
-        self.values: dict[str, Any] = {}
-
-    def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
-        if name not in self.values:
-            self.asked[name] = distribution
-            self.values[name] = self.decide(name, distribution)
-        return self.values[name]
-
-    def decide(self, name: str, distribution: BaseDistribution) -> Any:
-        raise NotImplementedError
-
-
-class _Explorer(_Recorder):
+class _Explorer(RecordingTrial):
     """Walks one path through the tree of choices; ``path`` holds the branch taken at each fork."""
 
     def __init__(self, path: list[int]) -> None:
@@ -56,7 +70,7 @@ class _Explorer(_Recorder):
         return values[self.path[depth]]
 
 
-class _Sampler(_Recorder):
+class _Sampler(RecordingTrial):
     """Draws each value evenly, but for those that are forced."""
 
     def __init__(self, generator: random.Random, forced: dict[str, Any]) -> None:
@@ -93,25 +107,25 @@ def _values(distribution: BaseDistribution) -> list[Any]:
     raise _Unbounded
 
 
-def points(overrides: Overrides, *, limit: int) -> list[dict[str, Any]] | None:
+def points(overrides: Overrides, *, limit: int) -> list[Point] | None:
     """Every point of a finite space, in the order of the file.
 
     Conditional spaces are followed branch by branch, so a parameter that only exists under one
     choice multiplies that choice alone.
 
     Returns:
-        One dict of parameters per point; None when a parameter is continuous or when there are
+        The points; None when a parameter is continuous or when there are
         more than ``limit`` points.
     """
-    found: list[dict[str, Any]] = []
+    found: list[Point] = []
     path: list[int] = []
     while True:
         trial = _Explorer(path)
         try:
-            list(overrides(trial))
+            proposed = list(overrides(trial))
         except _Unbounded:
             return None
-        found.append(trial.values)
+        found.append(Point(trial.values, trial.asked, proposed))
         if len(found) > limit:
             return None
         path = path[: len(trial.widths)]
@@ -129,7 +143,7 @@ def samples(overrides: Overrides, *, seed: int = 0, draws: int = 12) -> list[lis
     """
     finite = points(overrides, limit=64)
     if finite is not None:
-        return _distinct(list(overrides(FixedTrial(point))) for point in finite)
+        return _distinct(point.overrides for point in finite)
     generator = random.Random(seed)
     lists: list[list[str]] = []
     # A choice is forced together with the values that led to it: it may exist under them alone.

@@ -1,144 +1,28 @@
-"""A sweep on disk: its definition, its trials in an Optuna journal, and its finals."""
+"""The search of a sweep: its trials in an Optuna journal, and who works on which."""
 
-import json
-import math
-import os
-import platform
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cached_property
-from importlib import metadata
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import NopPruner
-from optuna.samplers import TPESampler
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import BaseJournalFileLock
-from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from lightning_sep import __version__
-from lightning_sep.errors import ConfigError, LeaseLost
-from lightning_sep.fsio import storage_errors, write_aside, write_json
-from lightning_sep.sweep.definition import Definition, Sweep, read_sweep
-from lightning_sep.sweep.lease import Lease, Leases, read_record
-from lightning_sep.sweep.lock import FileLock
+from lightning_sep.errors import LeaseLost
+from lightning_sep.leases.lease import Lease, Leases
+from lightning_sep.leases.lock import FileLock
+from lightning_sep.sweep import inside_optuna
+from lightning_sep.sweep.definition import Definition
+from lightning_sep.sweep.journal import Journal
+from lightning_sep.sweep.names import JOURNAL, stop_file, sweep_folder, trial_key
+from lightning_sep.sweep.space import Point
 
-FORMAT = 1
-JOURNAL = "journal.log"
-_SHOWN = ("settings", "metric", "direction", "repeats", "finalists", "final_seeds", "question")
-
-
-class _JournalLock(BaseJournalFileLock):
-    def __init__(self, path: Path) -> None:
-        self._lock = FileLock(path)
-
-    def acquire(self) -> bool:
-        return self._lock.acquire()
-
-    def release(self) -> None:
-        self._lock.release()
-
-
-class Journal(JournalFileBackend):
-    """Optuna's journal file, whose torn last line is cut off before anything is appended to it.
-
-    A writer that is killed may leave half a line. What the next one appends would stick to it, and
-    from then on nobody could open the study.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        lock = _JournalLock(path.with_name(path.name + ".lock"))
-        lock.acquire()
-        try:
-            mend(path)
-        finally:
-            lock.release()
-        with storage_errors(path):
-            super().__init__(str(path), lock)
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Append records, whole and synced."""
-        text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        self._lock.acquire()
-        try:
-            with storage_errors(self.path):
-                mend(self.path)
-                with self.path.open("ab") as file:
-                    file.write(text.encode())
-                    file.flush()
-                    os.fsync(file.fileno())
-        finally:
-            self._lock.release()
-
-
-def mend(path: Path) -> Path | None:
-    """Cut a torn last line off a journal; only under its lock.
-
-    Returns:
-        Where the torn bytes are kept; None when the journal is whole.
-    """
-    if not path.exists():
-        return None
-    with path.open("rb+") as file:
-        size = file.seek(0, os.SEEK_END)
-        whole = size
-        while whole:
-            start = _line_start(file, whole)
-            file.seek(start)
-            line = file.read(whole - start)
-            if line.endswith(b"\n") and _is_json(line):
-                break
-            whole = start
-        if whole == size:
-            return None
-        file.seek(whole)
-        torn = file.read()
-        kept = path.with_name(f"{path.name}.torn-{uuid4().hex[:8]}")
-        write_aside(kept, torn)
-        file.truncate(whole)
-        os.fsync(file.fileno())
-    return kept
-
-
-def _line_start(file: Any, end: int) -> int:
-    """Where the line begins that ends at byte ``end``."""
-    position = end - 1  # its own line break does not count
-    while position > 0:
-        step = min(4096, position)
-        file.seek(position - step)
-        found = file.read(step).rfind(b"\n")
-        if found >= 0:
-            return int(position - step + found + 1)
-        position -= step
-    return 0
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        json.loads(line)
-    except ValueError:
-        return False
-    return True
-
-
-def versions() -> dict[str, str]:
-    """The versions that must not change within a sweep."""
-    found = {"lightning_sep": __version__, "python": platform.python_version()}
-    for package in ("torch", "pytorch-lightning", "optuna"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "none"
-    return found
+OPEN = (TrialState.RUNNING, TrialState.WAITING)
 
 
 @dataclass(frozen=True)
@@ -154,115 +38,152 @@ class Claimed:
     """Why the trial cannot be run at all."""
 
 
-@dataclass(frozen=True)
-class Final:
-    """One fresh-seed run of a finalist."""
-
-    trial: int
-    seed: int
-    proposed: list[str]
-
-    @property
-    def key(self) -> str:
-        """Name of its lease and its result."""
-        return f"final-{self.trial:04d}-{self.seed}"
-
-
 class SweepStudy:
     """One sweep in ``<home>/sweeps/<name>``.
 
     Args:
         home: the root of all runs.
         definition: what is asked.
-        size: number of points of a finite space, where the space itself need not be known.
+        points: the points of a small finite space in the order of their trials; ``None`` for
+            another space.
+        patience_s: how long a worker's sign of life may stand still before its work is taken.
+        look: only look: nothing is written, and nothing is made that is not there.
     """
 
-    def __init__(self, home: Path, definition: Definition, *, size: int | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        definition: Definition,
+        *,
+        points: Sequence[Point] | None,
+        patience_s: float,
+        look: bool = False,
+    ) -> None:
         self.home = home
         self.definition = definition
+        self.points = points
+        self.patience_s = patience_s
         self.folder = sweep_folder(home, definition.name)
         self.lock = FileLock(self.folder / "sweep.lock")
-        self._size = size
+        self.journal = Journal(self.folder / JOURNAL, None if look else self.lock)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with self.lock:
-            storage = JournalStorage(Journal(self.folder / JOURNAL))
-            self.study = optuna.create_study(
-                storage=storage,
-                study_name=definition.name,
-                direction=definition.sweep.direction,
-                pruner=definition.sweep.pruner or NopPruner(),
-                sampler=self._sampler(0),
-                load_if_exists=True,
-            )
+        storage = JournalStorage(self.journal)
+        self._study: optuna.Study | None = None
+        known = [study.study_name for study in storage.get_all_studies()]
+        if definition.name not in known:
+            if look:
+                return
+            with self.lock:
+                optuna.create_study(
+                    storage=storage,
+                    study_name=definition.name,
+                    direction=definition.sweep.direction,
+                    load_if_exists=True,
+                )
+        self._study = optuna.load_study(
+            study_name=definition.name,
+            storage=storage,
+            pruner=definition.sweep.pruner or NopPruner(),
+            sampler=self._sampler(0),
+        )
 
-    @cached_property
-    def points(self) -> list[dict[str, Any]] | None:
-        """The points of a small finite space in the order of their trials; None for another one."""
-        return self.definition.grid()
+    @property
+    def study(self) -> optuna.Study:
+        """The study itself."""
+        assert self._study is not None
+        return self._study
 
-    @cached_property
+    @property
     def budget(self) -> int:
         """How many trials there will be: the sweep's, but no more than the space has points."""
         trials = self.definition.sweep.trials
-        if self._size is not None:
-            return min(trials, self._size)
         return trials if self.points is None else min(trials, len(self.points))
 
     @property
     def stopping(self) -> bool:
         """Whether the sweep was asked to stop."""
-        return stop_file(self.home, self.definition.name).exists()
+        try:
+            return stop_file(self.home, self.definition.name).exists()
+        except OSError:  # the disk does not say
+            return False
 
     def trials(self) -> list[FrozenTrial]:
-        """All trials so far, by number."""
-        return self.study.get_trials(deepcopy=False)
+        """All trials so far, by number; empty where nobody has begun."""
+        return [] if self._study is None else self._study.get_trials(deepcopy=False)
 
-    # --- search -----------------------------------------------------------------------------
+    # --- claims -----------------------------------------------------------------------------
 
     def claim(self, leases: Leases) -> Claimed | None:
         """A trial to run: one whose worker is gone, one that waits, or a new one within the budget.
 
-        An abandoned trial keeps its number and its parameters, so nothing is counted twice.
+        An abandoned trial keeps its number and its parameters, so nothing is counted twice. While
+        there is nothing to claim, this only reads, whatever others do.
         """
+        if not self._maybe(leases, self.trials()):
+            return None
         with self.lock:
             trials = self.trials()
             for frozen in trials:
-                if frozen.state == TrialState.RUNNING:
+                if frozen.state in OPEN and leases.maybe_free(trial_key(frozen.number)):
                     lease = leases.claim(trial_key(frozen.number))
                     if lease is not None:
-                        return self._claimed(Trial(self.study, frozen._trial_id), lease)
-            if not any(frozen.state == TrialState.WAITING for frozen in trials):
-                if len(trials) >= self.budget:
-                    return None
-                if self.points is not None:
-                    with _quiet_optuna():
-                        self.study.enqueue_trial(self.points[len(trials)])
-            self.study.sampler = self._sampler(len(trials))
-            trial = self.study.ask()
-            lease = leases.claim(trial_key(trial.number))
-            if lease is None:  # given back by a worker that died over it, far away
+                        return self._claimed(inside_optuna.take(self.study, frozen), lease)
+            if len(trials) >= self.budget:
                 return None
-            return self._claimed(trial, lease)
+            return self._begin(len(trials), leases)
+
+    def _maybe(self, leases: Leases, trials: Sequence[FrozenTrial]) -> bool:
+        if len(trials) < self.budget:
+            return True
+        keys = [trial_key(frozen.number) for frozen in trials if frozen.state in OPEN]
+        return leases.any_free(keys)
+
+    def _begin(self, number: int, leases: Leases) -> Claimed | None:
+        lease = leases.claim(trial_key(number))
+        if lease is None:  # it was begun, and its journal line lost: whoever holds it goes on
+            return None
+        try:
+            self.study.sampler = self._sampler(number)
+            if self.points is None:
+                trial = inside_optuna.new(self.study)
+            else:
+                point = self.points[number]
+                with _quiet_optuna():
+                    self.study.add_trial(
+                        create_trial(
+                            state=TrialState.WAITING,
+                            params=point.values,
+                            distributions=point.asked,
+                            user_attrs={"overrides": point.overrides},
+                        )
+                    )
+                trial = inside_optuna.take(self.study, self.trials()[number])
+        except BaseException:
+            lease.finish()
+            raise
+        return self._claimed(trial, lease)
 
     def _claimed(self, trial: Trial, lease: Lease) -> Claimed:
-        reported = set(self.trials()[trial.number].intermediate_values)
-        try:
-            proposed = self.definition.proposed(trial)
-        except Exception as error:
-            return Claimed(trial, lease, [], reported, one_line(error))
-        if trial.user_attrs.get("overrides") != proposed:
+        frozen = self.trials()[trial.number]
+        reported = set(frozen.intermediate_values)
+        proposed = frozen.user_attrs.get("overrides")
+        if proposed is None:
+            try:
+                proposed = self.definition.proposed(trial)
+            except Exception as error:
+                return Claimed(trial, lease, [], reported, one_line(error))
             trial.set_user_attr("overrides", proposed)
-        return Claimed(trial, lease, proposed, reported)
+        return Claimed(trial, lease, list(proposed), reported)
 
-    def _sampler(self, number: int) -> TPESampler:
+    def _sampler(self, number: int) -> BaseSampler:
+        seed = (self.definition.seed + number) % 2**32
+        if self.points is not None:  # its points are taken one by one
+            return RandomSampler(seed=seed)
         # Half of the search at least learns from what was found; Optuna's own default of ten
         # random trials would leave nothing for the short sweeps of audio models.
         startup = max(4, min(10, self.definition.sweep.trials // 3))
         return TPESampler(
-            seed=(self.definition.seed + number) % 2**32,
-            n_startup_trials=startup,
-            multivariate=True,
-            constant_liar=True,
+            seed=seed, n_startup_trials=startup, multivariate=True, constant_liar=True
         )
 
     def tell(
@@ -293,206 +214,26 @@ class SweepStudy:
             claimed.lease.finish()
 
     def give_back(self, claimed: Claimed, *, crashed: bool = False) -> None:
-        """Let another worker go on with a trial, under its number and from its checkpoint."""
+        """Let another worker go on with a trial, under its number and from its checkpoint.
+
+        Raises:
+            LeaseLost: another worker has taken the trial over.
+        """
         with self.lock:
             claimed.lease.guard()
-            # Optuna has no public call for this: a trial that waits is popped by the next ask.
-            self.study._storage.set_trial_state_values(
-                claimed.trial._trial_id, state=TrialState.WAITING
-            )
+            inside_optuna.wait(self.study, claimed.trial)
             claimed.lease.release(crashed=crashed)
+
+    def forget_leases(self) -> None:
+        """Remove what is left of leases when the sweep is done: a kill may come after a result."""
+        with self.lock:
+            for path in (self.folder / "leases").glob("*.json"):
+                path.unlink(missing_ok=True)
 
     def searching(self) -> bool:
         """Whether trials are still to be asked for or to be finished."""
         trials = self.trials()
         return len(trials) < self.budget or any(not t.state.is_finished() for t in trials)
-
-    # --- finals -----------------------------------------------------------------------------
-
-    def finalists(self) -> list[FrozenTrial]:
-        """The best distinct settings of the search; ties go to the earlier trial."""
-        return finalists(self.definition, self.trials())
-
-    def finals(self) -> list[Final]:
-        """All final runs, the best setting's first; empty until the search is over."""
-        if self.searching():
-            return []
-        return [
-            Final(trial.number, seed, list(trial.user_attrs["overrides"]))
-            for trial in self.finalists()
-            for seed in self.definition.sweep.fresh_seeds
-        ]
-
-    def final_path(self, final: Final) -> Path:
-        """Where the accepted result of a final run lies."""
-        return self.folder / "finals" / f"{final.key}.json"
-
-    def accept(self, final: Final, lease: Lease, result: dict[str, Any]) -> None:
-        """Write the result of a final run, once.
-
-        Raises:
-            LeaseLost: another worker has taken it over.
-        """
-        with self.lock:
-            lease.guard()
-            path = self.final_path(final)
-            if not path.exists():
-                write_json(path, {"trial": final.trial, "seed": final.seed, **result})
-            lease.finish()
-
-    def done(self) -> bool:
-        """Whether search and finals are over."""
-        if self.searching():
-            return False
-        return all(self.final_path(final).exists() for final in self.finals())
-
-
-def finalists(definition: Definition, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The best distinct settings among finished trials; ties go to the earlier trial."""
-    sweep = definition.sweep
-    complete = [t for t in trials if t.state == TrialState.COMPLETE and t.values]
-    complete.sort(key=lambda t: (sweep.sign * (t.values or [math.inf])[0], t.number))
-    chosen: dict[tuple[str, ...], FrozenTrial] = {}
-    for trial in complete:
-        chosen.setdefault(tuple(trial.user_attrs["runs"]), trial)
-    return list(chosen.values())[: sweep.finalists]
-
-
-def create(home: Path, definition: Definition) -> SweepStudy:
-    """Begin a sweep or go on with it.
-
-    Raises:
-        ConfigError: a sweep of this name asks something else or was begun with other versions.
-    """
-    folder = sweep_folder(home, definition.name)
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "sweep.json"
-    with FileLock(folder / "sweep.lock"):
-        record = read_record(path)
-        if record is not None:
-            _check_same(record, definition)
-        if record is None or record["trials"] != definition.sweep.trials:
-            points, sweep = definition.grid(), definition.sweep
-            write_json(
-                path,
-                {
-                    "format": FORMAT,
-                    "name": definition.name,
-                    "fingerprint": definition.fingerprint,
-                    "path": definition.path,
-                    "extra": list(definition.extra),
-                    "config_dir": definition.config_dir,
-                    "trials": sweep.trials,
-                    "points": None if points is None else len(points),
-                    "asks": {name: getattr(sweep, name) for name in _SHOWN},
-                    "source": definition.source,
-                    "versions": versions(),
-                    "created": record["created"]
-                    if record
-                    else datetime.now(UTC).isoformat(timespec="seconds"),
-                },
-            )
-    return SweepStudy(home, definition)
-
-
-def open_sweep(home: Path, name: str) -> SweepStudy:
-    """Open a sweep that was begun, as a worker does: by the definition kept on disk.
-
-    Raises:
-        ConfigError: there is none, or this process has other versions than the sweep.
-    """
-    definition = stored_definition(home, name)
-    _check_same(_sweep_record(home, name), definition)
-    return SweepStudy(home, definition)
-
-
-def read_only(home: Path, name: str) -> SweepStudy:
-    """Open a sweep to look at: its file is not run, and any version may look.
-
-    Raises:
-        ConfigError: there is no such sweep.
-    """
-    record = _sweep_record(home, name)
-    definition = Definition(
-        name=name,
-        path=record["path"],
-        source=record["source"],
-        extra=tuple(record["extra"]),
-        sweep=Sweep(trials=record["trials"], **record["asks"]),
-        propose=_not_read,
-    )
-    size = record["points"]
-    return SweepStudy(home, definition, size=record["trials"] if size is None else size)
-
-
-def _not_read(trial: BaseTrial) -> Iterator[str]:
-    raise AssertionError("this sweep was opened to be looked at")
-
-
-def stored_definition(home: Path, name: str) -> Definition:
-    """The definition that a sweep was begun with.
-
-    Raises:
-        ConfigError: there is no such sweep.
-    """
-    record = _sweep_record(home, name)
-    return read_sweep(
-        record["source"],
-        record["path"],
-        record["extra"],
-        name=name,
-        trials=record["trials"],
-        config_dir=record["config_dir"],
-    )
-
-
-def _sweep_record(home: Path, name: str) -> dict[str, Any]:
-    record = read_record(sweep_folder(home, name) / "sweep.json")
-    if record is None:
-        known = ", ".join(sweep_names(home)) or "none yet"
-        raise ConfigError(f"no sweep '{name}' in {home / 'sweeps'}. Known: {known}.")
-    return record
-
-
-def _check_same(record: dict[str, Any], definition: Definition) -> None:
-    name = definition.name
-    new = "`--name NEW` starts a new sweep; runs with the same settings are reused, none is lost"
-    if record.get("format") != FORMAT:
-        raise ConfigError(f"sweep '{name}' has format {record.get('format')}, not {FORMAT}; {new}")
-    if record["fingerprint"] != definition.fingerprint:
-        raise ConfigError(
-            f"sweep '{name}' was begun with another space, objective or settings than "
-            f"{definition.path} has now; {new}"
-        )
-    here = versions()
-    other = [
-        f"{key} {value} (here {here.get(key)})"
-        for key, value in record["versions"].items()
-        if here.get(key) != value
-    ]
-    if other:
-        raise ConfigError(f"sweep '{name}' was begun with {', '.join(other)}; {new}")
-
-
-def sweep_folder(home: Path, name: str) -> Path:
-    """Where a sweep lies."""
-    return home / "sweeps" / name
-
-
-def stop_file(home: Path, name: str) -> Path:
-    """The file that asks a sweep's workers to stop."""
-    return sweep_folder(home, name) / "stop"
-
-
-def sweep_names(home: Path) -> list[str]:
-    """The sweeps under ``home``."""
-    return sorted(path.parent.name for path in (home / "sweeps").glob("*/sweep.json"))
-
-
-def trial_key(number: int) -> str:
-    """Name of a trial's lease."""
-    return f"trial-{number:04d}"
 
 
 def one_line(error: BaseException) -> str:
@@ -503,7 +244,7 @@ def one_line(error: BaseException) -> str:
 
 @contextmanager
 def _quiet_optuna() -> Iterator[None]:
-    """Without the warning that ``enqueue_trial`` may change."""
+    """Without Optuna's warnings that a call may change."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

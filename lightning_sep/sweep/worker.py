@@ -8,29 +8,40 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Literal
+from typing import Any, Literal
 
-from optuna.trial import TrialState
-
-from lightning_sep.errors import DataError, Interrupted, LeaseLost, LightningSepError, StorageError
-from lightning_sep.fsio import storage_errors
+from lightning_sep.errors import (
+    ConfigError,
+    DataError,
+    Interrupted,
+    LeaseLost,
+    LightningSepError,
+    StorageError,
+)
+from lightning_sep.faults import breaks_process, is_machines
+from lightning_sep.fsio import PATIENCE, storage_errors
 from lightning_sep.homes import runs_home
 from lightning_sep.launchers.local import LAUNCHER_PID
-from lightning_sep.sweep.lease import Lease, Leases, Pulse, Watcher
-from lightning_sep.sweep.runner import ExperimentRunner, Outcome, Runner
-from lightning_sep.sweep.study import (
-    Claimed,
-    Final,
-    SweepStudy,
-    one_line,
-    open_sweep,
-)
+from lightning_sep.leases.lease import Lease, Leases, Mark
+from lightning_sep.leases.presence import Peers, Presence, positive_seconds
+from lightning_sep.leases.process import Owner
+from lightning_sep.memory import give_memory_back
+from lightning_sep.sweep.finals import Finals
+from lightning_sep.sweep.folder import open_sweep
+from lightning_sep.sweep.names import lease_file, trial_key, workers_folder
+from lightning_sep.sweep.runner import Errand, ExperimentRunner, Outcome, Runner
+from lightning_sep.sweep.study import OPEN, SweepStudy, one_line
+from lightning_sep.sweep.work import FinalWork, SearchWork, Work
 
-POLL_S = 0.5
+FIRST_POLL_S, LONGEST_POLL_S = 0.25, 10.0
+STOP_LOOK_S = 0.5
+WAIT_S = 600.0  # how long a disk that is full or does not answer is waited for
+WORK_LEFT = 75  # exit code: somebody has to go on (EX_TEMPFAIL)
 
-Step = Literal["worked", "waiting", "done", "stopped"]
+Step = Literal["worked", "waiting", "done", "stopped", "broken", "left"]
 
 
 class Stop:
@@ -38,7 +49,12 @@ class Stop:
 
     def __init__(self) -> None:
         self.signalled = False
-        launcher = os.environ.get(LAUNCHER_PID)
+        launcher = os.environ.get(LAUNCHER_PID, "")
+        if launcher and not launcher.isdecimal():
+            raise ConfigError(
+                f"{LAUNCHER_PID} = {launcher!r}: it is set by `lightning-sep sweep` for its "
+                "workers; unset it"
+            )
         self._launcher = int(launcher) if launcher else None
 
     def listen(self) -> None:
@@ -60,228 +76,193 @@ class Worker:
     Args:
         study: the sweep.
         runner: what runs a setting.
-        pulse: this process's sign of life.
+        presence: this process's sign of life.
+        peers: judges the other workers.
         stop: whether this process was asked to stop.
     """
 
-    def __init__(self, study: SweepStudy, runner: Runner, pulse: Pulse, stop: Stop) -> None:
+    def __init__(
+        self, study: SweepStudy, runner: Runner, presence: Presence, peers: Peers, stop: Stop
+    ) -> None:
         self.study = study
+        self.finals = Finals(study)
         self.runner = runner
+        self.presence = presence
         self.stop = stop
         self.name = study.definition.name
         self.sweep = study.definition.sweep
-        watcher = Watcher(workers_folder(study.home))
-        self.leases = Leases(study.folder / "leases", pulse, watcher)
-        # A run belongs to its settings: two trials or two sweeps that propose it share one lease.
-        self.runs = Leases(study.home / "leases" / "runs", pulse, watcher)
+        self.leases = Leases(
+            presence,
+            peers,
+            path=partial(lease_file, study.folder),
+            lock=lambda key: study.lock,
+            progress=self._progress,
+        )
         self._asked_s = -math.inf
         self._asked = False
+        self._silent_since_s: float | None = None
+        self._silences = 0
 
     def stopping(self) -> bool:
         """Whether to stop; the disk is asked at most twice a second."""
-        if not self._asked and time.monotonic() - self._asked_s > POLL_S:
+        if not self._asked and time.monotonic() - self._asked_s > STOP_LOOK_S:
             self._asked_s, self._asked = time.monotonic(), self.study.stopping
         return self._asked or self.stop()
 
     def step(self) -> Step:
-        """Run one trial or one final; say so when there is nothing to run (yet)."""
+        """Do one trial or one final; say so when there is nothing to do (yet)."""
         self._asked_s, self._asked = -math.inf, False
         if self.stopping():
             return "stopped"
+        try:
+            work = self._claim()
+        except OSError as error:
+            return self._wait_for_disk(error)
+        if work is not None:
+            return self._do(work)
+        if self.study.searching():
+            trials = self.study.trials()
+            keys = [trial_key(trial.number) for trial in trials if trial.state in OPEN]
+        else:
+            keys = [final.key for final in self.finals.open()]
+            if not keys:
+                return "done"
+        return "left" if self.leases.for_others(keys) else "waiting"
+
+    def _claim(self) -> Work | None:
         claimed = self.study.claim(self.leases)
         if claimed is not None:
-            return self._search(claimed)
+            return SearchWork(self.study, claimed)
         if self.study.searching():
-            return "waiting"
-        open_finals = [f for f in self.study.finals() if not self.study.final_path(f).exists()]
-        for final in open_finals:
-            lease = self.leases.claim(final.key)
-            if lease is None:
-                continue
-            if self.study.final_path(final).exists():  # finished between our look and our claim
-                lease.finish()
-                continue
-            return self._final(final, lease)
-        return "waiting" if open_finals else "done"
+            return None
+        final = self.finals.claim(self.leases)
+        return None if final is None else FinalWork(self.finals, *final)
 
-    # --- one trial --------------------------------------------------------------------------
+    def _progress(self, about: dict[str, Any]) -> Mark | None:
+        """How far the work behind a lease has got: its repeat, and the step it could go on from."""
+        run_id, seed = about.get("run"), about.get("seed")
+        if not isinstance(run_id, str) or not isinstance(seed, int):
+            return None
+        return [seed, self.runner.reached(run_id)]
 
-    def _search(self, claimed: Claimed) -> Step:
-        number = claimed.trial.number
-        say(f"{self.name}: trial {number}: {' '.join(claimed.proposed)}")
-        runs: list[str] = []
-        values: list[float] = []
-        state, reason = TrialState.COMPLETE, claimed.error
+    # --- one piece of work ------------------------------------------------------------------
+
+    def _do(self, work: Work) -> Step:
+        say(f"{self.name}: {work.title}: {' '.join(work.proposed)}")
+        outcomes: list[Outcome] = []
         try:
-            if reason is None:
-                reason = self._too_many_crashes(claimed.lease)
-            for seed in self.sweep.search_seeds if reason is None else ():
-                outcome = self._run(
-                    claimed.proposed,
-                    seed,
-                    number,
-                    "search",
-                    claimed.lease,
-                    self._report(claimed, seed),
-                )
-                runs.append(outcome.run_id)
-                values.append(outcome.value)
-                if outcome.state == "pruned":
-                    state = TrialState.PRUNED
+            reason = work.error or self._too_many_crashes(work.lease)
+            for seed in work.seeds if reason is None else ():
+                outcomes.append(self._run(work, seed))
+                self._silent_since_s = None
+                if outcomes[-1].state == "pruned":
                     break
-                if not math.isfinite(outcome.value):
-                    reason = f"{self.sweep.metric} is {outcome.value} with seed {seed}"
+                if not math.isfinite(outcomes[-1].value):
+                    reason = f"{self.sweep.metric} is {outcomes[-1].value} with seed {seed}"
                     break
-            value = math.fsum(values) / len(values) if values else math.nan
-            if reason is not None:
-                state = TrialState.FAIL
-            self.study.tell(claimed, state, value=value, runs=runs, reason=reason)
+            work.finish(outcomes, reason)
         except LeaseLost as error:
-            say(f"{self.name}: trial {number}: {error}")
+            say(f"{self.name}: {work.title}: {error}")
         except Interrupted:
-            self._leave(lambda: self.study.give_back(claimed))
+            self._leave(work.give_back)
             return "stopped"
-        except (StorageError, DataError):
-            self._leave(lambda: self.study.give_back(claimed))
-            raise
+        except (ConfigError, DataError, StorageError) as error:
+            if not PATIENCE.is_for(error):
+                self._leave(work.give_back)
+                raise
+            return self._wait_for_disk(error, work)
         except Exception as error:
-            machine = is_machines_fault(error)
-            if not machine:
-                traceback.print_exc()
-            say(f"{self.name}: trial {number} failed: {one_line(error)}")
-            if machine and claimed.lease.crashes + 1 < self.sweep.attempts:
-                self._leave(lambda: self.study.give_back(claimed, crashed=True))
-            else:
-                reason = one_line(error)
-                self._leave(
-                    lambda: self.study.tell(claimed, TrialState.FAIL, runs=runs, reason=reason)
-                )
-        return "worked"
-
-    def _report(self, claimed: Claimed, seed: int) -> Callable[[int, float], bool]:
-        """Take a value after each validation; True ends the run early.
-
-        Only the first repeat reports to the pruner: it compares trials at the same epoch.
-        """
-
-        def report(epoch: int, value: float) -> bool:
-            claimed.lease.reached(seed, epoch)
-            if seed != 0 or self.sweep.pruner is None or not math.isfinite(value):
-                return False
-            if epoch not in claimed.reported:
-                claimed.reported.add(epoch)
-                claimed.trial.report(value, epoch)
-            return claimed.trial.should_prune()
-
-        return report
-
-    # --- finals -----------------------------------------------------------------------------
-
-    def _final(self, final: Final, lease: Lease) -> Step:
-        say(f"{self.name}: final of trial {final.trial}, seed {final.seed}")
-
-        def report(epoch: int, value: float) -> bool:
-            lease.reached(epoch)
-            return False
-
-        try:
-            reason = self._too_many_crashes(lease)
-            if reason is not None:
-                self._accept_failure(final, lease, reason)
-                return "worked"
-            outcome = self._run(final.proposed, final.seed, final.trial, "final", lease, report)
-            if not math.isfinite(outcome.value):
-                self._accept_failure(
-                    final, lease, f"{self.sweep.metric} is {outcome.value}", outcome.run_id
-                )
-                return "worked"
-            result = {"run_id": outcome.run_id, "state": "finished", "value": outcome.value}
-            self.study.accept(final, lease, {**result, "reason": None})
-        except LeaseLost as error:
-            say(f"{self.name}: {error}")
-        except Interrupted:
-            self._leave(lease.release)
-            return "stopped"
-        except (StorageError, DataError):
-            self._leave(lease.release)
-            raise
-        except Exception as error:
-            machine = is_machines_fault(error)
-            if not machine:
-                traceback.print_exc()
-            say(f"{self.name}: {final.key} failed: {one_line(error)}")
-            if machine and lease.crashes + 1 < self.sweep.attempts:
-                self._leave(lambda: lease.release(crashed=True))
-            else:
-                reason = one_line(error)
-                self._leave(lambda: self._accept_failure(final, lease, reason))
-        return "worked"
-
-    def _accept_failure(
-        self, final: Final, lease: Lease, reason: str, run_id: str | None = None
-    ) -> None:
-        self.study.accept(
-            final, lease, {"run_id": run_id, "state": "failed", "value": None, "reason": reason}
-        )
-
-    # --- one run ----------------------------------------------------------------------------
-
-    def _run(
-        self,
-        proposed: Sequence[str],
-        seed: int,
-        trial: int,
-        purpose: str,
-        lease: Lease,
-        report: Callable[[int, float], bool],
-    ) -> Outcome:
-        overrides = self.study.definition.settings(proposed, seed)
-        run_id = self.runner.identify(overrides)
-        run_lease = self._wait_for(run_id)
-
-        def guard() -> None:
-            lease.guard()
-            run_lease.guard()
-
-        try:
-            with storage_errors(self.study.home / run_id):
-                return self.runner.run(
-                    overrides,
-                    sweep=self.name,
-                    trial=trial,
-                    purpose=purpose,
-                    report=report,
-                    should_stop=self.stopping,
-                    guard=guard,
-                )
-        except SystemExit as error:  # how Lightning leaves a loop on SIGTERM
-            if self.stopping():
-                raise Interrupted(f"run {run_id} was asked to stop") from error
-            raise RuntimeError(f"the run ended the process with {error.code!r}") from error
+            return self._failed(work, outcomes, error)
         finally:
-            with suppress(LeaseLost, OSError, StorageError):
-                run_lease.finish()  # crashes are counted by the trial's lease
+            work.lease.drop()
+            give_memory_back()
+        return "worked"
 
-    def _wait_for(self, run_id: str) -> Lease:
-        """The lease of a run; while another trial trains the same settings, this one waits."""
-        while True:
-            lease = self.runs.claim(run_id)
-            if lease is not None:
-                return lease
-            if self.stopping():
-                raise Interrupted(f"run {run_id} was asked to stop")
-            time.sleep(POLL_S)
+    def _failed(self, work: Work, outcomes: Sequence[Outcome], error: Exception) -> Step:
+        """Tell the setting's fault from the machine's and the process's.
+
+        A failure counts against a setting only when another process repeats it: this one may be
+        broken. Whoever runs out of memory, or meets a disk that refuses, is tried some times.
+        """
+        if PATIENCE.is_for(error):
+            return self._wait_for_disk(error, work)
+        if not PATIENCE.until_back(work.lease.ours):
+            say(f"{self.name}: {work.title}: another worker has taken over; this copy stops")
+            return "worked"
+        broken, machine = breaks_process(error), is_machines(error)
+        reason = one_line(error)
+        if not machine:
+            traceback.print_exc()
+        say(f"{self.name}: {work.title} failed: {reason}")
+        if machine and not broken:
+            if work.lease.crashes + 1 < self.sweep.attempts:
+                self._leave(partial(work.give_back, crashed=True))
+            else:
+                self._leave(partial(work.finish, outcomes, reason))
+            return "worked"
+        if [worker for worker in work.failed_by if worker != self.presence.worker]:
+            self._leave(partial(work.finish, outcomes, reason))
+        else:
+            say(f"{self.name}: {work.title}: another process tries it once more")
+            work.lease.is_about(failed_by=[*work.failed_by, self.presence.worker], reason=reason)
+            self._leave(work.give_back)
+        return "broken" if broken else "worked"
+
+    def _wait_for_disk(self, error: Exception, work: Work | None = None) -> Step:
+        """Nothing is known about a setting when the disk is full or does not answer: try again."""
+        now_s = time.monotonic()
+        if self._silent_since_s is None:
+            self._silent_since_s, self._silences = now_s, 0
+        if now_s - self._silent_since_s > PATIENCE.wait_s:
+            raise error
+        self._silences += 1
+        say(f"{self.name}: the disk is waited for: {one_line(error)}")
+        self.presence.waits_for(one_line(error))
+        until_s = now_s + min(30.0, 0.25 * 2**self._silences)
+        while time.monotonic() < until_s and not self.stopping():
+            time.sleep(0.1)
+        if work is not None:
+            self._leave(work.give_back)
+        self.presence.waits_for(None)
+        return "worked"
+
+    def _run(self, work: Work, seed: int) -> Outcome:
+        overrides = self.study.definition.settings(work.proposed, seed)
+        run_id, prepared = self.runner.prepare(overrides)
+        work.lease.is_about(run=run_id, seed=seed)
+        errand = Errand(
+            sweep=self.name,
+            trial=work.number,
+            purpose=work.purpose,
+            report=partial(work.report, seed),
+            should_stop=self.stopping,
+            guard=work.lease.guard,
+            presence=self.presence,
+            busy=partial(self._busy, run_id),
+        )
+        try:
+            with storage_errors(self.study.home / run_id / "record.json"):
+                return self.runner.run(prepared, errand)
+        except SystemExit as error:
+            raise RuntimeError(f"the run ended the process with {error.code!r}") from error
+
+    def _busy(self, run_id: str, owner: Owner | None) -> None:
+        """While another trial, sweep or command trains the same settings, this one waits."""
+        if self.stopping():
+            raise Interrupted(f"run {run_id} was asked to stop")
+        PATIENCE.pulse()
+        time.sleep(STOP_LOOK_S)
 
     def _too_many_crashes(self, lease: Lease) -> str | None:
         if lease.crashes < self.sweep.attempts:
             return None
         return (
             f"its worker died {lease.crashes} times without getting further (killed from outside, "
-            "or out of memory)"
+            "hanging, or out of memory)"
         )
 
     def _leave(self, action: Callable[[], None]) -> None:
-        """Do the last thing with a trial, unless somebody else has taken it over."""
+        """Do the last thing with a piece of work, unless somebody else has taken it over."""
         try:
             action()
         except LeaseLost as error:
@@ -301,58 +282,91 @@ def main(
         runner: what runs a setting; the real thing without one.
 
     Returns:
-        The exit code: 0 when everything is done or a stop was asked for, 2 when the disk or the
-        data does not let anything run.
+        The exit code: 0 when nothing is left to do, or nothing that the user wants done; 75 when
+        work is left that another process is to go on with (this one got a signal, cannot be trusted
+        any more, or waited for the disk in vain); 2 when the input or the disk does not let
+        anything run.
     """
-    stop = Stop()
-    stop.listen()
     home = runs_home() if home is None else home
     names = sweep.split(",") if isinstance(sweep, str) else list(sweep)
-    pulse: Pulse | None = None
+    presence: Presence | None = None
     try:
+        stop = Stop()
+        stop.listen()
+        PATIENCE.wait_s = positive_seconds("LIGHTNING_SEP_WAIT_S", WAIT_S)
+        PATIENCE.home, PATIENCE.stop = home, stop
         studies = [open_sweep(home, name) for name in names]
-        pulse = Pulse(workers_folder(home)).start()
-        workers = [Worker(study, runner or _runner(home, study), pulse, stop) for study in studies]
-        while workers and not stop():
-            for worker in workers:
-                state = worker.step()
-                if state in ("done", "stopped"):
-                    worker.runs.tidy()
-                    say(f"{worker.name}: {state}")
-                    workers.remove(worker)
-                if state != "waiting":
-                    break
-            else:
-                time.sleep(POLL_S)
-        return 0
+        folder = workers_folder(home)
+        presence = Presence(folder, patience_s=max(study.patience_s for study in studies))
+        peers = Peers(folder)
+        presence.chores.append(partial(peers.look_after, presence))
+        presence.start()
+        PATIENCE.tell = partial(_waits, presence)
+        return _work(
+            [
+                Worker(study, runner or _runner(home, study), presence, peers, stop)
+                for study in studies
+            ],
+            stop,
+        )
     except LightningSepError as error:
         say(f"{type(error).__name__}: {error}")
-        return error.exit_code
+        return WORK_LEFT if PATIENCE.is_for(error) else error.exit_code
+    except OSError as error:
+        if not PATIENCE.is_for(error):
+            raise
+        say(one_line(error))
+        return WORK_LEFT
     finally:
-        if pulse is not None:
-            pulse.stop()
+        if presence is not None:
+            with suppress(OSError):
+                presence.stop()
+
+
+def _work(workers: list[Worker], stop: Stop) -> int:
+    left = False
+    pause_s = FIRST_POLL_S
+    while workers and not stop():
+        for worker in list(workers):
+            state = worker.step()
+            if state == "broken":
+                say(f"{worker.name}: this process cannot be trusted any more: it ends")
+                return WORK_LEFT
+            if state in ("done", "stopped", "left"):
+                if state == "done":
+                    worker.study.forget_leases()
+                left |= state == "left" or (state == "stopped" and stop())
+                say(f"{worker.name}: {_WORDS[state]}")
+                workers.remove(worker)
+            if state != "waiting":
+                pause_s = FIRST_POLL_S
+                break
+        else:
+            until_s = time.monotonic() + pause_s
+            while time.monotonic() < until_s and not stop():
+                time.sleep(min(0.25, pause_s))
+            pause_s = min(1.5 * pause_s, LONGEST_POLL_S)
+    return WORK_LEFT if left or workers else 0
+
+
+_WORDS = {
+    "done": "done",
+    "stopped": "stopped",
+    "left": "what is left failed in this process: a fresh one tries it",
+}
 
 
 def _runner(home: Path, study: SweepStudy) -> Runner:
     return ExperimentRunner(home, study.definition.config_dir)
 
 
-def is_machines_fault(error: BaseException) -> bool:
-    """Whether an error may be gone at another try: no memory, a disk that does not answer."""
-    if isinstance(error, MemoryError | OSError):
-        return not isinstance(error, FileNotFoundError | FileExistsError)
-    text = str(error)
-    return type(error).__name__ == "OutOfMemoryError" or (
-        isinstance(error, RuntimeError)
-        and ("out of memory" in text or "can't allocate memory" in text)
-    )
-
-
-def workers_folder(home: Path) -> Path:
-    """Where workers show that they live."""
-    return home / "leases" / "workers"
+def _waits(presence: Presence, what: str | None) -> None:
+    if what is not None:
+        say(f"the disk is waited for: {what}")
+    presence.waits_for(what)
 
 
 def say(line: str) -> None:
     """A line for the worker's log."""
-    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # the log may lie on the very disk that is full
+        print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)

@@ -1,5 +1,7 @@
 """Autoregressive audio: the next frame of a waveform from the frames so far."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -7,11 +9,11 @@ from torch import Tensor
 
 from lightning_sep.checks import finite_number, whole_number
 from lightning_sep.data.batch import Batch
-from lightning_sep.functional.schedules import inverse_sigmoid
+from lightning_sep.errors import ConfigError
+from lightning_sep.functional.schedules import exponential, inverse_sigmoid, linear
 from lightning_sep.heads.base import WaveformHead
 from lightning_sep.losses.base import WaveformLoss
-from lightning_sep.metrics.next_frame import NextFrameR2
-from lightning_sep.nets.lstm import Lstm
+from lightning_sep.nets.sequence import SequenceNet
 from lightning_sep.tasks.base import Parts, Scored, Task
 
 
@@ -29,11 +31,17 @@ class Autoregression(Task):
         input_noise: standard deviation of Gaussian noise added to the inputs in training, in
             units of the scaled waveform; targets stay clean.
         teacher_forcing_k: scheduled sampling (Bengio et al., arXiv:1506.03099): in training, the
-            true previous frame goes in with the inverse-sigmoid probability ``k / (k + exp(step /
-            k))``, else the net's own one, detached. ``None`` always feeds the true frame.
+            true previous frame goes in with a probability that falls from step to step, else the
+            net's own one, detached (a draw, where the head is a distribution). Here it is the
+            inverse sigmoid ``k / (k + exp(step / k))``.
+        teacher_forcing_slope: or it falls linearly, by this much a step;
+        teacher_forcing_floor: down to this.
+        teacher_forcing_base: or exponentially, times this with each step. With none of the three
+            the true frame always goes in.
 
     Raises:
-        ConfigError: a setting is out of its range.
+        ConfigError: a setting is out of its range, more than one schedule is given, the loss
+            leaves the scale open, or the net cannot go frame by frame.
     """
 
     monitor = ("val/r2", "max")
@@ -42,7 +50,7 @@ class Autoregression(Task):
     loss_type = WaveformLoss
     head: WaveformHead
     loss: WaveformLoss
-    net: Lstm
+    net: SequenceNet  # type: ignore[assignment]  # checked when the task is built
 
     primary: ClassVar[str] = "r2"
 
@@ -52,18 +60,32 @@ class Autoregression(Task):
         frame_samples: int,
         input_noise: float = 0.0,
         teacher_forcing_k: float | None = None,
+        teacher_forcing_slope: float | None = None,
+        teacher_forcing_floor: float = 0.0,
+        teacher_forcing_base: float | None = None,
         parts: Parts,
     ) -> None:
         whole_number("frame_samples", frame_samples)
         finite_number("input_noise", input_noise, at_least=0)
-        if teacher_forcing_k is not None:
-            inverse_sigmoid(0, k=teacher_forcing_k)  # refuses what it cannot use
         self.frame_samples = frame_samples
         self.input_noise = input_noise
-        self.teacher_forcing_k = teacher_forcing_k
+        self.true_frames = _schedule(
+            k=teacher_forcing_k,
+            slope=teacher_forcing_slope,
+            floor=teacher_forcing_floor,
+            base=teacher_forcing_base,
+        )
         super().__init__(parts=parts)
-        self.teacher_forced = NextFrameR2()
-        self.free_running = NextFrameR2()
+        if not self.loss.fixes_scale:
+            raise ConfigError(
+                f"loss={type(self.loss).__name__} leaves the scale and the sign of a frame open: "
+                "the next frame, and R2, need both. Use loss=mse or another that fixes them"
+            )
+        if not isinstance(self.net, SequenceNet):
+            raise ConfigError(
+                f"net={type(self.net).__name__} cannot go frame by frame: autoregression needs "
+                "its methods run and step, see lightning_sep/nets/sequence.py"
+            )
 
     def sizes(self) -> tuple[int, int]:
         return self.frame_samples, self.frame_samples * self.head.raw_per_sample
@@ -81,21 +103,20 @@ class Autoregression(Task):
         if generator is not None and self.input_noise > 0:
             noise = torch.randn(inputs.shape, generator=generator, device=inputs.device)
             inputs = inputs + self.input_noise * noise
-        if generator is not None and self.teacher_forcing_k is not None:
-            return self._scheduled(inputs, self.teacher_forcing_k, generator)
+        if generator is not None and self.true_frames is not None:
+            return self._scheduled(inputs, self.true_frames(self.global_step), generator)
         return self._shaped(self.net(inputs, generator=generator))
 
-    def _scheduled(self, inputs: Tensor, k: float, generator: torch.Generator) -> Tensor:
-        """Raw values when some of the inputs are the net's own; frame by frame, without dropout."""
-        probability = inverse_sigmoid(self.global_step, k=k)
+    def _scheduled(self, inputs: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+        """Raw values when some of the inputs are the net's own, frame by frame."""
         true = torch.rand(inputs.shape[:2], generator=generator, device=inputs.device) < probability
         state = None
         raw: list[Tensor] = []
         for number, frame in enumerate(inputs.unbind(1)):
             if number:
-                own = self.head.decode(raw[-1]).detach().to(frame.dtype)
+                own = self.head.sample(raw[-1].detach(), generator).to(frame.dtype)
                 frame = torch.where(true[:, number, None], frame, own)
-            output, state = self.net.step(frame, state)
+            output, state = self.net.step(frame, state, generator=generator)
             raw.append(self._shaped(output))
         return torch.stack(raw, dim=1)
 
@@ -119,26 +140,28 @@ class Autoregression(Task):
 
         Args:
             frames: true frames so far, ``[batch, frame, sample]``, at least one.
-            count: frames to generate.
+            count: frames to generate, at least one.
             generator: draws from the head's distribution; ``None`` takes its decoded value.
 
         Returns:
             ``[batch, count, sample]``.
         """
-        state = None
-        for frame in frames[:, :-1].unbind(1):
-            _, state = self.net.step(frame, state)
-        made = [frames[:, -1]]
-        for _ in range(count):
-            output, state = self.net.step(made[-1], state)
+        outputs, state = self.net.run(frames)
+        output = outputs[:, -1]
+        made: list[Tensor] = []
+        while True:
             raw = self._shaped(output)
             frame = self.head.decode(raw) if generator is None else self.head.sample(raw, generator)
             made.append(frame.to(frames.dtype))
-        return torch.stack(made[1:], dim=1)
+            if len(made) == count:
+                return torch.stack(made, dim=1)
+            output, state = self.net.step(made[-1], state)
 
     def start_evaluation(self, stage: str) -> None:
-        self.teacher_forced.reset()
-        self.free_running.reset()
+        from lightning_sep.metrics.next_frame import NextFrameR2  # loads torchmetrics
+
+        self.teacher_forced = NextFrameR2().to(next(self.parameters()).device)
+        self.free_running = NextFrameR2().to(next(self.parameters()).device)
 
     def evaluate(self, batch: Batch, raw: Tensor) -> None:
         frames = self.frames(batch)
@@ -174,3 +197,30 @@ class Autoregression(Task):
             made[f"{number}-recording"] = batch.waveform[number]
             made[f"{number}-continued"] = continued[number]
         return made
+
+
+def _schedule(
+    *, k: float | None, slope: float | None, floor: float, base: float | None
+) -> Callable[[int], float] | None:
+    """Probability of a true frame at a step; ``None``: always.
+
+    Raises:
+        ConfigError: more than one schedule, or a number that it cannot use.
+    """
+    given: dict[str, Callable[[int], float]] = {}
+    if k is not None:
+        given["teacher_forcing_k"] = partial(inverse_sigmoid, k=k)
+    if slope is not None:
+        given["teacher_forcing_slope"] = partial(linear, slope=slope, floor=floor)
+    if base is not None:
+        given["teacher_forcing_base"] = partial(exponential, base=base)
+    if len(given) > 1:
+        raise ConfigError(
+            f"{' and '.join(given)} are schedules of their own: set one of them, the others null"
+        )
+    if floor and slope is None:
+        raise ConfigError("teacher_forcing_floor belongs to teacher_forcing_slope: set both")
+    for schedule in given.values():
+        schedule(0)  # refuses what it cannot use
+        return schedule
+    return None

@@ -1,19 +1,28 @@
 """The only training step of the house: a net and a head, trained on weighted examples."""
 
+import math
+import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch import distributed as dist
 
 from lightning_sep.data.batch import Batch
 from lightning_sep.errors import ConfigError
 from lightning_sep.functional.masking import shield, weighted_sum
+from lightning_sep.functional.precision import measured
 from lightning_sep.reweighting.base import Reweighting
 from lightning_sep.reweighting.gather import global_weights, world_size
+
+if TYPE_CHECKING:
+    from pytorch_lightning import LightningModule as Module
+else:
+    from torch.nn import Module
 
 
 class MakeNet(Protocol):
@@ -33,7 +42,7 @@ class Parts:
         make_net: builds the net from ``inputs`` and ``outputs``.
         head: turns the net's raw values into what the loss and the listener get.
         loss: cost of an example, for heads that do not bring their own.
-        make_optimizer: builds the optimizer from the parameters.
+        make_optimizer: builds the optimizer from the parameters; ``None`` where nothing is trained.
         facts: what the data say about themselves (sample rate, gain, names of classes).
         seed: seeds every draw inside a training step.
     """
@@ -41,7 +50,7 @@ class Parts:
     make_net: MakeNet
     head: nn.Module
     loss: nn.Module
-    make_optimizer: MakeOptimizer
+    make_optimizer: MakeOptimizer | None
     facts: Mapping[str, Any]
     seed: int
 
@@ -71,8 +80,11 @@ def step_seed(seed: int, step: int, rank: int = 0) -> int:
     return (mixed ^ (mixed >> 32)) & (2**63 - 1)
 
 
-class Task(pl.LightningModule, ABC):
+class Task(Module, ABC):
     """A net and a head, trained on weighted examples.
+
+    A task with an optimizer is a ``LightningModule``; one without is a plain ``nn.Module``, so that
+    who separates a file does not wait for Lightning, which takes longer to load than the rest.
 
     Subclasses say what one example costs and how it is scored; how much each example counts is
     decided elsewhere: ``reweighting`` is set by :class:`lightning_sep.callbacks.reweight.Reweight`
@@ -91,6 +103,8 @@ class Task(pl.LightningModule, ABC):
     loss_type: ClassVar[type[nn.Module]]
 
     def __init__(self, *, parts: Parts) -> None:
+        if parts.make_optimizer is not None:
+            self.__class__ = _with_lightning(type(self))
         super().__init__()
         name = type(self).__name__
         for group, part, wanted in [
@@ -116,10 +130,12 @@ class Task(pl.LightningModule, ABC):
             )
         self._make_optimizer = parts.make_optimizer
         self.reweighting: Reweighting | None = None
-        # Kept as tensors during an epoch, so that a step neither waits for the device nor logs.
-        self.train_losses: list[Tensor] = []
-        self.weights_log: list[Tensor] = []
-        self.non_finite: list[Tensor] = []
+        # Of the last step, [example], this process's share of weights that sum to 1 over all
+        # processes; NaN for examples left out.
+        self.step_weights: Tensor | None = None
+        # Summed on the device during an epoch, so that a step neither waits for it nor logs:
+        # losses, examples, weighted losses, steps, losses that are not finite.
+        self.train_sums = torch.zeros(5, dtype=torch.float64)
         self.epoch_metrics: dict[str, float] = {}
 
     @abstractmethod
@@ -146,6 +162,15 @@ class Task(pl.LightningModule, ABC):
     def finish_evaluation(self, stage: str) -> tuple[dict[str, float], dict[str, list[float]]]:
         """Metrics by name, and the per-example values behind them, without the stage's prefix."""
 
+    def class_names(self) -> list[tuple[str, ...]]:
+        """What each class number of :class:`Scored` groups is called: its name, then its group's
+        where the data have any."""
+        names: list[str] = self.facts.get("class_names", [])
+        groups: list[str] | None = self.facts.get("class_groups")
+        if groups is None:
+            return [(name,) for name in names]
+        return list(zip(names, groups, strict=True))
+
     def audio_examples(self, batch: Batch, count: int) -> dict[str, Tensor]:
         """Waveforms worth listening to, ``[time]`` within -1 to 1, by name; none by default."""
         return {}
@@ -158,7 +183,11 @@ class Task(pl.LightningModule, ABC):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Third-party code may draw from the global generator: it is seeded by the step as well.
-        torch.manual_seed(step_seed(self.seed, self.global_step, self.global_rank))
+        # Not by torch.manual_seed, which takes half a millisecond to prepare devices of no use.
+        seed = step_seed(self.seed, self.global_step, self.global_rank)
+        torch.default_generator.manual_seed(seed)
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.manual_seed_all(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         keep: list[Tensor] = []
@@ -173,26 +202,33 @@ class Task(pl.LightningModule, ABC):
         )
         keep.append(uses > 0)
         if self.reweighting is None:
-            weights = mask / mask.sum().clamp(min=1)
+            weights = mask.to(scored.losses.dtype) / mask.sum().clamp(min=1)
         else:
             weights = global_weights(
                 self.reweighting, scored.losses.detach(), scored.groups, mask, self.global_step
             )
         loss = weighted_sum(scored.losses, weights, mask)
-        self.train_losses.append(loss.detach())
-        self.weights_log.append(torch.where(mask, weights, torch.nan).detach() / world_size())
-        self.non_finite.append((~finite & scored.mask).sum())
+        self.step_weights = torch.where(mask, weights, torch.nan).detach() / world_size()
+        plain = torch.where(mask, scored.losses.detach(), 0.0).sum()
+        left_out = (~finite & scored.mask).sum()
+        sums = [plain, mask.sum(), loss.detach(), torch.ones_like(plain), left_out]
+        self.train_sums += torch.stack([measured(one) for one in sums])
         return loss
 
     def on_train_epoch_start(self) -> None:
-        self.train_losses.clear()
-        self.weights_log.clear()
-        self.non_finite.clear()
+        self.train_sums = measured(torch.zeros(5, device=self.device))
         self.epoch_metrics.clear()
 
     def on_train_epoch_end(self) -> None:
-        self.epoch_metrics["train/loss"] = float(torch.stack(self.train_losses).double().mean())
-        self.epoch_metrics["train/non_finite"] = float(torch.stack(self.non_finite).sum())
+        """``train/loss`` is the plain mean over the examples of the epoch, whatever the rule that
+        weighs them; what is minimised is ``train/weighted_loss``, the mean over its steps."""
+        sums = self.train_sums.clone()
+        if world_size() > 1:
+            dist.all_reduce(sums)
+        losses, examples, weighted, steps, non_finite = sums.tolist()
+        self.epoch_metrics["train/loss"] = losses / max(examples, 1)
+        self.epoch_metrics["train/weighted_loss"] = weighted / steps
+        self.epoch_metrics["train/non_finite"] = non_finite
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluation_step(batch)
@@ -202,16 +238,25 @@ class Task(pl.LightningModule, ABC):
 
     def _evaluation_step(self, batch: Batch) -> None:
         raw = self.raw(batch, None)
-        for name, training in [("loss", False), ("loss_raw", True)]:
-            # What the loss saw in training and what it would be on the decoded output may differ.
-            self.head.train(training)
-            scored = self.scores(batch, raw)
-            kept = scored.losses[scored.mask & scored.losses.isfinite()].double()
-            self._sums[name] = self._sums[name] + torch.stack(
-                [kept.sum(), kept.new_tensor(len(kept))]
-            )
-        self.head.eval()
+        self.collect_losses(batch, raw)
         self.evaluate(batch, raw)
+
+    def collect_losses(self, batch: Batch, raw: Tensor) -> None:
+        """Add a batch to ``loss``, on what the head shows at evaluation, and to ``loss_raw``, on
+        what it shows in training: for heads that clip at evaluation only they differ."""
+        self._add_losses("loss", batch, raw)
+        if getattr(self.head, "brings_loss", False):  # from raw values, the same in both
+            self._sums["loss_raw"] = self._sums["loss"]
+            return
+        self.head.train()
+        self._add_losses("loss_raw", batch, raw)
+        self.head.eval()
+
+    def _add_losses(self, name: str, batch: Batch, raw: Tensor) -> None:
+        scored = self.scores(batch, raw)
+        kept = scored.mask & scored.losses.isfinite()
+        sums = [torch.where(kept, scored.losses, 0.0).double().sum(), kept.sum().double()]
+        self._sums[name] = self._sums.get(name, 0.0) + torch.stack(sums)
 
     def on_validation_epoch_start(self) -> None:
         self._start("val")
@@ -220,8 +265,7 @@ class Task(pl.LightningModule, ABC):
         self._start("test")
 
     def _start(self, stage: str) -> None:
-        zero = torch.zeros(2, dtype=torch.float64, device=self.device)
-        self._sums = {"loss": zero, "loss_raw": zero}
+        self._sums: dict[str, Tensor] = {}
         self.start_evaluation(stage)
 
     def on_validation_epoch_end(self) -> None:
@@ -232,21 +276,33 @@ class Task(pl.LightningModule, ABC):
 
     def _finish(self, stage: str) -> dict[str, list[float]]:
         metrics, values = self.finish_evaluation(stage)
-        for name, (total, count) in self._sums.items():
-            metrics[name] = float(total / count)
+        for name, sums in self._sums.items():
+            if world_size() > 1:
+                dist.all_reduce(sums)
+            total, count = sums.tolist()
+            metrics[name] = total / count if count else math.nan
         self.epoch_metrics |= {f"{stage}/{name}": value for name, value in metrics.items()}
         return {f"{stage}/{name}": value for name, value in values.items()}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        if self._make_optimizer is None:
+            raise ValueError(f"this {type(self).__name__} was built without an optimizer")
         return self._make_optimizer(self.parameters())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["epoch_so_far"] = {
-            name: [value.cpu() for value in getattr(self, name)]
-            for name in ("train_losses", "weights_log", "non_finite")
-        }
+        checkpoint["train_sums"] = self.train_sums.cpu()
         checkpoint["facts"] = self.facts
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        for name, values in checkpoint["epoch_so_far"].items():
-            setattr(self, name, [value.to(self.device) for value in values])
+        self.train_sums = checkpoint["train_sums"].to(self.device)
+
+
+@cache
+def _with_lightning(task: type[Task]) -> type[Task]:
+    """The same task, and a ``LightningModule``, which is what a ``Trainer`` takes."""
+    from pytorch_lightning import LightningModule
+
+    names = {"__module__": task.__module__, "__qualname__": task.__qualname__}
+    return types.new_class(
+        task.__name__, (task, LightningModule), exec_body=lambda n: n.update(names)
+    )

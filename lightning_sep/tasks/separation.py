@@ -1,6 +1,7 @@
 """Source separation: a mixture in, one waveform per source out, in any order."""
 
-from typing import ClassVar, Literal
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -9,10 +10,10 @@ from lightning_sep.checks import whole_number
 from lightning_sep.data.batch import Batch
 from lightning_sep.errors import ConfigError
 from lightning_sep.functional.permutation import best_permutation
+from lightning_sep.functional.pieces import in_faded_pieces, in_pieces
 from lightning_sep.heads.base import WaveformHead
 from lightning_sep.losses.base import WaveformLoss
 from lightning_sep.losses.si_sdr import SiSdr
-from lightning_sep.metrics.si_sdr_improvement import SiSdrImprovement
 from lightning_sep.tasks.base import Parts, Scored, Task
 
 
@@ -24,6 +25,13 @@ class Separation(Task):
         sources: number of sources in a mixture.
         level: an example of the loss, and so of the reweighting, is a whole ``"mixture"`` (mean
             over its sources) or each ``"source"`` of it.
+        difference: the net gives all sources but one, and that one is the mixture minus what the
+            head makes of the others, so that the sources add up to the mixture; it is clipped to
+            the head's bounds at evaluation only (Stoller et al., arXiv:1806.03185, sec. 3.2.1).
+
+    Raises:
+        ConfigError: a setting is out of its range, or the head brings its own loss, which says
+            nothing about a difference.
     """
 
     monitor = ("val/si_sdr_improvement_db", "max")
@@ -36,50 +44,99 @@ class Separation(Task):
     primary: ClassVar[str] = "si_sdr_improvement_db"
 
     def __init__(
-        self, *, parts: Parts, sources: int, level: Literal["mixture", "source"] = "mixture"
+        self,
+        *,
+        parts: Parts,
+        sources: int,
+        level: Literal["mixture", "source"] = "mixture",
+        difference: bool = False,
     ) -> None:
         self.sources = whole_number("sources", sources, at_least=2, meaning="to separate")
         self.level = level
+        self.difference = difference
         super().__init__(parts=parts)
-        self.improvement = SiSdrImprovement()
         self._evaluation_order = SiSdr()
 
+    @property
+    def predicted(self) -> int:
+        """Sources that the net gives; one less than there are with ``difference``."""
+        return self.sources - 1 if self.difference else self.sources
+
     def sizes(self) -> tuple[int, int]:
-        return 1, self.sources * self.head.raw_per_sample
+        # Here, since the net that would be built makes no sense.
+        if self.difference and self.head.brings_loss:
+            raise ConfigError(
+                f"task.difference=true does not go with head={type(self.head).__name__}, which "
+                "brings its own loss: the last source is a difference of waveforms and has no raw "
+                "values to score. Use task.difference=false or a head without a loss of its own"
+            )
+        return 1, self.predicted * self.head.raw_per_sample
 
     def raw(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
-        """Raw values ``[batch, source, time, parameter]``."""
+        """Raw values ``[batch, predicted source, time, parameter]``."""
         return self.separate_raw(batch.waveform, generator)
 
     def separate_raw(self, waveform: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """``[batch, time]`` in, ``[batch, source, time, parameter]`` out."""
+        """``[batch, time]`` in, ``[batch, predicted source, time, parameter]`` out."""
         raw: Tensor = self.net(waveform.unsqueeze(1), generator=generator)
         batch, _, time = raw.shape
-        return raw.reshape(batch, self.sources, self.head.raw_per_sample, time).movedim(2, -1)
+        return raw.reshape(batch, self.predicted, self.head.raw_per_sample, time).movedim(2, -1)
 
     def separate(self, waveform: Tensor) -> Tensor:
         """Sources of a mixture: ``[batch, time]`` in, ``[batch, source, time]`` out."""
-        return self.head.decode(self.separate_raw(waveform))
+        return self.heard(self.separate_raw(waveform), waveform)
+
+    def separate_blocks(self, blocks: Iterable[Tensor], *, piece: int) -> Iterator[Tensor]:
+        """Sources of a mixture of any length, in bounded memory.
+
+        Equal to :meth:`separate`, to rounding, where the net says how far it reaches
+        (``reach_samples``) and what it keeps a sample of (``step_samples``). Other nets see all of
+        a piece at once (a norm over time): pieces then overlap by a tenth and fade into each other.
+
+        Args:
+            blocks: the mixture in parts of any length, ``[time]``.
+            piece: samples that go through the net at once, about; more where the net reaches
+                further.
+
+        Yields:
+            Consecutive parts of the sources, ``[source, time]``.
+        """
+
+        def run(waveform: Tensor) -> Tensor:
+            return self.separate(waveform.unsqueeze(0))[0]
+
+        net: Any = self.net  # what it can is asked, not declared
+        reach = getattr(net, "reach_samples", None)
+        if reach is None:
+            return in_faded_pieces(run, blocks, piece=piece, overlap=max(piece // 10, 1))
+        step = net.step_samples
+        return in_pieces(run, blocks, piece=-(-max(piece, reach) // step) * step, reach=reach)
+
+    def seen(self, raw: Tensor, mixture: Tensor) -> Tensor:
+        """The sources as the loss sees them, ``[batch, source, time]``."""
+        sources: Tensor = self.head(raw)
+        if not self.difference:
+            return sources
+        sources = _with_difference(sources, mixture)
+        return sources if self.head.training else self._last_clipped(sources)
+
+    def heard(self, raw: Tensor, mixture: Tensor) -> Tensor:
+        """The sources as a listener or a metric gets them, ``[batch, source, time]``."""
+        sources = self.head.decode(raw)
+        if not self.difference:
+            return sources
+        return self._last_clipped(_with_difference(sources, mixture))
+
+    def _last_clipped(self, sources: Tensor) -> Tensor:
+        return torch.cat([sources[:, :-1], sources[:, -1:].clamp(*self.head.bounds)], dim=1)
 
     def scores(self, batch: Batch, raw: Tensor) -> Scored:
         target = _sources(batch)
         if self.head.brings_loss:
-            pairwise = torch.stack(
-                [
-                    torch.stack(
-                        [
-                            self.head.own_loss(raw[:, estimate], target[:, source]).mean(-1)
-                            for source in range(self.sources)
-                        ],
-                        dim=-1,
-                    )
-                    for estimate in range(self.sources)
-                ],
-                dim=1,
-            )
+            pairwise = self.head.pairwise_loss(raw, target)
         else:
             pairwise = self.loss.pairwise(
-                estimate=self.head(raw), target=target, mixture=batch.waveform
+                estimate=self.seen(raw, batch.waveform), target=target, mixture=batch.waveform
             )
         scorable = batch.active
         if self.head.brings_loss or self.loss.handles_silence:
@@ -103,13 +160,15 @@ class Separation(Task):
         )
 
     def start_evaluation(self, stage: str) -> None:
-        self.improvement.reset()
+        from lightning_sep.metrics.si_sdr_improvement import SiSdrImprovement  # loads torchmetrics
+
+        self.improvement = SiSdrImprovement().to(next(self.parameters()).device)
         self._silent: list[Tensor] = []
         self._alone: list[Tensor] = []
 
     def evaluate(self, batch: Batch, raw: Tensor) -> None:
         target = _sources(batch)
-        estimate = self.head.decode(raw).to(target.dtype)
+        estimate = self.heard(raw, batch.waveform).to(target.dtype)
         pairwise = self._evaluation_order.pairwise(
             estimate=estimate, target=target, mixture=batch.waveform
         )
@@ -145,6 +204,11 @@ class Separation(Task):
                 made[f"{number}-target-{source + 1}"] = targets[source] / peak
                 made[f"{number}-estimate-{source + 1}"] = estimate[source] / peak
         return made
+
+
+def _with_difference(sources: Tensor, mixture: Tensor) -> Tensor:
+    rest = mixture.to(sources.dtype).unsqueeze(1) - sources.sum(1, keepdim=True)
+    return torch.cat([sources, rest], dim=1)
 
 
 def _sources(batch: Batch) -> Tensor:

@@ -10,7 +10,6 @@ from lightning_sep.data.batch import Batch
 from lightning_sep.functional.log_mel import log_mel
 from lightning_sep.heads.base import EmbeddingHead
 from lightning_sep.losses.base import PairLoss
-from lightning_sep.metrics.equal_error_rate import EqualErrorRate
 from lightning_sep.tasks.base import Parts, Scored, Task
 
 
@@ -20,7 +19,8 @@ class Verification(Task):
     An example of the loss, and so of the reweighting, is an unordered pair of snippets; its class
     is 0 for different speakers and 1 for the same one. A trial's score is minus the mean of the
     two divergences of its pair, and the decision threshold is the one that equals both errors on
-    validation data.
+    validation data. All pairs of a part are trials; its loss is that of same and of different
+    speakers in the shares that they have in training batches, so that curves can be compared.
 
     Args:
         parts: net, head, loss and what else a task is made of.
@@ -64,7 +64,6 @@ class Verification(Task):
         self.remove_mean = remove_mean
         super().__init__(parts=parts)
         self.register_buffer("threshold", torch.tensor(torch.nan, dtype=torch.float64))
-        self.trials = EqualErrorRate()
 
     def sizes(self) -> tuple[int, int]:
         return self.bands, self.embed_size
@@ -101,8 +100,22 @@ class Verification(Task):
             rows=pairs.T,
         )
 
+    def class_names(self) -> list[tuple[str, ...]]:
+        """Of pairs, not of speakers."""
+        return [("different",), ("same",)]
+
+    def same_share(self) -> float:
+        """Share of the pairs of a training batch that are of one speaker."""
+        speakers, snippets = self.facts["speakers"], self.facts["snippets"]
+        return float((snippets - 1) / (speakers * snippets - 1))
+
+    def collect_losses(self, batch: Batch, raw: Tensor) -> None:
+        """Nothing: pairs are scored over all batches together, at the end."""
+
     def start_evaluation(self, stage: str) -> None:
-        self.trials.reset()
+        from lightning_sep.metrics.equal_error_rate import EqualErrorRate  # loads torchmetrics
+
+        self.trials = EqualErrorRate().to(next(self.parameters()).device)
         self._raw: list[Tensor] = []
         self._labels: list[Tensor] = []
 
@@ -119,8 +132,10 @@ class Verification(Task):
         self.trials.update(-(divergence[one, two] + divergence[two, one]) / 2, same)
         losses = self.loss(divergence=divergence, same=labels[:, None] == labels[None, :])
         metrics = {name: float(value) for name, value in self.trials.compute().items()}
-        metrics["loss_same"] = float(losses[same].double().mean())
-        metrics["loss_different"] = float(losses[~same].double().mean())
+        of_same, of_others = (float(losses[kind].double().mean()) for kind in (same, ~same))
+        metrics["loss_same"], metrics["loss_different"] = of_same, of_others
+        share = self.same_share()
+        metrics["loss"] = share * of_same + (1 - share) * of_others
         if stage == "val":
             self.threshold.fill_(metrics["threshold"])
         else:

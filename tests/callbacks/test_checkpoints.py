@@ -13,18 +13,35 @@ import pytest
 import torch
 
 from lightning_sep import cli, experiment
-from lightning_sep.callbacks.checkpoint import BEST, SafeCheckpointIO, newest, verifies
+from lightning_sep.callbacks.checkpoint import SafeCheckpointIO, verifies
+from lightning_sep.callbacks.checkpoint import newest as newest_of
 from lightning_sep.errors import Interrupted, LeaseLost, LightningSepError, StorageError
-from lightning_sep.fsio import read_lines
+from lightning_sep.fsio import read_lines, sha256_file
 from lightning_sep.record import read_record
+from lightning_sep.run_folder import RunFolder
 from tests.callbacks.conftest import SETTINGS
 
 
-def save(folder: Path, step: int, size: int = 1000) -> Path:
-    path = folder / f"step-{step:09d}.ckpt"
+def save(
+    folder: Path, step: int, size: int = 1000, generation: int = 1, run_id: str | None = "a"
+) -> Path:
+    path = folder / f"step-{step:09d}.{generation}.ckpt"
     values = torch.full((size,), float(step))
-    SafeCheckpointIO().save_checkpoint({"global_step": step, "state_dict": {"w": values}}, path)
+    content = {"global_step": step, "state_dict": {"w": values}, "callbacks": {}, "loops": {}}
+    SafeCheckpointIO(run_id).save_checkpoint(content, path)
     return path
+
+
+def newest(checkpoints: Path, run_id: str = "a") -> Path | None:
+    found = newest_of(RunFolder(checkpoints.parent), run_id)
+    return None if found is None else found.path
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> Path:
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    return folder
 
 
 def history(folder: Path) -> list[dict[str, object]]:
@@ -61,7 +78,7 @@ def test_what_would_not_load_safely_is_refused_by_name(tmp_path, value):
 
 def test_a_real_checkpoint_holds_tensors_and_json_types_only(undisturbed):
     checkpoints = undisturbed.folder / "checkpoints"
-    assert len(list(checkpoints.glob("*.ckpt"))) == 3
+    assert [path.name for path in checkpoints.glob("*.ckpt")] == ["best.1.ckpt"]
     for path in checkpoints.glob("*.ckpt"):
         assert torch.load(path, weights_only=True)["state_dict"]
 
@@ -85,7 +102,7 @@ def truncate(path: Path) -> None:
 
 
 def swap(path: Path) -> None:
-    path.write_bytes(path.with_name("step-000000002.ckpt").read_bytes())
+    path.write_bytes(path.with_name("step-000000002.1.ckpt").read_bytes())
 
 
 def lose_sum(path: Path) -> None:
@@ -97,19 +114,50 @@ def tear_sum(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [flip, truncate, swap, lose_sum, tear_sum])
-def test_after_harm_the_checkpoint_before_is_used(tmp_path, harm):
-    older, newer = save(tmp_path, 2), save(tmp_path, 4)
-    assert newest(tmp_path) == newer
+def test_fault_13_after_harm_the_checkpoint_before_is_used(checkpoints, harm):
+    older, newer = save(checkpoints, 2), save(checkpoints, 4)
+    assert newest(checkpoints) == newer
     harm(newer)
-    assert newest(tmp_path) == older
+    assert newest(checkpoints) == older
     with pytest.raises(LightningSepError, match="does not match its checksum"):
         SafeCheckpointIO().load_checkpoint(newer)
 
 
-def test_no_checkpoint_that_verifies_is_no_checkpoint(tmp_path):
-    assert newest(tmp_path) is None
-    truncate(save(tmp_path, 2))
-    assert newest(tmp_path) is None
+def test_fault_13_a_checkpoint_of_another_run_is_not_this_ones(checkpoints):
+    save(checkpoints, 2)
+    save(checkpoints, 4, run_id="b")
+    found = newest(checkpoints)
+    assert found is not None
+    assert found.name == "step-000000002.1.ckpt"
+
+
+def test_fault_13_what_is_no_checkpoint_is_passed_over_though_its_sum_fits(checkpoints):
+    older = save(checkpoints, 2)
+    for number, content in enumerate([{"state_dict": {}}, {"callbacks": {}}, [1]]):
+        path = checkpoints / f"step-00000000{4 + number}.1.ckpt"
+        torch.save(content, path)
+        known = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+        path.with_suffix(".sha256").write_text(json.dumps(known))
+    assert newest(checkpoints) == older
+
+
+def test_fault_26_the_newest_generation_counts_not_the_highest_step(checkpoints):
+    save(checkpoints, 8, generation=1)
+    heirs = save(checkpoints, 4, generation=2)
+    assert newest(checkpoints) == heirs
+
+
+def test_a_checkpoint_from_before_generations_is_read(checkpoints):
+    path = save(checkpoints, 4)
+    path.rename(checkpoints / "step-000000004.ckpt")
+    path.with_suffix(".sha256").rename(checkpoints / "step-000000004.sha256")
+    assert newest(checkpoints) == checkpoints / "step-000000004.ckpt"
+
+
+def test_no_checkpoint_that_verifies_is_no_checkpoint(checkpoints):
+    assert newest(checkpoints) is None
+    truncate(save(checkpoints, 2))
+    assert newest(checkpoints) is None
 
 
 def test_removal_leaves_no_checksum_behind(tmp_path):
@@ -143,7 +191,7 @@ def test_a_kill_at_any_moment_leaves_the_last_good_checkpoint(tmp_path):
         told = int((told_path.read_text() or "0") if told_path.exists() else 0)
         if told:
             assert found is not None
-            loaded = SafeCheckpointIO().load_checkpoint(found)
+            loaded = SafeCheckpointIO("a").load_checkpoint(found)
             assert loaded["global_step"] >= told
             assert bool((loaded["state_dict"]["w"] == loaded["global_step"]).all())
             step = loaded["global_step"]
@@ -162,7 +210,7 @@ def test_a_full_disk_loses_nothing_and_the_same_command_goes_on(
     assert said.count("\n") == 1
     assert "no space left" in said
     folder = small_disk / undisturbed.run_id
-    left = newest(folder / "checkpoints")
+    left = newest(folder / "checkpoints", undisturbed.run_id)
     assert left is not None
     assert read_record(folder) is None
     ballast.unlink()
@@ -219,10 +267,10 @@ def test_a_run_goes_on_from_the_older_checkpoint_when_the_newer_is_harmed(
     with pytest.raises(Interrupted):
         experiment.run(settings(), home=tmp_path, should_stop=lambda: next(asked) >= 8)
     folder = tmp_path / undisturbed.run_id
-    left = newest(folder / "checkpoints")
+    left = newest(folder / "checkpoints", undisturbed.run_id)
     assert left is not None
     flip(left)
-    before = newest(folder / "checkpoints")
+    before = newest(folder / "checkpoints", undisturbed.run_id)
     assert before is not None
     assert before < left
     result = experiment.run(settings(), home=tmp_path)
@@ -239,14 +287,14 @@ def test_who_has_lost_the_run_writes_no_checkpoint(tmp_path, settings, undisturb
 
     with pytest.raises(LeaseLost):
         experiment.run(settings(), home=tmp_path, guard=guard)
-    assert [path.name for path in folder.glob("*.ckpt")] == ["step-000000002.ckpt"]
+    assert [path.name for path in folder.glob("*.ckpt")] == ["step-000000002.1.ckpt"]
     assert read_record(folder.parent) is None
 
 
 def test_the_best_epoch_is_kept_beside_the_newest(undisturbed):
     rows = read_lines(undisturbed.folder / "metrics.jsonl")
     best = max(rows, key=lambda row: row["val/si_sdr_improvement_db"])
-    path = undisturbed.folder / "checkpoints" / BEST
+    path = undisturbed.folder / "checkpoints" / "best.1.ckpt"
     assert verifies(path)
     assert torch.load(path, weights_only=True)["global_step"] == best["step"]
 

@@ -20,6 +20,10 @@ def history(folder: Path) -> list[dict[str, object]]:
     return [{key: value for key, value in row.items() if key != "time_s"} for row in rows]
 
 
+def runs(home: Path) -> list[Path]:
+    return [path for path in home.iterdir() if path.name != "leases"]
+
+
 def test_each_epoch_has_one_line(undisturbed):
     assert [(row["epoch"], row["step"]) for row in history(undisturbed.folder)] == [
         (0, 4),
@@ -100,7 +104,7 @@ def test_a_run_stays_pruned_after_a_kill_before_its_record(tmp_path, settings):
         finally:
             os._exit(1)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
-    [folder] = tmp_path.iterdir()
+    [folder] = runs(tmp_path)
     assert read_record(folder) is None
 
     def report(epoch: int, value: float) -> bool:
@@ -161,7 +165,7 @@ def test_divergence_is_told_apart_and_recorded(tmp_path, settings):
     made = settings("optimizer.learning_rate=1e38", "trainer.gradient_clip=null")
     with pytest.raises(NonFiniteLoss, match=r"learning_rate|head and loss"):
         experiment.run(made, home=tmp_path)
-    [folder] = tmp_path.iterdir()
+    [folder] = runs(tmp_path)
     record = read_record(folder)
     assert record is not None
     assert record["state"] == "failed"

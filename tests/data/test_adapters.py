@@ -87,11 +87,13 @@ def test_test_speakers_are_carved_out_of_the_validation_speakers(published, tmp_
     found = splits_by(prepared, rows, "speaker")
     assert all(found[who] == {"train"} for who, split in upstream.items() if split == "train")
     assert sorted(min(found[f"v{n}"]) for n in range(4)) == ["test", "test", "val", "val"]
+    assert prepared.source["split_rule"].startswith("by speaker: those published for training")
 
 
 def test_a_part_with_one_upstream_split_is_still_speaker_disjoint(published, tmp_path):
     rows = words({f"t{n}": "test" for n in range(7)})
     prepared = ArabicCommands().prepare_from(published(rows), tmp_path / "home")
+    assert prepared.source["split_rule"].startswith("by speaker, drawn: the published splits")
     assert all(len(splits) == 1 for splits in splits_by(prepared, rows, "speaker").values())
 
 
@@ -99,6 +101,7 @@ def test_upstreams_test_speakers_are_kept(published, tmp_path):
     rows = words({"a": "train", "b": "val", "c": "test"})
     prepared = ArabicCommands().prepare_from(published(rows), tmp_path / "home")
     assert splits_by(prepared, rows, "speaker") == {"a": {"train"}, "b": {"val"}, "c": {"test"}}
+    assert prepared.source["split_rule"] == "by speaker: as published"
 
 
 def test_speakers_of_the_train_part_train(published, tmp_path):
@@ -114,6 +117,34 @@ def test_speakers_of_the_train_part_train(published, tmp_path):
         "train-clean-100": {"train"},
         "test-other": {"val", "test"},
     }
+    assert prepared.source["split_rule"].startswith("by speaker: those of the train parts train")
+
+
+def test_too_few_speakers_outside_the_train_part_are_drawn_over_all_and_said_so(
+    published, tmp_path
+):
+    rows = [
+        {"filename": f"{part}/{n}.flac", "part": part, "speaker": f"{part}{n}"}
+        for part, speakers in {"train-clean-100": 9, "test-other": 3}.items()
+        for n in range(speakers)
+    ]
+    prepared = Librispeech().prepare_from(published(rows), tmp_path / "home")
+    assert splits_by(prepared, rows, "part")["train-clean-100"] == set(SPLITS)
+    assert prepared.source["split_rule"].startswith("by speaker, drawn over all parts")
+
+
+def test_a_published_split_that_tears_a_speaker_is_refused(published, tmp_path):
+    rows = words({"a": "train", "b": "val", "c": "test"})
+    rows[1]["split"] = "test"
+    with pytest.raises(DataError, match=r"speaker 'a' \('a/0.flac' in train, 'a/1.flac' in test\)"):
+        ArabicCommands().prepare_from(published(rows), tmp_path / "home")
+
+
+def test_a_source_in_two_folds_is_refused(published, tmp_path):
+    rows = clips()
+    rows[-1]["src_file"] = rows[0]["src_file"]
+    with pytest.raises(DataError, match=r"source '10' \('1-0.flac' in train, '3-7.flac' in test\)"):
+        Esc10().prepare_from(published(rows), tmp_path / "home")
 
 
 @pytest.fixture

@@ -7,11 +7,14 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 import yaml
 
+from lightning_sep.cli import main
 from lightning_sep.data import commands
+from lightning_sep.data.folder import Folder
 from lightning_sep.errors import ConfigError, DataError
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -84,14 +87,105 @@ def test_a_set_that_is_made_here_takes_no_source(tmp_path):
         commands.prepare("synthetic", tmp_path, tmp_path)
 
 
-def test_listing_and_opening_a_prepared_set_import_neither_lhotse_nor_torch(synthetic_home):
+def test_listing_and_opening_a_prepared_set_import_no_lhotse_scipy_or_torch(synthetic_home):
     code = (
         "import sys; from pathlib import Path; from lightning_sep.data import commands;"
         f"home = Path({str(synthetic_home)!r}); commands.list_corpora(home);"
         "commands.corpus('synthetic').open(home).reader;"
-        "print(sorted({'lhotse', 'torch'} & set(sys.modules)))"
+        "print(sorted({'lhotse', 'scipy', 'torch'} & set(sys.modules)))"
     )
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert out.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def sounds(tmp_path, tone):
+    for number in range(4):
+        path = tmp_path / "sounds" / f"{number}.wav"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, tone(number, 0.1), 8000)
+    return tmp_path / "sounds"
+
+
+def test_a_set_is_prepared_with_settings_as_a_run_will_ask_for_it(sounds, tmp_path):
+    settings = ["data.sample_rate=4000", "data.seed=3"]
+    told = commands.prepare("folder", sounds, tmp_path / "home", settings=settings)
+    assert told["sample_rate"] == 4000
+    corpus = Folder(str(sounds), seed=3, sample_rate=4000)
+    assert corpus.prepared_folder(tmp_path / "home") == Path(told["folder"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("task=separation", "only settings of the data count here"),
+        ("data.sampel_rate=4000", "Did you mean 'sample_rate'"),
+        ("data.sample_rate=4", "from 1000 to 384000"),
+        ("data.keep=perhaps", "data.keep"),
+    ],
+)
+def test_a_wrong_setting_is_refused_before_any_file_is_read(sounds, tmp_path, setting, said):
+    with pytest.raises(ConfigError, match=said):
+        commands.prepare("folder", sounds, tmp_path / "home", settings=[setting])
+    assert not (tmp_path / "home").exists()
+
+
+def test_the_command_takes_settings_and_keep_and_shows_what_was_left_out(
+    sounds, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("LIGHTNING_SEP_DATA", str(tmp_path / "home"))
+    soundfile.write(sounds / "loud.wav", np.ones(800), 8000)
+    (sounds / "notes.txt").write_text("x")
+    given = ["data", "prepare", "folder", "data.sample_rate=4000", "--source", str(sounds)]
+    assert main(given) == 2
+    error = capsys.readouterr().err
+    assert "loud.wav: 100.0% of its samples are clipped. data.keep=true" in error
+    assert error.count("\n") == 1
+    assert main([*given, "--keep"]) == 0
+    shown = dict(
+        line.split(maxsplit=1)
+        for line in capsys.readouterr().out.splitlines()[1:]
+        if " " in line.strip()
+    )
+    assert (shown["found"], shown["left_out"], shown["kept"]) == ("6", ".txt 1", "1")
+    assert shown["sample_rate"] == "4000"
+
+
+_LONG = """
+import re, sys
+from pathlib import Path
+from lightning_sep.data.folder import Folder
+told = []
+prepared = Folder(sys.argv[1], sample_rate=16000, cache_limit_mb=float(sys.argv[3])).open(
+    Path(sys.argv[2]), lambda done, total, text: told.append(text)
+)
+prepared.reader
+peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())
+print(prepared.hours() * 60, int(peak[1]) // 1024)
+print([text for text in told if "min of it" in text])
+"""
+
+
+@pytest.mark.parametrize("cache_limit_mb", ["1000", "1"])
+def test_preparing_a_long_stereo_file_takes_little_memory(tmp_path, cache_limit_mb):
+    (tmp_path / "sounds").mkdir()
+    block = (3000 * np.random.default_rng(0).normal(size=(44100 * 60, 1))).astype(np.int16)
+    with soundfile.SoundFile(tmp_path / "sounds" / "a.wav", "w", 44100, 2, "PCM_16") as file:
+        for _ in range(20):
+            file.write(np.repeat(block, 2, axis=1))
+    out = subprocess.run(
+        [
+            *(sys.executable, "-c", _LONG),
+            *(str(tmp_path / "sounds"), str(tmp_path / "home"), cache_limit_mb),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    ).stdout.splitlines()
+    minutes, mib = map(float, out[0].split())
+    assert minutes == pytest.approx(20, abs=0.01)
+    assert mib < 300  # of which 200 are imports; all samples as float64 would be 850
+    assert out[1] == "['a.wav: 17 min of it']"

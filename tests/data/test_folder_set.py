@@ -142,8 +142,8 @@ def test_a_file_listed_twice_is_refused(folder, tmp_path):
 
 
 def test_an_unknown_split_is_named_with_its_line(folder, tmp_path):
-    (folder / "metadata.csv").write_text("filename,split\ndog/0.wav,train\ndog/2.wav,dev\n")
-    with pytest.raises(DataError, match=r"line 3: split 'dev' is none of train, val, test"):
+    (folder / "metadata.csv").write_text("filename,split\ndog/0.wav,train\ndog/2.wav,extra\n")
+    with pytest.raises(DataError, match=r"line 3: split 'extra' is none of train, val, test"):
         Folder(str(folder)).open(tmp_path / "home")
 
 
@@ -154,7 +154,7 @@ def test_a_split_that_nothing_fills_is_named(folder, tmp_path):
 
 
 def test_a_folder_without_audio_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"holds no audio file \(\.wav, \.flac, \.ogg, \.mp3\)"):
+    with pytest.raises(DataError, match=r"holds no audio file \(\.wav, \.flac, \.mp3, "):
         Folder(str(tmp_path)).open(tmp_path / "home")
 
 

@@ -2,15 +2,18 @@
 
 import json
 import multiprocessing
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import soundfile
 
-from lightning_sep.data.cache import MappedReader, StreamReader
+from lightning_sep.data.cache import MappedReader, StreamReader, locked
 from lightning_sep.data.corpus import Prepared
 from lightning_sep.data.folder import Folder
 from lightning_sep.data.splits import SPLITS
+from lightning_sep.data.synthetic import Synthetic
 from lightning_sep.errors import DataError
 
 
@@ -207,3 +210,64 @@ def test_leftovers_of_a_killed_build_are_swept(mixed, tmp_path):
     leftover.mkdir(parents=True)
     Folder(str(mixed)).open(tmp_path / "home")
     assert not list((tmp_path / "home").glob(".building-*"))
+
+
+KILLED_AT = ("mkdir", "voice", "first file", "cache", "manifests", "rename")
+_SYNTHETIC = """
+import os, sys
+from pathlib import Path
+home, moment = Path(sys.argv[1]), sys.argv[2]
+from lightning_sep.data import manifests
+from lightning_sep.data.synthetic import Synthetic
+
+def die(*_, **__):
+    os.kill(os.getpid(), 9)
+
+def progress(done, total, text):
+    if (moment, text, done) in (("voice", "voices", 7), ("mkdir", "voices", 0)):
+        die()
+    if (moment, text) in (("first file", "chirps/test-0.flac"), ("manifests", "manifests")):
+        die()
+    if moment == "cache" and total > 100 and done == 110:
+        die()
+
+if moment == "rename":
+    manifests.sync_folder = die
+Synthetic(speakers=12).prepare_from(None, home, progress)
+"""
+
+
+@pytest.mark.parametrize("moment", KILLED_AT)
+def test_what_a_killed_preparation_leaves_is_removed_by_the_next(tmp_path, moment):
+    home = tmp_path / "home"
+    done = subprocess.run(
+        [sys.executable, "-c", _SYNTHETIC, str(home), moment], capture_output=True, timeout=60
+    )
+    assert done.returncode == -9, done.stderr.decode()
+    (home / ".building-other-12-abcdef01").mkdir()  # of another set, whose lock nobody holds
+    prepared = Synthetic(speakers=12).prepare_from(None, home)
+    assert {path.name for path in home.iterdir()} == {
+        *(".lock-synthetic", ".lock-other", "prepared", prepared.folder.name)
+    }
+    prepared.verify()
+
+
+def test_the_build_of_another_set_that_is_at_work_is_left_alone(mixed, tmp_path):
+    home = tmp_path / "home"
+    building = home / ".building-other-12-abcdef01"
+    with locked(home / ".lock-other"):
+        building.mkdir()
+        Folder(str(mixed)).open(home)
+        assert building.exists()
+    Folder(str(mixed), seed=1).open(home)
+    assert not building.exists()
+
+
+def test_a_cache_that_was_half_written_leaves_nothing(mixed, tmp_path):
+    prepared = Folder(str(mixed)).open(tmp_path / "home")
+    prepared.cache.samples_path.unlink()
+    torn = prepared.cache.samples_path.with_name(f".{prepared.cache.key}.int16.aside-1-abcdef01")
+    torn.write_bytes(b"x")
+    _ = Prepared(prepared.folder).reader
+    assert not torn.exists()
+    assert prepared.cache.samples_path.exists()

@@ -1,5 +1,6 @@
 """The recorded sets themselves, where a developer has them."""
 
+import csv
 import itertools
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from lightning_sep.data.arabic_commands import ArabicCommands
 from lightning_sep.data.esc10 import Esc10
+from lightning_sep.data.librispeech import Librispeech
 from lightning_sep.data.mixtures import Mixtures
 from lightning_sep.data.sequences import Sequences
 from lightning_sep.data.snippets import Snippets
@@ -21,6 +23,7 @@ FOLDERS = {
     Esc10: "env_esc10_8k",
     ArabicCommands: "speech_arabic_commands_16k",
     Violin: "music_violin_bach_16k",
+    Librispeech: "speech_librispeech_16k",
 }
 BY_NAME = {corpus.name: folder for corpus, folder in FOLDERS.items()}
 
@@ -53,6 +56,26 @@ def test_splits_share_no_speaker_and_no_stretch(prepared):
         assert name != other or start >= end
 
 
+RULES = {
+    "esc10": "fold",
+    "arabic_commands": "by speaker: those published for training train, the others are halved",
+    "violin": "in time",
+    "librispeech": "by speaker: those of the train parts train, those of the others validate",
+}
+
+
+def test_the_rule_that_is_written_down_is_the_one_that_was_used(prepared):
+    assert prepared.source["split_rule"].startswith(RULES[prepared.name])
+    if prepared.name not in ("arabic_commands", "librispeech"):
+        return
+    with (SHARED / BY_NAME[prepared.name] / "metadata.csv").open() as file:
+        column = "split" if prepared.name == "arabic_commands" else "part"
+        trains = {row["filename"]: row[column].startswith("train") for row in csv.DictReader(file)}
+    for split in SPLITS:
+        marks = {trains[cut.recording.id] for cut in prepared.cuts(split)}
+        assert marks == {split == "train"}
+
+
 def test_what_lhotse_reads_is_in_the_cache(prepared):
     cuts = prepared.cuts("test")
     table = prepared.table("test")
@@ -64,7 +87,12 @@ def test_what_lhotse_reads_is_in_the_cache(prepared):
 
 
 def test_examples_can_be_drawn_from_every_split(prepared):
-    kinds = {"esc10": Mixtures(), "arabic_commands": Snippets(), "violin": Sequences()}
+    kinds = {
+        "esc10": Mixtures(),
+        "arabic_commands": Snippets(),
+        "violin": Sequences(),
+        "librispeech": Snippets(),
+    }
     for split in SPLITS:
         batch = next(iter(kinds[prepared.name].loader(prepared, split, seed=0)))
         assert batch.waveform.isfinite().all()

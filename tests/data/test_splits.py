@@ -52,28 +52,33 @@ def test_every_class_reaches_every_split_where_it_has_three_sources():
 
 def test_the_last_fold_tests_and_the_one_before_validates():
     folds = ["1", "2", "9", "10"]  # by number, not by letter
-    assert split_by_fold(folds, list("abcd"), list("xxxx")) == ["train", "train", "val", "test"]
+    splits, rule = split_by_fold(folds, list("abcd"), list("xxxx"))
+    assert splits == ["train", "train", "val", "test"]
+    assert rule == "fold 10 tests, fold 9 validates, the others train"
 
 
 @pytest.mark.parametrize("folds", [["5"], ["4", "5"]])
 def test_one_or_two_folds_are_usable_and_share_no_source(folds):
     sources = [f"{fold}{n // 2}" for fold in folds for n in range(20)]
     of_each = [fold for fold in folds for _ in range(20)]
-    splits = split_by_fold(of_each, sources, ["c"] * len(sources))
+    splits, rule = split_by_fold(of_each, sources, ["c"] * len(sources))
+    assert "by source" in rule
     assert set(splits) == set(SPLITS)
     assert all(len(s) == 1 for s in splits_of(sources, splits).values())
 
 
 def test_speakers_that_do_not_train_are_halved():
     keys = ["a", "b", "c", "d", "e", "f"]
-    splits = split_held_out(keys, {key: key < "c" for key in keys}, groups=2)
+    splits, kept = split_held_out(keys, {key: key < "c" for key in keys}, groups=2)
+    assert kept
     assert [splits.count(split) for split in SPLITS] == [2, 2, 2]
 
 
 @pytest.mark.parametrize("trains", [True, False])
 def test_a_part_of_one_side_only_is_split_afresh(trains):
     keys = [f"s{n}" for n in range(9)]
-    splits = split_held_out(keys, dict.fromkeys(keys, trains), groups=2)
+    splits, kept = split_held_out(keys, dict.fromkeys(keys, trains), groups=2)
+    assert not kept
     assert set(splits) == set(SPLITS)
 
 

@@ -8,13 +8,19 @@ import torch
 from lightning_sep import experiment
 from lightning_sep.errors import Interrupted
 from lightning_sep.fsio import read_lines
+from lightning_sep.run_folder import RunFolder
 from lightning_sep.settings import compose
 
 SETTINGS = {
     "curriculum": [
         *("task=separation", "examples.train=24", "examples.batch_size=4"),
         *("examples.segment_s=0.25", "examples.val=4", "examples.test=4"),
-        *("reweighting=curriculum", "reweighting.end_step=9"),
+        *("reweighting=curriculum", "reweighting.end=0.75"),
+    ],
+    "class bias by name": [
+        *("task=separation", "examples.train=24", "examples.batch_size=4"),
+        *("examples.segment_s=0.25", "examples.val=4", "examples.test=4"),
+        *("reweighting=class_bias", "reweighting.gamma={speech: 3}"),
     ],
     "noise and scheduled sampling": [
         *("task=autoregression", "examples.train=24", "examples.batch_size=4"),
@@ -45,9 +51,10 @@ def test_an_interrupted_run_ends_bit_for_bit_like_another(
     whole = trained(SETTINGS[name], tmp_path / "whole", stops=())
     parts = trained(SETTINGS[name], tmp_path / "parts", stops=(3, 5))
     assert whole.record["metrics"] == parts.record["metrics"]
+    assert whole.record["hashes"]["weights"] == parts.record["hashes"]["weights"]
     assert parts.record["attempts"] == 3
     states = [
-        torch.load(one.folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+        torch.load(RunFolder(one.folder).bests()[0], weights_only=True)["state_dict"]
         for one in (whole, parts)
     ]
     for key, value in states[0].items():

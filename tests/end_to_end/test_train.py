@@ -14,6 +14,7 @@ import torch
 from lightning_sep.callbacks.checkpoint import newest
 from lightning_sep.fsio import read_lines
 from lightning_sep.record import read_record, read_records
+from lightning_sep.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = [
@@ -62,11 +63,13 @@ def assert_same_result(one: Path, other: Path) -> None:
     assert b is not None
     assert a["run_id"] == b["run_id"]
     assert a["metrics"] == b["metrics"]
-    for name in ("best.ckpt", "step-000000024.ckpt"):
-        first = torch.load(one / "checkpoints" / name, weights_only=True)
-        second = torch.load(other / "checkpoints" / name, weights_only=True)
-        for key, value in first["state_dict"].items():
-            assert torch.equal(value, second["state_dict"][key]), key
+    assert a["hashes"]["weights"] == b["hashes"]["weights"]
+    first, second = (
+        torch.load(RunFolder(run).bests()[0], weights_only=True)["state_dict"]
+        for run in (one, other)
+    )
+    for key, value in first.items():
+        assert torch.equal(value, second[key]), key
     strip = [
         [
             {k: v for k, v in row.items() if k != "time_s"}
@@ -88,17 +91,17 @@ def test_a_run_killed_in_mid_epoch_ends_with_the_same_weights(
 ) -> None:
     process = start(tmp_path, f"trainer.workers={workers}")
     deadline = time.monotonic() + 200
-    while not list(tmp_path.glob("*/checkpoints/step-000000005.sha256")):
+    while not list(tmp_path.glob("*/checkpoints/step-000000005.1.sha256")):
         assert process.poll() is None, process.stderr.read() if process.stderr else ""
         assert time.monotonic() < deadline
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    [folder] = [path for path in tmp_path.iterdir() if path.is_dir()]
+    [folder] = [path for path in tmp_path.iterdir() if path.name != "leases"]
     assert read_record(folder) is None
-    where = newest(folder / "checkpoints")
+    where = newest(RunFolder(folder), folder.name)
     assert where is not None
-    assert int(where.stem.removeprefix("step-")) % 12 != 0, "the kill came too late to be mid-epoch"
+    assert where.step % 12 != 0, "the kill came too late to be mid-epoch"
     finish(start(tmp_path, f"trainer.workers={workers}"))
     assert_same_result(undisturbed, only_run(tmp_path))
     record = read_record(folder)
@@ -109,7 +112,7 @@ def test_a_run_killed_in_mid_epoch_ends_with_the_same_weights(
 def test_a_run_asked_to_stop_says_how_to_go_on_and_does(undisturbed: Path, tmp_path: Path) -> None:
     process = start(tmp_path)
     deadline = time.monotonic() + 200
-    while not list(tmp_path.glob("*/checkpoints/step-000000005.sha256")):
+    while not list(tmp_path.glob("*/checkpoints/step-000000005.1.sha256")):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.005)

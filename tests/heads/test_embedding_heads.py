@@ -131,6 +131,12 @@ def test_softplus_is_softplus_over_its_sum(values):
     assert decoded.tolist() == pytest.approx(expected, rel=1e-6, abs=1e-12)
 
 
+def test_softplus_decodes_the_largest_numbers_at_a_low_temperature():
+    most = torch.finfo(torch.float32).max
+    decoded = Softplus(temperature=0.01).decode(torch.tensor([[most, 0.0], [-most, most]]))
+    torch.testing.assert_close(decoded, torch.eye(2), rtol=0, atol=1e-6)
+
+
 def test_sphere_divergence_is_two_minus_two_cosines():
     raw = rows(4, 6)
     cosine = torch.nn.functional.cosine_similarity(raw[:, None], raw[None], dim=-1)

@@ -1,3 +1,5 @@
+import inspect
+
 import pytest
 import torch
 from torch.func import functional_call, stack_module_state, vmap
@@ -115,6 +117,26 @@ def test_gradient_of_its_own_loss_is_the_derivative(cross_entropy_head):
     assert torch.autograd.gradcheck(lambda one: head.own_loss(one, target), raw)
 
 
+def test_its_loss_of_all_pairs_is_the_mean_over_time_of_each(cross_entropy_head):
+    head = cross_entropy_head.double()
+    raw = raw_like(head, 2, 3, 7, dtype=torch.float64)  # 3 estimates of 7 samples
+    target = torch.linspace(-1.1, 1.1, 2 * 4 * 7, dtype=torch.float64).reshape(2, 4, 7)
+    found = head.pairwise_loss(raw, target)
+    assert found.shape == (2, 3, 4)
+    for example in range(2):
+        for estimate in range(3):
+            for source in range(4):
+                one = head.own_loss(raw[example, estimate], target[example, source]).mean()
+                torch.testing.assert_close(found[example, estimate, source], one)
+
+
+def test_pairs_that_do_not_fit_are_refused(cross_entropy_head):
+    raw = raw_like(cross_entropy_head, 2, 3, 7)
+    for shape in [(2, 3, 6), (1, 3, 7), (2, 7)]:
+        with pytest.raises(ValueError, match="raw and target need the shapes"):
+            cross_entropy_head.pairwise_loss(raw, torch.zeros(shape))
+
+
 def test_own_loss_stays_finite_with_its_gradient_for_extreme_values(cross_entropy_head):
     head = cross_entropy_head
     for target in (-1.0, -0.2, 1.0, 1.7):
@@ -161,6 +183,13 @@ def test_own_loss_can_be_stacked(cross_entropy_head):
     head = cross_entropy_head
     raw, target = raw_like(head, 3, 4), torch.linspace(-1, 1, 12).reshape(3, 4)
     torch.testing.assert_close(vmap(head.own_loss)(raw, target), head.own_loss(raw, target))
+
+
+def test_the_entry_says_what_the_class_does_when_nothing_is_said():
+    for name in contracts.entries("head"):
+        said = contracts.arguments("head", name)
+        for key, one in inspect.signature(contracts.target("head", name)).parameters.items():
+            assert one.default in (one.empty, said[key]), f"{name}.{key}"
 
 
 def test_the_entry_names_every_setting():

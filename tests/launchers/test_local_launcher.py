@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lightning_sep.errors import ConfigError
-from lightning_sep.launchers.local import Local, _quota, cores, gpus
+from lightning_sep.launchers.local import Local, _quota, gpus
 
 
 def python(code: str) -> list[str]:
@@ -30,12 +30,38 @@ def test_workers_get_their_threads_before_they_start(tmp_path: Path) -> None:
         "import os; print(os.environ['OMP_NUM_THREADS'], os.environ['MKL_NUM_THREADS'], "
         "os.environ['OMP_WAIT_POLICY'], os.environ['LIGHTNING_SEP_LAUNCHER_PID'])"
     )
-    assert launcher.start(python(code), folder=tmp_path, most=9) == 2
+    assert launcher.start(python(code), folder=tmp_path, most=9, threads=3) == 2
     until(lambda: launcher.poll() == 0)
-    threads = max(1, cores() // 2)
-    expected = f"{threads} {threads} passive {os.getpid()}"
+    expected = f"3 3 passive {os.getpid()}"
     for number in (0, 1):
         assert (tmp_path / f"worker-{number}.log").read_text().strip() == expected
+
+
+def test_fault_30_threads_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
+    code = "import os; print(os.environ['OMP_NUM_THREADS'])"
+    for workers in (1, 2, 3):
+        launcher = Local(workers=workers)
+        folder = tmp_path / str(workers)
+        launcher.start(python(code), folder=folder, most=9)
+        until(lambda launcher=launcher: launcher.poll() == 0)
+        assert {log.read_text().strip() for log in folder.iterdir()} == {"1"}
+
+
+def test_cores_that_stay_idle_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_sep.launchers.local.cores", lambda: 8)
+    launcher = Local(workers=2)
+    launcher.start(python("pass"), folder=tmp_path, most=9, threads=3)
+    idle = launcher.idle()
+    assert idle is not None
+    assert idle.startswith("2 of 8 cores stay idle: a run takes trainer.threads=3")
+    launcher.terminate(5)
+    launcher = Local()
+    assert launcher.start(python("pass"), folder=tmp_path, most=9, threads=3) == 2
+    launcher.terminate(5)
+    launcher = Local(workers=8)
+    launcher.start(python("pass"), folder=tmp_path, most=9)
+    assert launcher.idle() is None
+    launcher.terminate(5)
 
 
 def test_there_are_no_more_workers_than_work(tmp_path: Path) -> None:

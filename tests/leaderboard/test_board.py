@@ -276,14 +276,14 @@ class TestLoading:
 
     def test_records_that_cannot_be_read_are_named_with_the_reason(self, home) -> None:
         home.write("good", metrics={SEPARATION: 1.0})
-        home.write("newer", format=2)
+        home.write("newer", format=3)
         (home.path / "torn").mkdir()
         (home.path / "torn" / "record.json").write_text('{"format": 1, "run')
         (home.path / "list").mkdir()
         (home.path / "list" / "record.json").write_text("[]")
         skipped = {skip.folder: skip.reason for skip in load_boards(home.path).skipped}
         assert set(skipped) == {"list", "newer", "torn"}
-        assert skipped["newer"] == "record format 2 is newer than this version reads (1)"
+        assert skipped["newer"] == "record format 3 is newer than this version reads (2)"
 
     def test_fields_of_the_wrong_type_skip_the_record(self, home) -> None:
         home.write("odd", metrics=[1, 2])

@@ -284,9 +284,9 @@ class TestCommand:
 
     def test_skipped_records_are_named_beside_the_table(self, home, capsys) -> None:
         home.write("a", metrics={SEPARATION: 1.0})
-        home.write("newer", format=2)
+        home.write("newer", format=3)
         leaderboard(None, home=home.path)
-        assert "1 record could not be read: newer (record format 2" in capsys.readouterr().err
+        assert "1 record could not be read: newer (record format 3" in capsys.readouterr().err
 
     def test_hidden_single_runs_are_mentioned(self, home, capsys) -> None:
         home.write("a", metrics={SEPARATION: 1.0})

@@ -199,3 +199,8 @@ def test_contrastive_worked_by_hand():
 def test_contrastive_is_zero_beyond_the_margin():
     divergence = torch.tensor([[0.0, 1.21], [1.21, 0.0]])
     assert Contrastive(margin=1.0)(divergence=divergence, same=DIFFERENT).item() == 0.0
+
+
+def test_different_speakers_at_one_spot_cost_the_whole_margin_squared():
+    value = Contrastive(margin=1.5)(divergence=torch.zeros(2, 2).double(), same=DIFFERENT)
+    assert value.item() == pytest.approx(2.25)

@@ -115,6 +115,15 @@ def test_says_what_it_is(loss):
     assert loss.unit
 
 
+def test_scores_silence_when_it_says_so(loss):
+    silence, noise = torch.zeros(50).double(), signals(50)
+    quiet, loud = (
+        loss(estimate=level * noise, target=silence, mixture=signals(50, seed=1))
+        for level in (0.1, 1.0)
+    )
+    assert loss.handles_silence == bool(loud > quiet + 1e-3)
+
+
 def test_the_entry_names_every_setting():
     for name in contracts.entries("loss"):
         named = set(contracts.arguments("loss", name)) - {"_target_"}

@@ -61,9 +61,40 @@ def test_a_step_leaves_the_given_state_alone() -> None:
     assert all(torch.equal(now, before) for now, before in zip(state, kept, strict=True))
 
 
-def test_generation_has_no_dropout_even_in_training() -> None:
+def test_a_run_goes_on_from_the_state_before_it() -> None:
+    net, x = small(), noise(3, 10, 5)
+    first, state = net.run(x[:, :4])
+    rest, state = net.run(x[:, 4:9], state)
+    last, _ = net.step(x[:, 9], state)
+    torch.testing.assert_close(torch.cat([first, rest, last[:, None]], dim=1), net(x))
+
+
+def test_a_step_has_the_dropout_of_a_sequence_of_one() -> None:
+    net, x = small(dropout=0.5, input_dropout=0.5).train(), noise(3, 1, 5)
+    state = noise(2, 3, 8), noise(2, 3, 8)
+    whole, _ = net.run(x, state, generator=torch.Generator().manual_seed(3))
+    step, _ = net.step(x[:, 0], state, generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(step, whole[:, 0])
+    assert not torch.allclose(step, net.step(x[:, 0], state)[0])
+
+
+def test_without_a_generator_and_in_evaluation_a_step_has_no_dropout() -> None:
     net, x = small(dropout=0.5, input_dropout=0.5).train(), noise(3, 5)
-    assert torch.equal(net.step(x)[0], net.step(x)[0])
+    still = net.step(x)[0]
+    assert torch.equal(net.step(x)[0], still)
+    assert torch.equal(net.eval().step(x, generator=torch.Generator().manual_seed(3))[0], still)
+
+
+def test_gradients_of_steps_are_those_of_the_sequence() -> None:
+    net, x = small(), noise(3, 6, 5)
+    whole = torch.autograd.grad(net(x).square().sum(), list(net.parameters()))
+    state, outputs = None, []
+    for frame in x.unbind(dim=1):
+        output, state = net.step(frame, state)
+        outputs.append(output)
+    steps = torch.autograd.grad(torch.stack(outputs, 1).square().sum(), list(net.parameters()))
+    for one, other in zip(steps, whole, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("setting", ["dropout", "input_dropout"])

@@ -73,11 +73,11 @@ def test_output_is_the_padded_output_cut_back(variant: str) -> None:
 
 
 @pytest.mark.parametrize("sources", [1, 2, 3])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("settings", [{"mask_norm": True}, {"variant": "improved"}])
 def test_gradients_reach_every_parameter_with_any_number_of_sources(
-    variant: str, sources: int
+    settings: dict, sources: int
 ) -> None:
-    net = small(variant=variant, outputs=2 * sources, sources=sources)
+    net = small(**settings, outputs=2 * sources, sources=sources)
     net(noise(2, 1, 200)).square().sum().backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in net.parameters())
 
@@ -114,11 +114,33 @@ def test_a_head_with_many_numbers_per_sample_needs_no_more_masks() -> None:
     assert net.mask(noise(1, 6, 4)).shape == (1, 2, 16, 4)
 
 
+def test_the_norm_that_the_authors_never_call_is_there_and_not_trained() -> None:
+    net, x = small(), noise(1, 1, 200)
+    before = net(x)
+    before.square().sum().backward()
+    frozen = {name for name, one in net.named_parameters() if not one.requires_grad}
+    assert frozen == {"mask.norm.weight", "mask.norm.bias"}
+    assert all(one.grad.abs().sum() > 0 for one in net.parameters() if one.requires_grad)
+    with torch.no_grad():
+        net.mask.norm.weight.mul_(7)
+    assert torch.equal(net(x), before)
+    applied = small(mask_norm=True)
+    applied.load_state_dict(net.state_dict())
+    assert float((applied(x) - before).norm() / before.norm()) > 0.01
+
+
+def test_fewer_outputs_than_sources_get_a_mask_each() -> None:
+    """As when a task takes the last source as the mixture minus the others."""
+    assert small(outputs=1, sources=2).sources == 1
+    assert small(outputs=2, sources=3).sources == 2
+
+
+@pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize("width", [6, 16])
-def test_original_mask_is_a_filter_that_slides_over_the_basis(width: int) -> None:
-    mask = OriginalMask(width=width, basis=16, sources=3).double()
+def test_original_mask_is_a_filter_that_slides_over_the_basis(width: int, norm: bool) -> None:
+    mask = OriginalMask(width=width, basis=16, sources=3, norm=norm).double()
     x = noise(2, width, 5)
-    y = mask.norm(mask.reshape(x))
+    y = mask.norm(mask.reshape(x)) if norm else mask.reshape(x)
     frames = y.transpose(1, 2).reshape(-1, 1, 16)
     slid = F.conv1d(frames, mask.slide.weight, mask.slide.bias, padding=8)
     expected = slid.reshape(2, 5, 3, 16).permute(0, 2, 3, 1)
@@ -159,6 +181,7 @@ def test_several_nets_run_in_one_pass(variant: str) -> None:
         ({"variant": "best"}, r"variant = 'best': known are original, improved"),
         ({"kernel": 20}, r"kernel = 20: an odd whole number of at least 3"),
         ({"basis": 15}, r"basis = 15: an even number"),
+        ({"variant": "improved", "mask_norm": True}, r"mask_norm = True: only variant=original"),
         ({"outputs": 3, "sources": 2}, r"sources = 2: it has to divide the 3 raw outputs"),
     ],
 )

@@ -10,17 +10,28 @@ from lightning_sep.reweighting.loss_softmax import LossSoftmax
 class Stand(pl.LightningModule):
     """What a task offers to the callback."""
 
-    def __init__(self, *log):
+    def __init__(self):
         super().__init__()
         self.reweighting = None
-        self.weights_log = list(log)
+        self.step_weights = None
         self.epoch_metrics = {}
 
 
+TRAINER = pl.Trainer.__new__(pl.Trainer)
+
+
 def finish(*log):
-    task, callback = Stand(*log), Reweight(LossSoftmax(0.1))
-    callback.on_train_epoch_end(pl.Trainer.__new__(pl.Trainer), task)
+    task, callback = Stand(), Reweight(LossSoftmax(0.1))
+    epoch(task, callback, *log)
     return task, callback
+
+
+def epoch(task, callback, *log):
+    callback.on_train_epoch_start(TRAINER, task)
+    for weights in log:
+        task.step_weights = weights
+        callback.on_train_batch_end(TRAINER, task)
+    callback.on_train_epoch_end(TRAINER, task)
 
 
 R1 = torch.tensor([0.042937, 0.116715, 0.317265, 0.523082])
@@ -28,7 +39,7 @@ R1 = torch.tensor([0.042937, 0.116715, 0.317265, 0.523082])
 
 def test_sets_the_rule_of_the_task():
     task, rule = Stand(), LossSoftmax(0.1)
-    Reweight(rule).setup(pl.Trainer.__new__(pl.Trainer), task, "fit")
+    Reweight(rule).setup(TRAINER, task, "fit")
     assert task.reweighting is rule
 
 
@@ -64,12 +75,28 @@ def test_weights_beyond_the_last_edge_are_counted_in_the_last_bin():
     assert callback.histogram[0].sum() == 5000
 
 
-def test_the_log_is_emptied_for_the_next_epoch():
-    task, _ = finish(R1)
-    assert task.weights_log == []
+def test_every_epoch_counts_its_own_steps():
+    task, callback = finish(R1)
+    epoch(task, callback, torch.full((4,), 0.25))
+    assert task.epoch_metrics["train/effective_batch"] == pytest.approx(4.0)
+    assert callback.histogram[0].sum() == 4
+
+
+def test_an_epoch_goes_on_from_its_saved_state():
+    task, callback = Stand(), Reweight(LossSoftmax(0.1))
+    callback.on_train_epoch_start(TRAINER, task)
+    task.step_weights = R1
+    callback.on_train_batch_end(TRAINER, task)
+    other = Reweight(LossSoftmax(0.1))
+    other.load_state_dict(callback.state_dict())
+    task.step_weights = torch.full((4,), 0.25)
+    other.on_train_batch_end(TRAINER, task)
+    other.on_train_epoch_end(TRAINER, task)
+    assert task.epoch_metrics["train/effective_batch"] == pytest.approx((2.5658 + 4) / 2, abs=1e-4)
+    assert other.histogram[0].sum() == 8
 
 
 def test_an_epoch_without_steps_reports_nothing():
     task, callback = finish()
     assert task.epoch_metrics == {}
-    assert callback.histogram is None
+    assert callback.histogram[0].sum() == 0

@@ -14,9 +14,19 @@ LOSSES = torch.tensor([-20.0, -10.0, 0.0, 5.0], dtype=torch.float64)
 EVERY = torch.ones(4, dtype=torch.bool)
 
 
+CLASSES = [("bells", "noise"), ("flute", "music"), ("rain", "noise")]
+
+
+def made(name, **changes):
+    """A rule that knows a run of 1000 steps."""
+    rule = contracts.build("reweighting", name, **changes)
+    rule.prepare(steps=1000, classes=CLASSES)
+    return rule
+
+
 @pytest.fixture(params=NAMES)
 def rule(request):
-    return contracts.build("reweighting", request.param)
+    return made(request.param)
 
 
 def test_weights_sum_to_one_and_are_not_negative(rule):
@@ -75,9 +85,7 @@ def test_extreme_losses_still_give_weights(values):
     for name in NAMES:
         groups = torch.zeros(len(values), 1, dtype=torch.int64)
         mask = torch.ones(len(values), dtype=torch.bool)
-        weights = contracts.build("reweighting", name).weights(
-            torch.tensor(values), groups, mask, 0
-        )
+        weights = made(name).weights(torch.tensor(values), groups, mask, 0)
         assert weights.sum().item() == pytest.approx(1.0, abs=1e-5)
 
 
@@ -106,11 +114,12 @@ def test_can_be_stacked(rule):
     [
         ("loss_softmax", "alpha", [0.1, -0.3]),
         ("curriculum", "beta_start", [-0.1, 0.0]),
+        ("curriculum", "end", [0.3, 1.0]),
         ("class_bias", "gamma", [[0.0, 3.0], [1.0, 0.5]]),
     ],
 )
 def test_runs_that_differ_in_a_setting_can_be_stacked(name, setting, values):
-    rules = [contracts.build("reweighting", name, **{setting: torch.tensor(one)}) for one in values]
+    rules = [made(name, **{setting: torch.tensor(one)}) for one in values]
 
     class Call(torch.nn.Module):
         def __init__(self, rule):
@@ -124,7 +133,7 @@ def test_runs_that_differ_in_a_setting_can_be_stacked(name, setting, values):
     stacked = vmap(lambda p, b: functional_call(calls[0], (p, b), (LOSSES,)))(
         *stack_module_state(calls)
     )
-    singles = [contracts.build("reweighting", name, **{setting: one}) for one in values]
+    singles = [made(name, **{setting: one}) for one in values]
     expected = torch.stack([one.weights(LOSSES, GROUPS, EVERY, 7) for one in singles])
     torch.testing.assert_close(stacked, expected, atol=1e-7, rtol=1e-6)
 
@@ -145,9 +154,12 @@ def test_the_entry_names_every_setting(rule):
         ("loss_softmax", {"alpha": "big"}, "alpha = 'big': a finite number is needed .*plain mean"),
         ("loss_softmax", {"alpha": float("inf")}, "alpha = inf: a finite number is needed"),
         ("curriculum", {"beta_start": 0.1}, "beta_start = 0.1: a finite number of at most 0"),
-        ("curriculum", {"end_step": 0}, "end_step = 0: a whole number of at least 1"),
+        ("curriculum", {"end": 0}, "end = 0: a finite number above 0 and of at most 1"),
+        ("curriculum", {"end": 1.5}, "end = 1.5: a finite number above 0 and of at most 1"),
         ("class_bias", {"gamma": 3.0}, "gamma = 3.0: a list of numbers is needed"),
         ("class_bias", {"gamma": ["speech"]}, "a list of numbers is needed"),
+        ("class_bias", {"gamma": {"speech": "much"}}, "a list of numbers is needed"),
+        ("class_bias", {"gamma": {"speech": float("inf")}}, "a list of finite numbers is needed"),
         ("class_bias", {"gamma": [float("nan")]}, "a list of finite numbers is needed"),
     ],
 )

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from lightning_sep.errors import ConfigError
 from lightning_sep.reweighting.class_bias import ClassBias
 from lightning_sep.reweighting.curriculum import Curriculum
 from lightning_sep.reweighting.loss_softmax import LossSoftmax
@@ -74,19 +75,72 @@ def test_gradient_through_the_weights_is_not_used():
     assert ours.min() > 0
 
 
+def curriculum(steps=200, **settings):
+    rule = Curriculum(**{"beta_start": -0.1, "end": 0.5, **settings})
+    rule.prepare(steps=steps, classes=[])
+    return rule
+
+
 @pytest.mark.parametrize(
     ("step", "beta"), [(0, -0.1), (25, -0.075), (50, -0.05), (100, 0.0), (1000, 0.0)]
 )
 def test_curriculum_rises_to_the_plain_mean(step, beta):
-    rule = Curriculum(beta_start=-0.1, end_step=100)
     torch.testing.assert_close(
-        rule.weights(LOSSES, GROUPS, EVERY, step), weights(beta), atol=1e-12, rtol=0
+        curriculum().weights(LOSSES, GROUPS, EVERY, step), weights(beta), atol=1e-12, rtol=0
     )
 
 
+@pytest.mark.parametrize("steps", [10, 320, 20_000])
+def test_a_curriculum_ends_within_the_run_however_short(steps):
+    rule = curriculum(steps, end=1.0)
+    last = rule.weights(LOSSES, GROUPS, EVERY, steps).tolist()
+    assert last == [0.25] * 4
+    half = rule.weights(LOSSES, GROUPS, EVERY, steps // 2)
+    torch.testing.assert_close(half, weights(-0.05), atol=1e-12, rtol=0)
+
+
 def test_curriculum_prefers_easy_examples_at_the_start():
-    p = Curriculum(beta_start=-0.1, end_step=100).weights(LOSSES, GROUPS, EVERY, 0)
+    p = curriculum().weights(LOSSES, GROUPS, EVERY, 0)
     assert p.tolist() == pytest.approx([0.630796, 0.232057, 0.085369, 0.051779], abs=1e-6)
+
+
+def test_a_curriculum_that_does_not_know_the_run_says_so():
+    with pytest.raises(ConfigError, match="how long the run is"):
+        Curriculum(-0.1, 0.5).weights(LOSSES, GROUPS, EVERY, 0)
+
+
+NAMES = [("bells", "environment"), ("anna", "speech"), ("ben", "speech"), ("rain", "environment")]
+
+
+def named(gamma):
+    rule = ClassBias(gamma)
+    rule.prepare(steps=1, classes=NAMES)
+    return rule
+
+
+@pytest.mark.parametrize(
+    ("gamma", "expected"),
+    [
+        ({"speech": 3.0}, [0.0, 3.0, 3.0, 0.0]),
+        ({"rain": 1.0, "anna": -2.0}, [0.0, -2.0, 0.0, 1.0]),
+        ({"speech": 3.0, "ben": 1.0, "environment": 0.5}, [0.5, 3.0, 1.0, 0.5]),
+        ({}, [0.0, 0.0, 0.0, 0.0]),
+        ([1.0, 2.0], [1.0, 2.0, 0.0, 0.0]),
+    ],
+)
+def test_classes_are_named_by_themselves_or_by_their_group(gamma, expected):
+    groups = torch.arange(4).unsqueeze(1)
+    assert named(gamma).scores(LOSSES, groups, 0).tolist() == expected
+
+
+def test_a_name_that_no_class_has_is_refused_with_the_nearest():
+    with pytest.raises(ConfigError, match=r"called 'speach'. Did you mean speech\? Known are anna"):
+        named({"speach": 3.0})
+
+
+def test_names_without_classes_are_not_taken_for_nothing():
+    with pytest.raises(ConfigError, match="has to know the classes"):
+        ClassBias({"speech": 3.0}).weights(LOSSES, GROUPS, EVERY, 0)
 
 
 def test_a_class_with_gamma_three_weighs_twenty_times():

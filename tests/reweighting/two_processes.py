@@ -61,8 +61,9 @@ def reweigh(rank: int) -> dict[str, Any]:
         LossSoftmax(0.1), example_losses, torch.zeros(len(shares), 1).long(), mask, 0
     )
     weighted_sum(example_losses, weights, mask).backward()
-    task = types.SimpleNamespace(weights_log=[known / 2], epoch_metrics={})
+    task = types.SimpleNamespace(step_weights=known / 2, epoch_metrics={})
     callback = Reweight(LossSoftmax(0.1))
+    callback.on_train_batch_end(None, task)
     callback.on_train_epoch_end(None, task)
     return {
         "effective_batch": task.epoch_metrics["train/effective_batch"],

@@ -1,5 +1,7 @@
 """Optimizers and trainer settings refuse what cannot work and build what was asked for."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -14,7 +16,11 @@ GOOD = {
     "precision": "32",
     "device": "auto",
     "gradient_clip": None,
+    "threads": 1,
+    "checkpoint_every_epochs": 1,
     "checkpoint_every_steps": None,
+    "checkpoint_every_min": None,
+    "hang_s": None,
     "workers": 0,
     "patience": None,
     "progress": False,
@@ -57,6 +63,86 @@ def test_adam_is_fused_on_a_cpu(kind):
     assert kind(0.001, (0.9, 0.999), 0.0).build(nn.Linear(1, 1).parameters()).defaults["fused"]
 
 
+GRADIENTS = [1e-4, -0.5, 1e-4, 0.02]
+
+
+def walk(optimizer, start=2.0):
+    """Where a weight is after each of the given gradients."""
+    weight = nn.Parameter(torch.tensor([start], dtype=torch.float64))
+    made, places = optimizer.build([weight]), []
+    for gradient in GRADIENTS:
+        weight.grad = torch.full_like(weight, gradient)
+        made.step()
+        places.append(weight.item())
+    return places
+
+
+@pytest.mark.parametrize("eps_in_root", [True, False])
+@pytest.mark.parametrize(("momentum", "weight_decay"), [(0.0, 0.0), (0.8, 0.1)])
+def test_rmsprop_moves_as_published(eps_in_root, momentum, weight_decay):
+    w, square, moved, expected = 2.0, 0.0, 0.0, []
+    for gradient in GRADIENTS:
+        g = gradient + weight_decay * w
+        square = 0.9 * square + 0.1 * g * g
+        root = (square + 1e-6) ** 0.5 if eps_in_root else square**0.5 + 1e-6
+        moved = momentum * moved + g / root
+        w -= 0.01 * moved
+        expected.append(w)
+    found = walk(RMSprop(0.01, 0.9, momentum, weight_decay, 1e-6, eps_in_root))
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_adadelta_moves_as_published():
+    w, square, moved, expected = 2.0, 0.0, 0.0, []
+    for gradient in GRADIENTS:
+        square = 0.95 * square + 0.05 * gradient**2
+        step = ((moved + 1e-6) / (square + 1e-6)) ** 0.5 * gradient
+        moved = 0.95 * moved + 0.05 * step**2
+        w -= step
+        expected.append(w)
+    assert walk(Adadelta(1.0, 0.95, 0.0, 1e-6)) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("eps", [1e-8, 1e-3])
+def test_adam_moves_as_published(eps):
+    w, mean, square, expected = 2.0, 0.0, 0.0, []
+    for step, gradient in enumerate(GRADIENTS, start=1):
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.999 * square + 0.001 * gradient**2
+        w -= 0.01 * (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)) ** 0.5 + eps)
+        expected.append(w)
+    assert walk(Adam(0.01, (0.9, 0.999), 0.0, eps)) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("entry", "numbers"),
+    [
+        ("rmsprop", {"decay": 0.9, "momentum": 0.0, "eps": 1e-6, "eps_in_root": True}),
+        ("adadelta", {"decay": 0.95, "eps": 1e-6}),
+        ("adam", {"betas": [0.9, 0.999], "eps": 1e-8}),
+        ("adamw", {"betas": [0.9, 0.999], "eps": 1e-8}),
+    ],
+)
+def test_entries_hold_the_published_numbers(entry, numbers):
+    tree = compose([f"optimizer={entry}"]).tree["optimizer"]
+    assert {name: tree[name] for name in numbers} == numbers
+
+
+def test_a_saved_rmsprop_goes_on_as_it_would_have():
+    one, other = (nn.Parameter(torch.tensor([2.0])) for _ in range(2))
+    first = RMSprop(0.1, 0.9, 0.5, 0.0).build([one])
+    for gradient in GRADIENTS:
+        one.grad = torch.tensor([gradient])
+        first.step()
+    second = RMSprop(0.1, 0.9, 0.5, 0.0).build([other])
+    other.data.copy_(one.data)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))  # else they share tensors
+    for optimizer, weight in ((first, one), (second, other)):
+        weight.grad = torch.tensor([0.3])
+        optimizer.step()
+    assert torch.equal(one, other)
+
+
 def test_fusing_can_be_declined():
     made = Adam(0.001, (0.9, 0.999), 0.0).build(nn.Linear(1, 1).parameters(), fused=False)
     assert not made.defaults["fused"]
@@ -72,13 +158,11 @@ def test_whole_numbers_are_not_fused():
     [
         (lambda: Adam(0.0, (0.9, 0.999), 0.0), "learning_rate = 0.0: a finite number above 0"),
         (lambda: Adam(float("nan"), (0.9, 0.999), 0.0), "learning_rate = nan"),
-        (
-            lambda: Adam(0.1, (0.9, 1.0), 0.0),
-            "betas = 1.0: a finite .* below 1",
-        ),
+        (lambda: Adam(0.1, (0.9, 1.0), 0.0), "betas = 1.0: a finite .* below 1"),
         (lambda: RMSprop(0.1, 1.5, 0.0, 0.0), "decay = 1.5"),
         (lambda: RMSprop(0.1, 0.5, -0.1, 0.0), "momentum = -0.1"),
         (lambda: Adadelta(1.0, 1.0, 0.0), "decay = 1.0"),
+        (lambda: Adadelta(1.0, 0.9, 0.0, 0.0), "eps = 0.0: a finite number above 0"),
     ],
 )
 def test_a_number_out_of_its_range_is_refused(make, words):
@@ -93,12 +177,16 @@ def test_a_number_out_of_its_range_is_refused(make, words):
         ("workers", -1),
         ("patience", 0),
         ("checkpoint_every_steps", 0),
+        ("checkpoint_every_epochs", 0),
+        ("checkpoint_every_min", 0.0),
+        ("hang_s", -1.0),
+        ("threads", 0),
         ("gradient_clip", 0.0),
         ("gradient_clip", -1.0),
     ],
 )
 def test_a_trainer_setting_out_of_its_range_is_refused_by_name(name, value):
-    with pytest.raises(ConfigError, match=f"{name} must be"):
+    with pytest.raises(ConfigError, match=f"{name} = "):
         TrainerSettings(**{**GOOD, name: value})
 
 

@@ -23,8 +23,8 @@ JSON = st.recursive(
 TREES = st.dictionaries(st.sampled_from(["net", "head", "loss", "seed"]), JSON, min_size=1)
 
 
-def identity(tree, data="d", version="1", plugins=None):
-    return run_id(tree, data, version=version, plugins=plugins or {})
+def identity(tree, data="d", code="1", plugins=None):
+    return run_id(tree, data, code=code, plugins=plugins or {})
 
 
 def paths(node, where=""):
@@ -125,8 +125,8 @@ def test_other_data_are_another_run():
     assert identity(TREE, data="e") != identity(TREE)
 
 
-def test_another_version_is_another_run():
-    assert identity(TREE, version="2") != identity(TREE)
+def test_other_code_is_another_run():
+    assert identity(TREE, code="2") != identity(TREE)
 
 
 def test_another_plugin_is_another_run():
@@ -160,7 +160,7 @@ def plugin(tmp_path, monkeypatch):
         (tmp_path / "my_package").mkdir(exist_ok=True)
         (tmp_path / "my_package" / "__init__.py").write_text("")
         (tmp_path / "my_package" / "part.py").write_text(text)
-        module._fingerprint.cache_clear()
+        module.plugin_fingerprint.cache_clear()
         return plugin_fingerprints({"head": {"_target_": "my_package.part.Head"}})["my_package"]
 
     yield write

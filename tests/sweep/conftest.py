@@ -14,9 +14,12 @@ from typing import Any
 import pytest
 
 from lightning_sep.launchers.local import Local
+from lightning_sep.leases.process import Owner
 from lightning_sep.sweep.commands import launch
 from lightning_sep.sweep.definition import load_sweep
-from lightning_sep.sweep.study import SweepStudy, create, open_sweep
+from lightning_sep.sweep.finals import Finals
+from lightning_sep.sweep.folder import create, open_sweep
+from lightning_sep.sweep.study import SweepStudy
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).parent / "quadratic.py"
@@ -108,12 +111,16 @@ class Sandbox:
         """What holds after every finished sweep, whatever has happened."""
         study = self.open(name)
         trials = study.trials()
-        assert study.done()
+        assert Finals(study).done()
         assert len(trials) == study.budget
         assert [trial.number for trial in trials] == list(range(study.budget))
         assert all(trial.state.is_finished() for trial in trials)
-        assert not list((study.folder / "leases").glob("*.json"))
-        assert not list((self.home / "leases" / "runs").glob("*.json"))
+        assert not list((study.folder / "leases").iterdir())
+        assert not (study.folder / "sweep.lock").is_symlink()
+        for path in self.home.glob("*/lease.json"):
+            lease = self.record(path)
+            owner = Owner.read(lease["owner"])
+            assert not lease["token"] or (owner is not None and not owner.alive()), path
         for path in self.home.glob("*/record.json"):
             record = self.record(path)
             assert record["epochs"] == list(range(len(record["epochs"]))), path

@@ -10,13 +10,17 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lightning_sep.errors import Interrupted, NonFiniteLoss
-from lightning_sep.fsio import append_line, write_json
+from lightning_sep.fsio import append_line, make_folder, write_json
+from lightning_sep.leases.lease import Lease, Leases
+from lightning_sep.leases.presence import Peers
 from lightning_sep.sweep.definition import Definition
-from lightning_sep.sweep.runner import Outcome
+from lightning_sep.sweep.names import workers_folder
+from lightning_sep.sweep.runner import Errand, Examined, Outcome
 from lightning_sep.sweep.worker import main
 
 STEP_S = "QUADRATIC_STEP_S"  # not a setting: slow and fast runs are the same run
@@ -28,31 +32,46 @@ class Quadratic:
     def __init__(self, home: Path) -> None:
         self.home = home
 
-    def examine(self, definition: Definition) -> None:
+    def examine(self, definition: Definition) -> Examined:
         definition.check(lambda overrides: None)
+        return Examined()
 
-    def identify(self, overrides: Sequence[str]) -> str:
-        return hashlib.sha256(json.dumps(sorted(overrides)).encode()).hexdigest()[:12]
+    def prepare(self, overrides: Sequence[str]) -> tuple[str, Any]:
+        run_id = hashlib.sha256(json.dumps(sorted(overrides)).encode()).hexdigest()[:12]
+        return run_id, (run_id, overrides)
 
-    def run(
-        self,
-        overrides: Sequence[str],
-        *,
-        sweep: str,
-        trial: int,
-        purpose: str,
-        report: Callable[[int, float], bool] | None,
-        should_stop: Callable[[], bool],
-        guard: Callable[[], None],
-    ) -> Outcome:
-        settings = dict(item.split("=", 1) for item in overrides)
-        run_id = self.identify(overrides)
+    def reached(self, run_id: str) -> int:
+        checkpoint = self.home / run_id / "checkpoint.json"
+        return len(json.loads(checkpoint.read_text())["epochs"]) if checkpoint.exists() else 0
+
+    def run(self, prepared: Any, errand: Errand) -> Outcome:
+        run_id, overrides = prepared
         folder = self.home / run_id
+        make_folder(folder)
+        leases = Leases(
+            errand.presence,
+            Peers(workers_folder(self.home)),
+            path=lambda key: folder / "lease.json",
+        )
+        while (lease := leases.claim(run_id)) is None:
+            errand.busy(leases.holder(run_id))
+        try:
+            return self.train(run_id, folder, overrides, errand, lease)
+        finally:
+            lease.finish(keep=True)
+
+    def train(
+        self, run_id: str, folder: Path, overrides: Sequence[str], errand: Errand, lease: Lease
+    ) -> Outcome:
+        def guard() -> None:
+            errand.guard()
+            lease.guard()
+
+        settings = dict(item.split("=", 1) for item in overrides)
         record_path = folder / "record.json"
         if record_path.exists():
             record = json.loads(record_path.read_text())
             return Outcome(run_id, record["state"], record["value"])
-        folder.mkdir(parents=True, exist_ok=True)
         append_line(folder / "attempts.log", str(os.getpid()))
         attempts = len((folder / "attempts.log").read_text().splitlines())
         fault = settings.get("fault", "none")
@@ -66,21 +85,21 @@ class Quadratic:
             state["x"] -= float(settings.get("rate", "0.3")) * 2 * (state["x"] - 1 + noise)
             time.sleep(float(os.environ.get(STEP_S) or settings.get("step_s", "0.01")))
             self.misbehave(fault, attempts)
-            if should_stop():
+            if errand.should_stop():
                 raise Interrupted("asked to stop")
             value = (state["x"] - 1) ** 2
             state["epochs"].append(epoch)
             state["values"].append(value)
             guard()
             write_json(checkpoint, state)
-            if report is not None and report(epoch, value):
+            if errand.report(epoch, value):
                 pruned = True
                 break
         guard()
         append_line(folder / "records.log", str(os.getpid()))
         how = "pruned" if pruned else "finished"
         value = min(state["values"])
-        write_json(record_path, {"state": how, "value": value, "purpose": purpose, **state})
+        write_json(record_path, {"state": how, "value": value, "purpose": errand.purpose, **state})
         if fault == "die_untold" and attempts == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         return Outcome(run_id, how, value)

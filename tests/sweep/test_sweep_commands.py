@@ -143,7 +143,7 @@ def test_a_stopped_sweep_ends_and_goes_on_when_launched_again(
     workers = [sandbox.worker(), sandbox.worker()]
     wait_until(lambda: len(list(sandbox.home.glob("*/checkpoint.json"))) >= 2)
     commands.stop("quick", sandbox.home)
-    assert [worker.wait(10) for worker in workers] == [0, 0]
+    assert [worker.wait(10) for worker in workers] == [0, 0]  # nobody is to go on
     capsys.readouterr()
     commands.status("quick", json=True, home=sandbox.home)
     shown = json.loads(capsys.readouterr().out)

@@ -1,5 +1,6 @@
 """Sweep files: what they may hold, what is refused and how, and what makes two of them the same."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 
 from lightning_sep.errors import ConfigError
 from lightning_sep.sweep import space
-from lightning_sep.sweep.definition import Sweep, grid_sweep, load_sweep, read_sweep
+from lightning_sep.sweep.definition import Sweep, load_sweep, read_sweep
+from lightning_sep.sweep.grid import grid_sweep
 
 HEADER = "from lightning_sep.sweep.definition import Sweep\n"
 VALID = HEADER + (
@@ -206,13 +208,20 @@ def test_a_conditional_space_is_enumerated_branch_by_branch() -> None:
     found = space.points(conditional, limit=10)
     assert found is not None
     assert len(found) == 1 + 3 * 2
-    assert found[0] == {"head": "tanh"}
-    assert {"head": "softmax", "temperature": 1.5, "layers": 2} in found
+    assert found[0].values == {"head": "tanh"}
+    assert found[0].overrides == ["head=tanh"]
+    values = [point.values for point in found]
+    assert {"head": "softmax", "temperature": 1.5, "layers": 2} in values
+
+
+def test_a_point_comes_back_from_json_as_it_went() -> None:
+    for point in space.points(conditional, limit=10) or []:
+        assert space.Point.read(json.loads(json.dumps(point.as_json()))) == point
 
 
 def test_points_replay_as_fixed_trials() -> None:
     for point in space.points(conditional, limit=10) or []:
-        assert list(conditional(optuna.trial.FixedTrial(point)))
+        assert list(conditional(optuna.trial.FixedTrial(point.values)))
 
 
 def test_a_continuous_space_and_one_beyond_the_limit_have_no_points() -> None:
@@ -236,4 +245,4 @@ def test_samples_of_a_continuous_space_show_every_choice_also_the_hidden_ones() 
 def test_a_grid_is_walked_in_an_order_that_only_the_name_decides() -> None:
     first = read(VALID).grid()
     assert first == read(VALID).grid()
-    assert sorted(p["head"] for p in first) == ["sine", "tanh"]
+    assert sorted(point.values["head"] for point in first) == ["sine", "tanh"]

@@ -24,9 +24,10 @@ def test_every_point_of_a_sweep_composes(path: Path) -> None:
 
 def test_a_sweep_replays_from_fixed_trials(path: Path) -> None:
     definition = load_sweep(path)
-    points = definition.grid()
-    if points is None:  # a continuous space
-        points = [{"reweighting.alpha": alpha} for alpha in (-0.3, 0.25, 1.0)]
+    grid = definition.grid()
+    points = [{"reweighting.alpha": alpha} for alpha in (-0.3, 0.25, 1.0)]  # a continuous space
+    if grid is not None:
+        points = [point.values for point in grid]
     proposed = {tuple(definition.proposed(FixedTrial(point))) for point in points}
     assert len(proposed) == len(points) <= definition.sweep.trials
 

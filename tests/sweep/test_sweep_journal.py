@@ -9,13 +9,21 @@ from optuna.storages import JournalStorage
 from optuna.trial import Trial, TrialState
 
 from lightning_sep.errors import StorageError
-from lightning_sep.sweep.study import Journal, mend
+from lightning_sep.leases.lock import FileLock
+from lightning_sep.sweep.journal import Journal
+from lightning_sep.sweep.journal import mend as mend_open
 
 
 def study(path: Path) -> optuna.Study:
+    journal = Journal(path, FileLock(path.with_name("lock")))
     return optuna.create_study(
-        storage=JournalStorage(Journal(path)), study_name="one", load_if_exists=True
+        storage=JournalStorage(journal), study_name="one", load_if_exists=True
     )
+
+
+def mend(path: Path) -> Path | None:
+    with path.open("rb+") as file:
+        return mend_open(file, path)
 
 
 @pytest.fixture

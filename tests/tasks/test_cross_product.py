@@ -16,7 +16,7 @@ from lightning_sep.settings import build, compose, entries, locate
 from lightning_sep.tasks.base import Task
 
 TASKS = ("separation", "autoregression", "verification")
-FACTS = {"sample_rate": 8000, "gain": 1.0, "normalise": "peak"}
+FACTS = {"sample_rate": 8000, "gain": 1.0, "normalise": "peak", "speakers": 8, "snippets": 4}
 
 
 def pairs() -> Iterator[tuple[str, str]]:
@@ -87,8 +87,10 @@ def test_every_reweighting_weighs_every_head_of_every_task(name: str, head: str,
     settings = compose([f"task={name}", f"head={head}", f"reweighting={rule}"])
     task, batch = build_task(settings.tree, FACTS), batch_for(name)
     scored = task.scores(batch, task.raw(batch, None))
+    weighing = build(settings.tree["reweighting"])
+    weighing.prepare(steps=10, classes=task.class_names())
     weights = global_weights(
-        build(settings.tree["reweighting"]),
+        weighing,
         scored.losses.detach(),
         scored.groups,
         scored.mask,

@@ -12,7 +12,7 @@ from lightning_sep.tasks.autoregression import Autoregression
 from lightning_sep.tasks.base import Task
 from lightning_sep.tasks.separation import Separation
 
-FACTS = {"sample_rate": 8000, "gain": 1.0, "normalise": "peak"}
+FACTS = {"sample_rate": 8000, "gain": 1.0, "normalise": "peak", "speakers": 8, "snippets": 4}
 
 
 def task_of(*overrides: str) -> Task:

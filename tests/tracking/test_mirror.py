@@ -82,7 +82,7 @@ def tracked(
             home=tmp_path_factory.mktemp("tracked"),
             sweep="heads",
             trial=3,
-            purpose="search",
+            purpose="final",
         )
         yield result, before, dict(os.environ)
 
@@ -98,7 +98,7 @@ def test_wandb_knows_run_sweep_and_task(about, tracked):
     assert about["run_id"] == tracked[0].run_id
     assert about["run_group"] == "heads"
     assert about["job_type"] == "separation"
-    assert {"search", "head=clip_at_eval", "reweighting=loss_softmax"} <= set(about["tags"])
+    assert {"final", "head=clip_at_eval", "reweighting=loss_softmax"} <= set(about["tags"])
 
 
 def test_every_axis_of_a_sweep_is_in_the_config(about):

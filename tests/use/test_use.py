@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import soxr
 import torch
 
 import lightning_sep
 from lightning_sep import experiment, use
 from lightning_sep.errors import ConfigError, DataError
+from lightning_sep.nets.wave_unet import WaveUnet
 from lightning_sep.settings import compose
 
 RATE = 8000
@@ -78,6 +80,52 @@ def test_sources_have_the_rate_and_length_of_their_file(separator, tmp_path, rat
         about = soundfile.info(path)
         assert (about.samplerate, about.channels) == (rate, 1)
         assert about.frames == soundfile.info(file).frames
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (11025, 2)])
+def test_a_long_file_in_pieces_equals_one_pass(separator, tmp_path, monkeypatch, rate, channels):
+    file = recording(tmp_path / "mix.wav", seconds=3.217, rate=rate, channels=channels)
+    samples = soundfile.read(file, dtype="float32", always_2d=True)[0].mean(axis=1)
+    if rate != RATE:
+        samples = soxr.resample(samples, rate, RATE, quality="HQ")
+    level = np.abs(samples).max()
+    task = lightning_sep.load_run(separator)
+    with torch.no_grad():
+        whole = task.separate(torch.from_numpy(samples / level)[None])[0].numpy() * level
+    lengths = []
+    forward = WaveUnet.forward
+
+    def counted(net, x, **more):
+        lengths.append(x.shape[-1])
+        return forward(net, x, **more)
+
+    monkeypatch.setattr(WaveUnet, "forward", counted)
+    monkeypatch.setattr(use, "_PIECE_S", 0.25)
+    written = use.separate(separator, [file], tmp_path / "out")
+    assert len(lengths) == 13
+    assert max(lengths) <= 2008 + 2 * task.net.reach_samples
+    for path, source in zip(written, whole, strict=True):
+        if rate != RATE:
+            source = soxr.resample(source, RATE, rate, quality="HQ")
+        made = soundfile.read(path)[0]
+        assert len(made) == soundfile.info(file).frames
+        np.testing.assert_allclose(made[: len(source)], source[: len(made)], atol=1.6 * 2**-15)
+
+
+def test_a_net_that_norms_over_time_gets_a_long_file_in_fading_pieces(home, tmp_path, monkeypatch):
+    run = trained(
+        home,
+        *("task=separation", "net=sudo_rm_rf_small", "examples.train=8", "examples.val=4"),
+        *("examples.test=4", "examples.batch_size=4", "examples.segment_s=0.25"),
+    )
+    file = recording(tmp_path / "mix.wav", seconds=2.0)
+    [whole, _] = use.separate(run, [file], tmp_path / "whole")
+    monkeypatch.setattr(use, "_PIECE_S", 0.5)
+    [pieces, _] = use.separate(run, [file], tmp_path / "pieces")
+    one, other = soundfile.read(whole)[0], soundfile.read(pieces)[0]
+    assert len(one) == len(other) == 16000
+    assert np.corrcoef(one, other)[0, 1] > 0.9
+    assert not np.array_equal(one, other)
 
 
 def test_sources_follow_the_level_of_their_mixture(separator, tmp_path):
@@ -221,7 +269,7 @@ def test_a_run_that_is_not_finished_is_refused(separator, tmp_path):
 def test_a_loaded_run_is_the_one_that_was_tested(separator, home):
     task = lightning_sep.load_run(separator)
     assert not task.training
-    saved = torch.load(home / separator / "checkpoints" / "best.ckpt", weights_only=True)
+    saved = torch.load(home / separator / "checkpoints" / "best.1.ckpt", weights_only=True)
     for name, value in task.state_dict().items():
         assert torch.equal(value, saved["state_dict"][name]), name
     assert task.separate(torch.zeros(1, 100)).shape == (1, 2, 100)

@@ -1,0 +1,133 @@
+"""The sources that can change a number, as a hash: an edited head is another run."""
+
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+# Rooms and files whose code decides what a run computes. Commands, sweeps, launchers, boards,
+# records and mirrors only carry numbers around.
+COUNTED = (
+    "nets",
+    "heads",
+    "losses",
+    "reweighting",
+    "functional",
+    "tasks",
+    "metrics",
+    "data",
+    "optimizers",
+)
+# What every run goes through, whatever its settings name.
+ALWAYS = ("training", "callbacks.reweight")
+
+
+def code_hash(targets: Iterable[str] = ()) -> str:
+    """Hash of our own sources that the classes ``targets`` reach by imports; 12 hexadecimal digits.
+
+    Comments, layout and docstrings do not count, since they cannot change a number. Parts that a
+    run does not use do not count either: another head in the package leaves its id alone.
+
+    Args:
+        targets: class paths, as ``_target_`` has them; those of other packages are passed over.
+    """
+    digest = hashlib.sha256()
+    for module in reached(targets):
+        digest.update(module.encode() + b"\0" + _meaning(_file(module)).encode() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+def reached(targets: Iterable[str]) -> list[str]:
+    """The modules of ours that ``targets`` and every run reach, by dotted name below the package.
+
+    Example:
+        >>> "functional.si_sdr" in reached(["lightning_sep.losses.si_sdr.SiSdr"])
+        True
+        >>> "heads.sine" in reached(["lightning_sep.heads.tanh.Tanh"])
+        False
+    """
+    found = set(ALWAYS)
+    waiting = []
+    for target in targets:
+        root, _, rest = target.partition(".")
+        module = rest.rpartition(".")[0]
+        if root == PACKAGE.name and _counts(module) and _exists(module):
+            waiting.append(module)
+    while waiting:
+        module = waiting.pop()
+        if module in found:
+            continue
+        found.add(module)
+        waiting += [one for one in _imports(module) if _counts(one)]
+    return sorted(found)
+
+
+def _counts(module: str) -> bool:
+    return module.split(".")[0] in COUNTED
+
+
+def _exists(module: str) -> bool:
+    return _file(module).is_file()
+
+
+def _file(module: str) -> Path:
+    path = PACKAGE.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes())
+
+
+@cache
+def _imports(module: str) -> tuple[str, ...]:
+    """Modules of ours that a module imports, wherever in it."""
+    found = []
+    for node in ast.walk(_tree(_file(module))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            root, _, rest = name.partition(".")
+            if root == PACKAGE.name and rest and _exists(rest):
+                found.append(rest)
+    return tuple(dict.fromkeys(found))
+
+
+@cache
+def _meaning(path: Path) -> str:
+    """A source's syntax tree as text: without positions, comments and docstrings."""
+    return "".join(_written(_tree(path)))
+
+
+def _written(node: object) -> Iterator[str]:
+    # Not ast.dump, whose text changes with the version of Python: empty fields are left out.
+    if isinstance(node, ast.AST):
+        yield type(node).__name__ + "("
+        for name, value in ast.iter_fields(node):
+            if value is None or value == [] or name in ("ctx", "kind", "type_comment"):
+                continue
+            if name == "body" and isinstance(value, list) and _is_docstring(value[0]):
+                value = value[1:]
+            yield name + "="
+            yield from _written(value)
+        yield ")"
+    elif isinstance(node, list):
+        for one in node:
+            yield from _written(one)
+            yield ","
+    else:
+        yield repr(node)
+
+
+def _is_docstring(node: object) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )

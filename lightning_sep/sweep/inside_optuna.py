@@ -1,0 +1,94 @@
+"""What a worker needs of Optuna that has no public call: all of it, in one place.
+
+Each function has a test that fails when Optuna changes under it.
+"""
+
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.storages.journal._file import BaseJournalFileLock
+from optuna.storages.journal._storage import JournalOperation
+from optuna.trial import FixedTrial, FrozenTrial, Trial, TrialState
+
+__all__ = ["BaseJournalFileLock", "RecordingTrial", "new", "shape_of", "take", "wait"]
+
+# The fields that replaying a record reads without looking whether they are there.
+_NEEDS: dict[JournalOperation, dict[str, Any]] = {
+    JournalOperation.CREATE_STUDY: {"study_name": str, "directions": list},
+    JournalOperation.DELETE_STUDY: {"study_id": int},
+    JournalOperation.SET_STUDY_USER_ATTR: {"study_id": int, "user_attr": dict},
+    JournalOperation.SET_STUDY_SYSTEM_ATTR: {"study_id": int, "system_attr": dict},
+    JournalOperation.CREATE_TRIAL: {"study_id": int, "datetime_start": (str, type(None))},
+    JournalOperation.SET_TRIAL_PARAM: {
+        "trial_id": int,
+        "param_name": str,
+        "param_value_internal": (int, float),
+        "distribution": str,
+    },
+    JournalOperation.SET_TRIAL_STATE_VALUES: {
+        "trial_id": int,
+        "state": int,
+        "values": (list, type(None)),
+    },
+    JournalOperation.SET_TRIAL_INTERMEDIATE_VALUE: {
+        "trial_id": int,
+        "step": int,
+        "intermediate_value": (int, float),
+    },
+    JournalOperation.SET_TRIAL_USER_ATTR: {"trial_id": int, "user_attr": dict},
+    JournalOperation.SET_TRIAL_SYSTEM_ATTR: {"trial_id": int, "system_attr": dict},
+}
+
+
+def shape_of(record: object) -> str | None:
+    """What is wrong with the shape of a journal's record; ``None`` when it can be replayed."""
+    if not isinstance(record, dict):
+        return "it is no object"
+    if not isinstance(record.get("worker_id"), str):
+        return "worker_id is missing"
+    operation = record.get("op_code")
+    if operation == JournalOperation.DISCARD_TRIALS:
+        return None
+    if operation not in _NEEDS:
+        return f"op_code {operation!r} is unknown"
+    for name, kind in _NEEDS[JournalOperation(operation)].items():
+        if name not in record or not isinstance(record[name], kind):
+            return f"{name} is missing or of another type"
+    return None
+
+
+def new(study: optuna.Study) -> Trial:
+    """A new trial that runs, whatever waits: ``Study.ask`` takes what waits first."""
+    return Trial(study, study._storage.create_new_trial(study._study_id))
+
+
+def take(study: optuna.Study, trial: FrozenTrial) -> Trial:
+    """A trial that runs already or waits, to go on with it."""
+    if trial.state == TrialState.WAITING:
+        study._storage.set_trial_state_values(trial._trial_id, state=TrialState.RUNNING)
+    return Trial(study, trial._trial_id)
+
+
+def wait(study: optuna.Study, trial: Trial) -> None:
+    """Let a trial that runs wait for a worker."""
+    study._storage.set_trial_state_values(trial._trial_id, state=TrialState.WAITING)
+
+
+class RecordingTrial(FixedTrial):
+    """A trial whose values `decide` chooses; it remembers what was asked."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.asked: dict[str, BaseDistribution] = {}
+        self.values: dict[str, Any] = {}
+
+    def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
+        if name not in self.values:
+            self.asked[name] = distribution
+            self.values[name] = self.decide(name, distribution)
+        return self.values[name]
+
+    def decide(self, name: str, distribution: BaseDistribution) -> Any:
+        """The value of a parameter that is asked for the first time."""
+        raise NotImplementedError

@@ -1,0 +1,324 @@
+"""One attempt at a run: go on from what is there, fit, test, and say what came of it."""
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import soundfile
+import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+
+from lightning_sep.callbacks.checkpoint import (
+    Checkpoints,
+    SafeCheckpointIO,
+    best_weights,
+    newest,
+)
+from lightning_sep.callbacks.history import History
+from lightning_sep.callbacks.reweight import Reweight
+from lightning_sep.callbacks.watch import Watch
+from lightning_sep.fingerprint import weights_hash
+from lightning_sep.fsio import sha256_file, write_aside, write_json
+from lightning_sep.run_folder import RunFolder
+from lightning_sep.settings import build
+from lightning_sep.tasks.base import Task
+
+Report = Callable[[int, float], bool]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What one process may do with a run, and whom it asks.
+
+    Args:
+        run_id: the run.
+        folder: its folder.
+        generation: of the claim; every file of this attempt carries it.
+        guard: raises when another process has taken over; called before each write.
+        should_stop: asked after each batch; ``True`` saves and raises ``Interrupted``.
+        alive: called after each batch.
+        report: gets epoch and monitored value after each validation; ``True`` prunes.
+        sweep: the sweep that proposed the run.
+        purpose: ``"single"``, ``"search"`` or ``"final"``.
+        log: writes a line into the run's log.
+        show: gets each line of the history, for whoever watches.
+    """
+
+    run_id: str
+    folder: RunFolder
+    generation: int
+    guard: Callable[[], None]
+    should_stop: Callable[[], bool]
+    alive: Callable[[], None]
+    report: Report | None
+    sweep: str | None
+    purpose: str
+    log: Callable[[str], None]
+    show: Callable[[dict[str, Any]], None]
+
+
+class BestLost(Exception):
+    """The best epoch's weights are damaged or gone: it takes training to get them back."""
+
+
+class Training:
+    """A run's trainer and all that hangs on it, built once per attempt.
+
+    Args:
+        tree: the resolved settings.
+        task: the task, initialised under the run's seed.
+        loader: gives the batches of a split.
+        attempt: what this process may do.
+        about: what the tracker is told of the run.
+        cleanup: closes the tracker, whatever happens.
+    """
+
+    def __init__(
+        self,
+        tree: Mapping[str, Any],
+        task: Task,
+        loader: Callable[..., Any],
+        attempt: Attempt,
+        about: Mapping[str, Any],
+        cleanup: ExitStack,
+    ) -> None:
+        self.task = task
+        self.loader = loader
+        self.attempt = attempt
+        self.folder = attempt.folder
+        self.seed: int = tree["seed"]
+        settings = build(tree["trainer"])
+        self.settings = settings
+        self.device = settings.device
+        if self.device == "auto":
+            self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.example_values: dict[str, Any] | None = None
+        self.weights: dict[str, Any] | None = None
+        self._resume_from: Path | None = None
+        self._step = 0
+        self._validation_pending = False
+
+        name, mode = task.monitor
+        tracking = build(tree["tracking"])
+        # Nobody listens to the thousands of runs of a search.
+        self.audio_count = 0 if attempt.purpose == "search" else tracking.audio_examples
+        reweight = Reweight(build(tree["reweighting"]))
+
+        def told(row: dict[str, Any]) -> None:
+            if reweight.histogram is not None:
+                self.tracker.histogram("train/weights", *reweight.histogram, step=row["step"])
+            self.tracker.log(row)
+            attempt.show(row)
+
+        self.history = History(
+            self.folder,
+            generation=attempt.generation,
+            monitor=name,
+            mode=mode,
+            told=told,
+            guard=attempt.guard,
+        )
+        self.checkpoints = Checkpoints(
+            self.folder,
+            history=self.history,
+            generation=attempt.generation,
+            every_epochs=settings.checkpoint_every_epochs,
+            every_steps=settings.checkpoint_every_steps,
+            every_min=settings.checkpoint_every_min,
+            guard=attempt.guard,
+        )
+        self.watch = Watch(
+            self.history,
+            self.checkpoints,
+            report=attempt.report,
+            should_stop=attempt.should_stop,
+            alive=attempt.alive,
+            sweep=attempt.sweep,
+            patience=settings.patience,
+        )
+        self.io = SafeCheckpointIO(attempt.run_id)
+        self.trainer = pl.Trainer(
+            accelerator="gpu" if self.device == "cuda" else "cpu",
+            devices=1,
+            precision=settings.precision,
+            max_epochs=settings.epochs,
+            gradient_clip_val=settings.gradient_clip,
+            deterministic="warn" if settings.deterministic else False,
+            callbacks=[reweight, self.history, self.watch, self.checkpoints],
+            plugins=[self.io, LightningEnvironment()],
+            default_root_dir=self.folder.path,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+        # Lightning would end the process on SIGTERM wherever it is; here one place owns signals.
+        self.trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+        # Deterministic algorithms stay; what they do not need is every new tensor filled with NaN.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        self._open_tracker(tracking, about, cleanup)
+
+    def _open_tracker(self, tracking: Any, about: Mapping[str, Any], cleanup: ExitStack) -> None:
+        self.tracker = tracking.open(folder=self.folder.path, run_id=self.attempt.run_id, **about)
+        cleanup.callback(self.tracker.close)
+
+    def resume(self, *, from_start: bool = False) -> None:
+        """Take over what earlier attempts have left: the newest checkpoint that verifies.
+
+        Args:
+            from_start: there is nothing worth going on from; what lies there is removed.
+        """
+        if from_start:
+            self.attempt.guard()
+            self.checkpoints.remove_steps()
+            for path in self.folder.bests():
+                self.io.remove_checkpoint(path)
+        found = newest(self.folder, self.attempt.run_id)
+        if found is not None:
+            saved = self.io.load_checkpoint(found.path)
+            for callback in (self.history, self.watch):
+                callback.load_state_dict(saved["callbacks"][callback.state_key])
+            self._resume_from, self._step = found.path, found.step
+            self._validation_pending = bool(saved.get("validation_pending"))
+            self._adopt_best()
+        self.history.begin()
+        for row in self.history.rows:
+            self.tracker.log(row)
+        total = self._batches * self.settings.epochs
+        self.attempt.log(f"start at step {self._step} of {total}")
+
+    def _adopt_best(self) -> None:
+        if self.history.best_epoch is not None:
+            best = best_weights(self.folder, self.attempt.run_id, self.history.best_row()["step"])
+            if best is not None:
+                self.checkpoints.adopt_best(best[0])
+
+    @property
+    def _batches(self) -> int:
+        return len(self.loader("train"))
+
+    def fit(self) -> None:
+        """Train to the end: of the epochs, of the patience, or of a pruner's.
+
+        Raises:
+            Interrupted: stopped on request, after a checkpoint.
+            NonFiniteLoss: training diverged.
+        """
+        if self.watch.ended:  # it was killed between its last epoch and its record
+            return
+        random.seed(self.seed)
+        np.random.seed(self.seed)
+        torch.manual_seed(self.seed)
+        batches = self._batches
+        epoch, batch = divmod(self._step, batches)
+        if self._validation_pending:  # the epoch is trained: none of its batches is left
+            epoch, batch = epoch - 1, batches
+        self.trainer.fit(
+            self.task,
+            self.loader("train", start_epoch=epoch, start_batch=batch),
+            self.loader("val"),
+            ckpt_path=self._resume_from,
+            weights_only=True,
+        )
+
+    def test(self) -> dict[str, float]:
+        """The metrics of the best epoch, and of the test with its weights unless it was pruned.
+
+        Raises:
+            BestLost: the best epoch's weights are damaged or gone.
+            Interrupted: stopped on request; training is saved.
+            NonFiniteLoss: no epoch had a finite value.
+        """
+        row = self.history.best_row()
+        metrics = {key: value for key, value in row.items() if "/" in key}
+        found = best_weights(self.folder, self.attempt.run_id, row["step"])
+        if found is not None:
+            self.weights = found[1]["state_dict"]
+        elif not self.watch.pruned:
+            raise BestLost
+        if not self.watch.pruned and self.weights is not None:
+            self.task.load_state_dict(self.weights)
+            self.task.epoch_metrics.clear()
+            self.trainer.test(self.task, self.loader("test"), verbose=False, weights_only=True)
+            metrics |= self.task.epoch_metrics
+            self.attempt.guard()
+            write_json(self.folder.examples(self.attempt.generation), self.task.example_values)
+        audio = {} if self.watch.pruned else self._write_audio()
+        self.tracker.finish(
+            {key: value for key, value in metrics.items() if key.startswith("test/")},
+            audio,
+            int(self.task.facts["sample_rate"]),
+        )
+        return metrics
+
+    def outcome(self, metrics: Mapping[str, float]) -> dict[str, Any]:
+        """What the record says of the training."""
+        generation = self.attempt.generation
+        examples = self.folder.examples(generation)
+        tested = not self.watch.pruned
+        kept = [self.folder.best(generation)]
+        return {
+            "state": "finished" if tested else "pruned",
+            "metrics": dict(sorted(metrics.items())),
+            "monitor": {
+                "name": self.history.monitor,
+                "mode": self.task.monitor[1],
+                "value": self.history.best_value,
+                "epoch": self.history.best_epoch,
+            },
+            "parameters": sum(value.numel() for value in self.task.parameters()),
+            "facts": self.task.facts,
+            "checkpoints": {path.name: sha256_file(path) for path in kept if path.exists()},
+            "examples_file": examples.name if tested else None,
+            "hashes": {
+                "examples": sha256_file(examples) if tested else None,
+                "weights": None if self.weights is None else weights_hash(self.weights),
+            },
+            "wall_s": round(self.history.elapsed_s, 3),
+            "device_s": round(self.history.device_s, 3),
+        }
+
+    def tidy(self, kept: Mapping[str, str]) -> None:
+        """Remove what a finished run no longer needs: it keeps the weights that its record names.
+
+        Args:
+            kept: the record's checkpoints, by name.
+        """
+        self.checkpoints.remove_steps()
+        for path in self.folder.bests():
+            if path.name not in kept:
+                self.io.remove_checkpoint(path)
+
+    def _write_audio(self) -> dict[str, np.ndarray]:
+        """Audio of the first test examples: FLAC in the run's folder, samples for the tracker."""
+        if not self.audio_count:
+            return {}
+        batch = next(iter(self.loader("test")))
+        task = self.task.eval()
+        with torch.no_grad():
+            examples = task.audio_examples(batch.to(task.device), self.audio_count)
+        audio = {}
+        for name, waveform in examples.items():
+            # One example's signals share a gain, so that their levels can be compared by ear.
+            samples = waveform.detach().cpu().float().clamp(-1, 1).numpy()
+            encoded = BytesIO()
+            soundfile.write(encoded, samples, int(task.facts["sample_rate"]), format="FLAC")
+            write_aside(self.folder.path / "audio" / f"{name}.flac", encoded.getvalue())
+            audio[name] = samples
+        return audio
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings of a tree by their dotted paths, without class paths."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        elif key != "_target_":
+            yield f"{prefix}{key}", value

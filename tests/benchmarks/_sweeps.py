@@ -1,0 +1,219 @@
+"""Sweeps to measure: begun on disk, filled with finished trials and records, worked on.
+
+``python _sweeps.py DO HOME NAME COUNT`` does one of the functions below in a process of its own and
+prints what it measured as JSON.
+"""
+
+import copy
+import hashlib
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+TINY = [
+    *("task=separation", "examples.train=8", "examples.val=4", "examples.test=4"),
+    *("examples.batch_size=4", "examples.segment_s=0.25", "trainer.epochs=1"),
+    *("trainer.progress=false", "tracking=none"),
+]
+METRIC = "val/si_sdr_improvement_db"
+LOW, HIGH = 1e-4, 1e-2
+HEADS = ("tanh", "sine", "hard_clip")
+SOURCE = f"""
+from lightning_sep.sweep.definition import Sweep
+
+SWEEP = Sweep(
+    settings={TINY!r},
+    metric={METRIC!r},
+    direction="maximize",
+    trials=TRIALS,
+    finalists=0,
+)
+
+
+def overrides(trial):
+    yield f"optimizer.learning_rate={{trial.suggest_float('lr', {LOW}, {HIGH}, log=True)}}"
+    yield f"head={{trial.suggest_categorical('head', {list(HEADS)!r})}}"
+"""
+
+
+def write(folder: Path, name: str, trials: int) -> Path:
+    """A sweep file."""
+    path = folder / f"{name}.py"
+    path.write_text(SOURCE.replace("TRIALS", str(trials)))
+    return path
+
+
+def template(home: Path) -> Path:
+    """The home, beside others, of the one run that records are made after."""
+    return home.parent / "template"
+
+
+def child(do: str, home: Path, name: str, count: int) -> list[str | Path]:
+    """The command that does one of the functions below in a process of its own."""
+    return [sys.executable, __file__, do, home, name, str(count)]
+
+
+def begin(home: Path, name: str, count: int) -> dict[str, Any]:
+    """A sweep of ``count`` trials that nobody has worked on, or a new budget for an old one."""
+    from lightning_sep.sweep.definition import load_sweep
+    from lightning_sep.sweep.study import create
+
+    create(home, load_sweep(write(home.parent, name, count)))
+    return {}
+
+
+def fill(home: Path, name: str, count: int) -> dict[str, Any]:
+    """Finish ``count`` trials, with a record each, made after the one run of ``template(home)``."""
+    import optuna
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    from lightning_sep.record import read_records, write_record
+
+    os.fsync = lambda file: None  # these files need not outlive a crash
+    [pattern] = read_records(template(home))
+    begin(home, name, count)
+    journal = home / "sweeps" / name / "journal.log"
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.load_study(
+        study_name=name, storage=JournalStorage(JournalFileBackend(str(journal)))
+    )
+    distributions = {
+        "lr": FloatDistribution(LOW, HIGH, log=True),
+        "head": CategoricalDistribution(HEADS),
+    }
+    draw = random.Random(name)
+    trials = []
+    for number in range(count):
+        params = {"lr": 10 ** draw.uniform(-4, -2), "head": draw.choice(HEADS)}
+        value, run_id = draw.gauss(0, 1), f"{draw.getrandbits(48):012x}"
+        proposed = [f"optimizer.learning_rate={params['lr']}", f"head={params['head']}"]
+        record = copy.deepcopy(pattern) | {"run_id": run_id, "config_hash": run_id}
+        record |= {"sweep": name, "trial": number, "purpose": "search", "overrides": proposed}
+        record["settings"]["optimizer"]["learning_rate"] = params["lr"]
+        record["metrics"] |= {METRIC: value}
+        record["monitor"] |= {"value": value}
+        (home / run_id).mkdir()
+        write_record(home / run_id, record)
+        trials.append(
+            optuna.trial.create_trial(
+                params=params,
+                distributions=distributions,
+                value=value,
+                user_attrs={"overrides": proposed, "runs": [run_id]},
+            )
+        )
+    study.add_trials(trials)
+    return {}
+
+
+class Nothing:
+    """A runner whose runs take no time."""
+
+    def identify(self, overrides: Sequence[str]) -> str:
+        return hashlib.sha256(" ".join(overrides).encode()).hexdigest()[:12]
+
+    def run(self, overrides: Sequence[str], **_: Any) -> Any:
+        from lightning_sep.sweep.runner import Outcome
+
+        return Outcome(self.identify(overrides), "finished", random.gauss(0, 1))
+
+
+class Stopwatch:
+    """A runner that notes the seconds of CPU at which each run of another one began.
+
+    When ``count`` runs have begun, it asks its own process to stop after the last of them.
+    """
+
+    def __init__(self, runner: Any, count: int) -> None:
+        self.runner = runner
+        self.count = count
+        self.began_s: list[float] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.runner, name)
+
+    def run(self, overrides: Sequence[str], **rest: Any) -> Any:
+        self.began_s.append(time.process_time())
+        made = self.runner.run(overrides, **rest)
+        if len(self.began_s) == self.count:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return made
+
+
+def work(home: Path, name: str, count: int, inner: Any = None) -> dict[str, Any]:
+    """A worker that takes ``count`` trials: CPU until its first run, and from run to run."""
+    from lightning_sep.sweep.worker import main
+
+    runner: Any = Stopwatch(inner or Nothing(), count)
+    code = main([name], home, runner=runner)
+    began_s = runner.began_s
+    if code or len(began_s) != count:
+        raise SystemExit(f"the worker ended with {code} after {len(began_s)} of {count} trials")
+    return {"first": began_s[0], "each": (began_s[-1] - began_s[0]) / max(1, count - 1)}
+
+
+def train(home: Path, name: str, count: int) -> dict[str, Any]:
+    """The same with runs that train."""
+    from lightning_sep.sweep.runner import ExperimentRunner
+
+    return work(home, name, count, ExperimentRunner(home))
+
+
+def optuna_alone(home: Path, name: str, count: int) -> dict[str, Any]:
+    """The same trials asked and told by Optuna alone, in the same kind of journal."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    journal = home / "sweeps" / name / "journal.log"
+    study = optuna.load_study(
+        study_name=name,
+        storage=JournalStorage(JournalFileBackend(str(journal))),
+        sampler=optuna.samplers.TPESampler(seed=0, multivariate=True, constant_liar=True),
+    )
+    began_s = []
+    for _ in range(count):
+        trial = study.ask()
+        trial.suggest_float("lr", LOW, HIGH, log=True)
+        trial.suggest_categorical("head", HEADS)
+        began_s.append(time.process_time())
+        study.tell(trial, random.gauss(0, 1))
+    return {"first": began_s[0], "each": (began_s[-1] - began_s[0]) / max(1, count - 1)}
+
+
+def opening(home: Path, name: str, count: int) -> dict[str, Any]:
+    """Open a sweep as a worker does: CPU without imports."""
+    from lightning_sep.sweep.study import open_sweep
+
+    started_s = time.process_time()
+    open_sweep(home, name)
+    return {"cpu_s": time.process_time() - started_s}
+
+
+def train_in_turn(home: Path, name: str, count: int) -> dict[str, Any]:
+    """The runs of a sweep by themselves, in one process: CPU from run to run."""
+    from lightning_sep.experiment import run
+    from lightning_sep.settings import compose
+
+    settings = [
+        compose([*TINY, f"optimizer.learning_rate={1e-3 + 1e-6 * n}"]) for n in range(count)
+    ]
+    ended_s = []
+    for one in settings:
+        run(one, home=home)
+        ended_s.append(time.process_time())
+    return {"each": (ended_s[-1] - ended_s[0]) / (count - 1)}
+
+
+if __name__ == "__main__":
+    do, home, name, count = sys.argv[1:]
+    print(json.dumps(globals()[do](Path(home), name, int(count))))

@@ -1,0 +1,510 @@
+"""Leases and locks: one holder, a bounded takeover, no clock compared with another."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_sep.errors import ConfigError, LeaseLost
+from lightning_sep.fsio import PATIENCE
+from lightning_sep.leases import lease as lease_module
+from lightning_sep.leases.lease import Content, Leases, forget_crashes
+from lightning_sep.leases.lock import FileLock
+from lightning_sep.leases.presence import Peers, Presence, patience_s
+from lightning_sep.leases.process import Owner, this_process
+
+ROOT = Path(__file__).parents[2]
+FORK = multiprocessing.get_context("fork")
+
+
+def leases(
+    folder: Path, *, patience: float = 15.0, progress: Callable[[Any], Any] | None = None
+) -> Leases:
+    workers = folder / "workers"
+    presence = Presence(workers, patience_s=patience).start()
+    more = {} if progress is None else {"progress": progress}
+    (folder / "leases").mkdir(parents=True, exist_ok=True)
+    return Leases(
+        presence, Peers(workers), path=lambda key: folder / "leases" / f"{key}.json", **more
+    )
+
+
+def elsewhere(folder: Path, key: str) -> None:
+    """Let a lease look as if its worker ran on another machine."""
+    path = folder / "leases" / f"{key}.json"
+    record = json.loads(path.read_text())
+    record["owner"] |= {"host": "far", "world": "another boot"}
+    path.write_text(json.dumps(record))
+
+
+def until(condition: Callable[[], Any], limit_s: float = 20.0) -> Any:
+    end_s = time.monotonic() + limit_s
+    while not (found := condition()):
+        assert time.monotonic() < end_s, "waited too long"
+        time.sleep(0.02)
+    return found
+
+
+def claim_all(folder: Path, count: int, results: Any) -> None:
+    mine = leases(folder)
+    results.put([key for key in range(count) if mine.claim(f"run-{key}") is not None])
+    time.sleep(1.5)  # alive until all have claimed
+
+
+def test_fault_5_each_of_200_leases_is_won_by_one_of_8_processes(tmp_path: Path) -> None:
+    results = FORK.Queue()
+    processes = [FORK.Process(target=claim_all, args=(tmp_path, 200, results)) for _ in range(8)]
+    for process in processes:
+        process.start()
+    won = [key for _ in processes for key in results.get(timeout=60)]
+    for process in processes:
+        process.join()
+    assert sorted(won) == list(range(200))
+
+
+def hold(folder: Path, patience: float, results: Any) -> None:
+    lease = leases(folder, patience=patience).claim("a")
+    assert lease is not None
+    results.put(lease.generation)
+    while True:
+        time.sleep(0.05)
+        try:
+            lease.guard()
+        except LeaseLost:
+            results.put("LeaseLost")
+            return
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Any:
+    """Another process that holds the lease ``a``, with a patience of a second and a half."""
+    results = FORK.Queue()
+    process = FORK.Process(target=hold, args=(tmp_path, 1.5, results))
+    process.start()
+    assert results.get(timeout=20) == 1
+    process.results = results
+    yield process
+    process.kill()
+    process.join()
+
+
+def test_a_lease_whose_process_is_gone_is_free_at_once(tmp_path: Path, holder: Any) -> None:
+    mine = leases(tmp_path)
+    assert mine.claim("a") is None
+    holder.kill()
+    holder.join()
+    lease = mine.claim("a")
+    assert lease is not None
+    assert lease.crashes == 1
+    assert lease.generation == 2
+
+
+def test_fault_9_a_living_worker_far_away_keeps_its_lease(tmp_path: Path, holder: Any) -> None:
+    elsewhere(tmp_path, "a")
+    mine = leases(tmp_path)
+    end_s = time.monotonic() + 4  # more than twice its patience
+    while time.monotonic() < end_s:
+        assert mine.claim("a") is None
+        time.sleep(0.1)
+
+
+def test_fault_9_a_worker_far_away_that_is_gone_loses_its_lease_after_its_patience(
+    tmp_path: Path, holder: Any
+) -> None:
+    elsewhere(tmp_path, "a")
+    mine = leases(tmp_path)
+    holder.kill()
+    holder.join()
+    (sign,) = [path for path in (tmp_path / "workers").glob("*.alive") if mine_not(mine, path)]
+    text = sign.read_text()
+    sign.write_text(text.replace("host=", "host=far-"))  # nor can its process be looked up there
+    began_s = time.monotonic()
+    lease = until(lambda: mine.claim("a"))
+    assert time.monotonic() - began_s > 1.4
+    assert lease.crashes == 1
+    assert lease.generation == 2
+
+
+def mine_not(mine: Leases, path: Path) -> bool:
+    return path.stem != mine.presence.worker
+
+
+@pytest.mark.parametrize("offset_s", [-600.0, 600.0])
+def test_fault_9_clocks_apart_and_signs_of_any_age_say_nothing(
+    tmp_path: Path, offset_s: float
+) -> None:
+    theirs, mine = leases(tmp_path, patience=1.0), leases(tmp_path)
+    assert theirs.claim("a") is not None
+    elsewhere(tmp_path, "a")
+    theirs.presence._sign._stop_heartbeat()
+    sign = tmp_path / "workers" / f"{theirs.presence.worker}.alive"
+    sign.write_text(sign.read_text().replace("host=", "host=far-"))
+    for beat in range(20):
+        at_s = time.time() + offset_s + beat
+        os.utime(sign, (at_s, at_s))
+        assert mine.claim("a") is None
+        time.sleep(0.1)
+
+
+def test_a_frozen_process_is_taken_over_and_told_when_it_wakes(tmp_path: Path, holder: Any) -> None:
+    mine = leases(tmp_path)
+    os.kill(holder.pid, signal.SIGSTOP)
+    began_s = time.monotonic()
+    taken = until(lambda: mine.claim("a"))
+    assert time.monotonic() - began_s > 1.4
+    os.kill(holder.pid, signal.SIGCONT)
+    assert holder.results.get(timeout=20) == "LeaseLost"
+    taken.guard()
+    holder.join()
+
+
+def test_a_process_that_wakes_shows_life_again(tmp_path: Path, holder: Any) -> None:
+    peers = Peers(tmp_path / "workers")
+    (worker,) = peers.shown() or set()
+    os.kill(holder.pid, signal.SIGSTOP)
+    until(lambda: peers.probe(worker))
+    assert peers.shown() == set()
+    os.kill(holder.pid, signal.SIGCONT)
+    until(lambda: peers.shown() == {worker})
+    assert not peers.probe(worker)
+
+
+def test_somebody_looks_at_each_worker(tmp_path: Path, holder: Any) -> None:
+    workers = tmp_path / "workers"
+    presence, peers = Presence(workers, patience_s=1.0), Peers(workers)
+    presence.chores.append(lambda: peers.look_after(presence))
+    with presence:
+        until(lambda: len(peers.shown() or ()) == 2)
+        os.kill(holder.pid, signal.SIGSTOP)
+        until(lambda: peers.shown() == {presence.worker})
+    assert peers.shown() == set()
+
+
+def test_every_claim_has_a_greater_generation(tmp_path: Path) -> None:
+    mine = leases(tmp_path)
+    seen = []
+    for above in (0, 0, 7, 0):
+        lease = mine.claim("a", above=above)
+        assert lease is not None
+        seen.append(lease.generation)
+        lease.finish(keep=True)
+    assert seen == [1, 2, 8, 9]
+
+
+def test_a_number_that_another_process_got_is_not_the_same_process() -> None:
+    me = this_process()
+    assert me.alive()
+    assert Owner(me.host, me.world, me.pid, "1").alive() is False
+    assert Owner(me.host, "another boot", me.pid, me.start).alive() is None
+
+
+def test_an_owner_is_read_by_name_whatever_else_is_said() -> None:
+    me = this_process()
+    assert Owner.read({**me.as_json(), "later": 1}) == me
+    assert Owner.read({"host": "a"}) is None
+    assert Owner.read(["a"]) is None
+
+
+def test_a_read_error_shorter_than_the_patience_of_the_disk_is_no_lost_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = leases(tmp_path).claim("a")
+    assert lease is not None
+    errors = [OSError(116, "Stale file handle")] * 3
+    read = Path.read_text
+
+    def unreliable(self: Path, *rest: Any) -> str:
+        if self == lease.path and errors:
+            raise errors.pop()
+        return read(self, *rest)
+
+    monkeypatch.setattr(Path, "read_text", unreliable)
+    monkeypatch.setattr(PATIENCE, "wait_s", 20.0)
+    lease.guard()
+    assert not errors
+
+
+def test_a_lease_file_that_is_away_for_a_moment_is_no_lost_lease(tmp_path: Path) -> None:
+    mine = leases(tmp_path, patience=2.0)
+    lease = mine.claim("a")
+    assert lease is not None
+    away = lease.path.with_name("away")
+    lease.path.rename(away)
+    script = f"sleep 0.5; mv {away} {lease.path}"
+    with subprocess.Popen(["sh", "-c", script]):
+        lease.guard()
+    lease.path.unlink()
+    began_s = time.monotonic()
+    with pytest.raises(LeaseLost):
+        lease.guard()
+    assert time.monotonic() - began_s > 1.9
+
+
+def test_what_a_living_worker_has_dropped_is_free(tmp_path: Path) -> None:
+    theirs, mine = leases(tmp_path), leases(tmp_path)
+    lease = theirs.claim("a")
+    assert lease is not None
+    assert mine.claim("a") is None
+    lease.drop()  # without a word in the lease's file, as after a disk that did not answer
+    taken = mine.claim("a")
+    assert taken is not None
+    assert taken.generation == 2
+    with pytest.raises(LeaseLost):
+        lease.guard()
+
+
+def test_a_worker_takes_up_again_what_it_has_dropped_itself(tmp_path: Path) -> None:
+    mine = leases(tmp_path)
+    lease = mine.claim("a")
+    assert lease is not None
+    assert mine.claim("a") is None
+    lease.drop()
+    again = mine.claim("a")
+    assert again is not None
+    assert again.crashes == 0
+
+
+def test_who_has_lost_a_lease_cannot_release_or_finish_it(tmp_path: Path) -> None:
+    first, second = leases(tmp_path), leases(tmp_path)
+    lost = first.claim("a")
+    assert lost is not None
+    lost.release()
+    taken = second.claim("a")
+    assert taken is not None
+    lost.release()
+    lost.finish()
+    taken.guard()
+
+
+def test_a_released_lease_is_free_and_counts_no_crash(tmp_path: Path) -> None:
+    first, second = leases(tmp_path), leases(tmp_path)
+    lease = first.claim("a")
+    assert lease is not None
+    assert second.claim("a") is None
+    lease.release()
+    taken = second.claim("a")
+    assert taken is not None
+    assert taken.crashes == 0
+
+
+def test_crashes_are_counted_until_the_work_gets_further(tmp_path: Path) -> None:
+    reached: list[Any] = [None]
+    mine = leases(tmp_path, progress=lambda about: reached[0])
+    seen = []
+    for mark in [None, None, [0, 1], [0, 1], [0, 2], [1, 0], [1, 0]]:
+        lease = mine.claim("a")
+        assert lease is not None
+        seen.append(lease.crashes)
+        reached[0] = mark
+        lease.release(crashed=True)
+    assert seen == [0, 1, 2, 1, 2, 1, 1]
+
+
+def test_forgotten_crashes_free_what_the_dead_held(tmp_path: Path, holder: Any) -> None:
+    path = tmp_path / "leases" / "a.json"
+    forget_crashes(path)
+    assert Content.read(path).token  # its process lives
+    holder.kill()
+    holder.join()
+    forget_crashes(path)
+    content = Content.read(path)
+    assert content is not None
+    assert (content.token, content.crashes, content.generation) == ("", 0, 1)
+
+
+def test_a_poll_looks_at_few_leases_however_many_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs, mine = leases(tmp_path), leases(tmp_path)
+    keys = [f"trial-{number}" for number in range(60)]
+    for key in keys:
+        assert theirs.claim(key) is not None
+    assert not mine.any_free(keys)
+    looked = []
+    read = Content.read
+    monkeypatch.setattr(
+        lease_module.Content, "read", staticmethod(lambda path: looked.append(path) or read(path))
+    )
+    for _ in range(5):
+        assert not mine.any_free(keys)
+    assert len(looked) == 5
+    theirs.presence.stop()
+    assert mine.any_free(keys)
+    assert all(mine.maybe_free(key) for key in keys)
+
+
+def test_work_that_failed_in_a_process_waits_for_another_one(tmp_path: Path) -> None:
+    first, second = leases(tmp_path), leases(tmp_path)
+    lease = first.claim("a")
+    assert lease is not None
+    lease.is_about(failed_by=[first.presence.worker])
+    lease.release()
+    assert not first.any_free(["a"])
+    assert first.for_others(["a"])
+    assert second.any_free(["a"])
+    assert not second.for_others(["a"])
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"token": 1}', '{"generation": "x"}'])
+def test_a_lease_file_of_another_shape_is_nobodys_claim(tmp_path: Path, text: str) -> None:
+    mine = leases(tmp_path)
+    (tmp_path / "leases" / "a.json").write_text(text)
+    lease = mine.claim("a")
+    assert lease is not None
+    lease.guard()
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "soon", "inf", "nan"])
+def test_a_patience_that_is_no_positive_number_is_refused(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIGHTNING_SEP_LEASE_S", text)
+    with pytest.raises(ConfigError, match=f"LIGHTNING_SEP_LEASE_S = '{text}'"):
+        patience_s()
+
+
+def test_nothing_is_left_of_a_worker_that_leaves(tmp_path: Path) -> None:
+    presence = Presence(tmp_path / "workers", patience_s=1.0).start()
+    presence.hold("a")
+    presence.stop()
+    assert not list((tmp_path / "workers").iterdir())
+
+
+def test_what_killed_workers_left_is_tidied_up(tmp_path: Path, holder: Any) -> None:
+    holder.kill()
+    holder.join()
+    assert len(list((tmp_path / "workers").iterdir())) == 2
+    Peers(tmp_path / "workers").tidy()
+    assert not list((tmp_path / "workers").iterdir())
+
+
+def count_up(path: Path, times: int) -> None:
+    lock = FileLock(path.with_name("lock"))
+    for _ in range(times):
+        with lock:
+            value = int(path.read_text())
+            path.write_text(str(value + 1))
+
+
+def test_a_lock_keeps_8_processes_apart(tmp_path: Path) -> None:
+    path = tmp_path / "count"
+    path.write_text("0")
+    processes = [FORK.Process(target=count_up, args=(path, 40)) for _ in range(8)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert path.read_text() == "320"
+
+
+HOLD = (
+    "import sys, time; from pathlib import Path; from lightning_sep.leases.lock import FileLock; "
+    "FileLock(Path(sys.argv[1])).acquire(); print('held', flush=True); time.sleep(60)"
+)
+
+
+@pytest.fixture
+def lock_holder(tmp_path: Path) -> Any:
+    def start() -> "subprocess.Popen[bytes]":
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(tmp_path / "lock")],
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        return process
+
+    return start
+
+
+def test_fault_8_a_lock_whose_holder_was_killed_goes_to_one_of_the_waiting(
+    tmp_path: Path, lock_holder: Any
+) -> None:
+    path = tmp_path / "count"
+    path.write_text("0")
+    for _ in range(3):
+        holder = lock_holder()
+        processes = [FORK.Process(target=count_up, args=(path, 5)) for _ in range(8)]
+        for process in processes:
+            process.start()
+        holder.kill()
+        holder.communicate()
+        began_s = time.monotonic()
+        for process in processes:
+            process.join()
+        assert time.monotonic() - began_s < 10
+    assert path.read_text() == "120"
+    assert [one.name for one in tmp_path.iterdir()] == ["count"]
+
+
+def test_fault_29_a_lock_whose_holder_stands_still_on_this_machine_is_never_broken(
+    tmp_path: Path, lock_holder: Any
+) -> None:
+    holder = lock_holder()
+    holder.send_signal(signal.SIGSTOP)
+    waiting = FORK.Process(target=FileLock(tmp_path / "lock", grace_s=0.3).acquire)
+    waiting.start()
+    waiting.join(timeout=2)
+    assert waiting.is_alive()
+    holder.kill()
+    waiting.join(timeout=10)
+    assert waiting.exitcode == 0
+    holder.communicate()
+
+
+def test_fault_8_a_lock_from_another_machine_is_taken_over_after_its_grace(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "lock"
+    os.symlink("another boot|12|34|far|abc", path)
+    began_s = time.monotonic()
+    lock = FileLock(path, grace_s=0.5)
+    with lock:
+        assert time.monotonic() - began_s > 0.5
+        assert lock.taken_over
+    assert not path.is_symlink()
+
+
+def test_fault_29_a_holder_far_away_that_was_broken_finds_out_before_it_writes(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "lock"
+    slow = FileLock(path)
+    with slow:
+        slow.check()
+        path.unlink()
+        with FileLock(path), pytest.raises(LeaseLost, match="stood still"):
+            slow.check()
+
+
+def test_who_holds_a_lock_may_take_it_again(tmp_path: Path) -> None:
+    lock = FileLock(tmp_path / "lock")
+    with lock, lock:
+        pass
+    assert not lock.path.is_symlink()
+    with lock:
+        with lock:
+            pass
+        assert lock.path.is_symlink()
+
+
+def test_a_holder_that_was_taken_over_does_not_release_its_heirs_lock(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    slow = FileLock(path)
+    slow.acquire()
+    path.unlink()
+    heir = FileLock(path)
+    heir.acquire()
+    slow.release()
+    assert heir.holder()
+    heir.release()
+    assert not path.is_symlink()

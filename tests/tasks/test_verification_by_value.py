@@ -1,0 +1,179 @@
+"""Verification: losses, weights, gradients and error rates against loops over all pairs."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_sep.data.batch import Batch
+from lightning_sep.experiment import build_task
+from lightning_sep.functional.log_mel import log_mel
+from lightning_sep.reweighting.class_bias import ClassBias
+from lightning_sep.reweighting.loss_softmax import LossSoftmax
+from lightning_sep.settings import compose
+from lightning_sep.tasks.verification import Verification
+from tests.tasks import oracles
+
+RATE, MARGIN = 8000, 0.05
+FACTS = {"sample_rate": RATE, "speakers": 8, "snippets": 4}
+
+
+def task_of(*overrides: str) -> Verification:
+    still = ["net.dropout=0", "net.dense_dropout=0", "task.embed=5", f"loss.margin={MARGIN}"]
+    settings = compose(["task=verification", *still, *overrides])
+    task = build_task(settings.tree, FACTS)
+    assert isinstance(task, Verification)
+    with torch.no_grad():
+        for value in task.net.parameters():
+            value.mul_(2)  # embeddings that differ from each other
+    return task.double().train()
+
+
+def batch_of(size: int = 6, *, seed: int = 3, silent: tuple[int, ...] = ()) -> Batch:
+    draw = torch.Generator().manual_seed(seed)
+    waveform = 0.3 * torch.randn(size, 1200, generator=draw, dtype=torch.float64)
+    waveform *= 10 ** torch.linspace(-2, 0, size, dtype=torch.float64)[:, None]
+    active = torch.ones(size, dtype=torch.bool)
+    for example in silent:
+        waveform[example] = 0
+        active[example] = False
+    return Batch(waveform, torch.arange(size) // 2, active, torch.arange(size))
+
+
+def logits_of(task: Verification, batch: Batch) -> Tensor:
+    features = log_mel(batch.waveform, sample_rate=RATE, n_fft=256, hop_samples=128, bands=40)
+    if task.remove_mean:
+        features = features - features.sum(1, keepdim=True) / features.shape[1]
+    return task.net(features)
+
+
+def rows_of(logits: Tensor) -> np.ndarray:
+    return np.stack([oracles.softmax(row) for row in logits.detach().tolist()])
+
+
+def pairs_of(batch: Batch) -> list[tuple[int, int]]:
+    return list(combinations(range(len(batch)), 2))  # (0, 1), (0, 2), ..., (1, 2), ...
+
+
+@pytest.mark.parametrize("silent", [(), (2,)], ids=["sound", "silence"])
+@pytest.mark.parametrize("remove_mean", [False, True])
+@pytest.mark.parametrize("rule", ["plain mean", "loss softmax", "class bias"])
+def test_training_step_and_gradient_are_those_of_the_weighted_pairs(
+    rule: str, remove_mean: bool, silent: tuple[int, ...]
+) -> None:
+    task, batch = task_of(f"task.remove_mean={remove_mean}"), batch_of(silent=silent)
+    logits = logits_of(task, batch)
+    p = rows_of(logits)
+    speakers = batch.labels.tolist()
+    pairs = pairs_of(batch)
+    same = [speakers[i] == speakers[j] for i, j in pairs]
+    costs = [
+        oracles.hinge_pair(p[i], p[j], flag, MARGIN)
+        for (i, j), flag in zip(pairs, same, strict=True)
+    ]
+    if rule == "loss softmax":
+        task.reweighting = LossSoftmax(alpha=3.0)
+        scores = [3.0 * cost for cost in costs]
+    elif rule == "class bias":
+        task.reweighting = ClassBias([0.5, 2.0])
+        scores = [2.0 if flag else 0.5 for flag in same]
+    else:
+        scores = [0.0] * len(pairs)
+    kept = [n for n, (i, j) in enumerate(pairs) if i not in silent and j not in silent]
+    shares = oracles.softmax([scores[n] for n in kept])
+    value = task.training_step(batch, 0)
+    expected = sum(share * costs[n] for share, n in zip(shares, kept, strict=True))
+    assert value.item() == pytest.approx(expected, rel=1e-9)
+    weights = np.full(len(pairs), np.nan)
+    weights[kept] = shares
+    np.testing.assert_allclose(task.step_weights.numpy(), weights, rtol=1e-9)
+    log_p = logits.log_softmax(-1)
+    total = torch.zeros((), dtype=torch.float64)
+    for share, n in zip(shares, kept, strict=True):
+        i, j = pairs[n]
+        for a, b in ((i, j), (j, i)):
+            divergence = (log_p[a].exp() * (log_p[a] - log_p[b])).sum()
+            cost = divergence if same[n] else (MARGIN - divergence).clamp(min=0)
+            total = total + share * cost
+    parameters = list(task.net.parameters())
+    for one, other in zip(
+        torch.autograd.grad(value, parameters),
+        torch.autograd.grad(total, parameters),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-10)
+
+
+def trials_of(task: Verification, batch: Batch) -> tuple[list[float], list[bool]]:
+    """Scores of all pairs of sounding snippets, and whether they are of one speaker."""
+    with torch.no_grad():
+        p = rows_of(logits_of(task, batch))
+    speakers = batch.labels.tolist()
+    pairs = [(i, j) for i, j in pairs_of(batch) if batch.active[i] and batch.active[j]]
+    scores = [-(oracles.kl(p[i], p[j]) + oracles.kl(p[j], p[i])) / 2 for i, j in pairs]
+    return scores, [speakers[i] == speakers[j] for i, j in pairs]
+
+
+def evaluated(task: Verification, stage: str, *batches: Batch) -> dict[str, float]:
+    task.eval()
+    with torch.no_grad():
+        getattr(task, f"on_{'validation' if stage == 'val' else stage}_epoch_start")()
+        for number, batch in enumerate(batches):
+            getattr(task, f"{'validation' if stage == 'val' else stage}_step")(batch, number)
+        getattr(task, f"on_{'validation' if stage == 'val' else stage}_epoch_end")()
+    return dict(task.epoch_metrics)
+
+
+def test_the_threshold_is_chosen_on_validation_and_only_used_on_test() -> None:
+    task = task_of()
+    val, test = batch_of(8, seed=4, silent=(3,)), batch_of(10, seed=5)
+    scores, same = trials_of(task, val)
+    threshold = oracles.closest_threshold(scores, same)
+    found = evaluated(task, "val", val)
+    assert found["val/threshold"] == pytest.approx(threshold, rel=1e-6)
+    assert float(task.threshold) == found["val/threshold"]
+    found = evaluated(task, "test", test)
+    assert float(task.threshold) == pytest.approx(threshold, rel=1e-6)
+    scores, same = trials_of(task, test)
+    assert found["test/threshold"] != pytest.approx(threshold, rel=1e-3)
+    expected = sum(oracles.errors_at(scores, same, float(task.threshold))) / 2
+    assert found["test/error_rate_at_val_threshold"] == pytest.approx(expected, rel=1e-9)
+    at_best = sum(oracles.errors_at(scores, same, oracles.closest_threshold(scores, same))) / 2
+    assert expected != pytest.approx(at_best, rel=1e-3)  # else the test would not tell
+
+
+def test_all_pairs_of_all_batches_are_trials_and_cost_what_pairs_cost() -> None:
+    task = task_of()
+    whole = batch_of(8, seed=6)
+    halves = [
+        Batch(*(value[part] for value in (whole.waveform, whole.labels, whole.active, whole.index)))
+        for part in (slice(0, 3), slice(3, 8))
+    ]
+    scores, same = trials_of(task, whole)
+    found = evaluated(task, "val", *halves)
+    thresholds = sorted([*scores, -np.inf])
+    miss, alarm = zip(*(oracles.errors_at(scores, same, t) for t in thresholds), strict=True)
+    after = next(n for n in range(len(miss)) if alarm[n] <= miss[n])
+    before = after - 1
+    share = (alarm[before] - miss[before]) / (
+        alarm[before] - miss[before] - alarm[after] + miss[after]
+    )
+    expected = miss[before] + share * (miss[after] - miss[before])
+    assert 0 < expected < 1
+    assert found["val/equal_error_rate"] == pytest.approx(expected, rel=1e-9)
+    costs: dict[bool, list[float]] = {True: [], False: []}
+    with torch.no_grad():
+        p = rows_of(logits_of(task, whole))
+    speakers = whole.labels.tolist()
+    for i, j in pairs_of(whole):
+        flag = speakers[i] == speakers[j]
+        costs[flag].append(oracles.hinge_pair(p[i], p[j], flag, MARGIN))
+    assert found["val/loss_same"] == pytest.approx(np.mean(costs[True]), rel=1e-6)
+    assert found["val/loss_different"] == pytest.approx(np.mean(costs[False]), rel=1e-6)
+    # A training batch of 8 speakers with 4 snippets each: 48 of its 496 pairs are of one speaker.
+    share = 48 / 496
+    assert found["val/loss"] == pytest.approx(
+        share * np.mean(costs[True]) + (1 - share) * np.mean(costs[False]), rel=1e-6
+    )
