@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from torch import Tensor
 
-from lightning_sep.callbacks.checkpoint import best_weights
+from lightning_sep.checkpoint_files import best_weights
 from lightning_sep.errors import ConfigError, DataError
 from lightning_sep.experiment import build_task
 from lightning_sep.fingerprint import weights_hash

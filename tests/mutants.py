@@ -30,8 +30,9 @@ PACKAGE = "lightning_sep"
 # Room → the tests that concern it, the fastest first. A room without a line has tests/<room>.
 TESTS = {
     "callbacks": ["callbacks", "reweighting", "end_to_end/test_resume.py"],
+    "checkpoint_files.py": ["callbacks", "end_to_end/test_resume.py"],
     "checks.py": ["settings/test_checks.py", "nets"],
-    "cli.py": ["cli"],
+    "cli": ["cli"],
     "experiment.py": [
         *("callbacks", "end_to_end/test_train.py", "end_to_end/test_resume.py"),
         "end_to_end/test_bad_input.py",

@@ -13,7 +13,7 @@ LAYERS = [
     {"checks", "fsio", "fingerprint"},
     {"functional"},
     {"settings", "record", "optimizers", "trainer_settings", "faults", "run_folder"},
-    {"run_id", "leases"},
+    {"run_id", "leases", "checkpoint_files"},
     {"heads", "losses", "reweighting", "nets", "data", "metrics", "tracking"},
     {"tasks"},
     {"callbacks"},

@@ -155,11 +155,11 @@ def time_text(time_s: float | None) -> str:
 
 
 def skipped_text(found: Boards) -> str:
-    """How many records could not be read, which, and why."""
+    """How many records are not used, which, and why."""
     count = len(found.skipped)
     named = "; ".join(f"{skip.folder} ({skip.reason})" for skip in found.skipped[:5])
     more = f" and {count - 5} more" if count > 5 else ""
-    return f"{count} record{'' if count == 1 else 's'} could not be read: {named}{more}."
+    return f"{count} record{' is' if count == 1 else 's are'} not used: {named}{more}."
 
 
 def _baseline_cells(item: tuple[str, float], board: Board) -> list[str]:

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from lightning_sep import cli, experiment
-from lightning_sep.callbacks.checkpoint import SafeCheckpointIO, verifies
-from lightning_sep.callbacks.checkpoint import newest as newest_of
+from lightning_sep.callbacks.checkpoint import SafeCheckpointIO
+from lightning_sep.checkpoint_files import newest as newest_of
+from lightning_sep.checkpoint_files import verifies
 from lightning_sep.errors import Interrupted, LeaseLost, LightningSepError, StorageError
 from lightning_sep.fsio import read_lines, sha256_file
 from lightning_sep.record import read_record

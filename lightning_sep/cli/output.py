@@ -1,0 +1,65 @@
+"""Results on stdout as tables and lines; progress on stderr, where somebody watches."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+Progress = Callable[[int, int, str], None]
+
+
+def print_table(rows: Sequence[Mapping[str, object]]) -> None:
+    """Rows of equal keys, aligned under their names; in a pipe each row is one line."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        print("none")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in rows[0]:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*(Text(cell(row.get(name))) for name in rows[0]))
+    width = None if sys.stdout.isatty() else 10_000
+    console = Console(highlight=False, width=width)
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def cell(value: object) -> str:
+    """A value as a person reads it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {cell(one)}" for key, one in value.items())
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else str(value)
+
+
+def tell(written: object) -> None:
+    """Each path that a command has written, on a line of its own."""
+    for one in written if isinstance(written, list | tuple) else [written]:
+        if one is not None:
+            print(one)
+
+
+@contextmanager
+def moving_bar() -> Iterator[Progress]:
+    """How far a long work is: a bar on a terminal, nothing elsewhere; stdout carries results."""
+    if not sys.stderr.isatty():
+        yield lambda done, total, text: None
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import Progress as Bars
+
+    with Bars(console=Console(stderr=True), transient=True) as bars:
+        row = bars.add_task("", total=None)
+
+        def show(done: int, total: int, text: str) -> None:
+            bars.update(row, completed=done, total=total, description=escape(text))
+
+        yield show
