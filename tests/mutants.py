@@ -48,6 +48,7 @@ TESTS = {
     "run_id.py": ["settings/test_run_identity.py"],
     "sweep": ["sweep"],
     "tasks": ["tasks", "end_to_end/test_resume.py"],
+    "terminal.py": ["cli/test_plain_terminal.py"],
     "tracking.py": ["tracking"],
     "trainer_settings.py": ["settings/test_optimizer_and_trainer.py", "end_to_end/test_train.py"],
     "use.py": ["use"],

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "lightning_sep"
 LAYERS = [
-    {"errors", "memory", "homes", "sources"},
+    {"errors", "memory", "homes", "sources", "terminal"},
     {"checks", "fsio", "fingerprint"},
     {"functional"},
     {"settings", "record", "optimizers", "trainer_settings", "faults", "run_folder"},

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from lightning_sep.terminal import plain
+
 Progress = Callable[[int, int, str], None]
 
 
@@ -20,12 +22,13 @@ def print_table(rows: Sequence[Mapping[str, object]]) -> None:
     for name in rows[0]:
         table.add_column(name)
     for row in rows:
-        table.add_row(*(Text(cell(row.get(name))) for name in rows[0]))
+        table.add_row(*(Text(plain(cell(row.get(name)))) for name in rows[0]))
     width = None if sys.stdout.isatty() else 10_000
     console = Console(highlight=False, width=width)
     with console.capture() as captured:
         console.print(table)
-    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    lines = [line.rstrip() for line in captured.get().splitlines()]
+    print("\n".join(lines), file=console.file)  # which may hold rich's own codes
 
 
 def cell(value: object) -> str:
@@ -56,10 +59,10 @@ def moving_bar() -> Iterator[Progress]:
     from rich.markup import escape
     from rich.progress import Progress as Bars
 
-    with Bars(console=Console(stderr=True), transient=True) as bars:
+    with Bars(console=Console(file=sys.stderr), transient=True) as bars:
         row = bars.add_task("", total=None)
 
         def show(done: int, total: int, text: str) -> None:
-            bars.update(row, completed=done, total=total, description=escape(text))
+            bars.update(row, completed=done, total=total, description=escape(plain(text)))
 
         yield show

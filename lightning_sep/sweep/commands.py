@@ -26,6 +26,7 @@ from lightning_sep.sweep.grid import grid_sweep, is_axis
 from lightning_sep.sweep.names import JOURNAL, stop_file, sweep_folder, sweep_names, workers_folder
 from lightning_sep.sweep.runner import ExperimentRunner, Runner, task_monitor
 from lightning_sep.sweep.study import SweepStudy
+from lightning_sep.terminal import plain
 
 POLL_S = 0.5
 LINE_S = 5.0
@@ -341,7 +342,7 @@ def _changed_s(home: Path, name: str) -> float:
 
 
 def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(plain(line), file=sys.stderr, flush=True)  # rich's bars take what is printed
 
 
 class _Clock:
@@ -385,7 +386,7 @@ def _display(
             MofNCompleteColumn(),
             TextColumn("{task.description}"),
         )
-        with Progress(*columns, console=Console(stderr=True)) as bars:
+        with Progress(*columns, console=Console(file=sys.stderr)) as bars:
             rows = [bars.add_task("", name=study.definition.name, total=None) for study in studies]
 
             def draw(states: Sequence[reports.Progress]) -> None:
@@ -396,7 +397,7 @@ def _display(
                         row,
                         completed=state.work_done,
                         total=state.work_total,
-                        description=text + ("" if state.done else left),
+                        description=plain(text) + ("" if state.done else left),
                     )
 
             yield draw
