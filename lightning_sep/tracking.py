@@ -63,12 +63,13 @@ class Tracking:
 
 @contextmanager
 def _same_environment() -> Iterator[None]:
-    """Take back what W&B leaves in the environment.
+    """Keep W&B's helper from reporting home, and take back what W&B leaves in the environment.
 
-    With ``WANDB_SERVICE``, child processes would share this one's helper: the end of this one would
+    The helper of an offline run would look up and call its makers' server too. With ``WANDB_SERVICE``, child processes would share this one's helper: the end of this one would
     be the end of their mirrors.
     """
     before = dict(os.environ)
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     try:
         yield
     finally:
@@ -178,7 +179,6 @@ class Tracker:
             capture_output=True,
             text=True,
             timeout=60,
-            env={**os.environ, "WANDB_ERROR_REPORTING": "false"},
         )
         for line in read.stdout.splitlines():
             try:

@@ -6,12 +6,24 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as tried
+from hypothesis import strategies as st
 
 from lightning_sep.errors import ConfigError
-from lightning_sep.settings import compose, composition, peek
+from lightning_sep.settings import compose, composition, environment, overrides, peek
 
 ROOT = Path(__file__).parents[2]
 ENTRY = "_target_: torch.nn.Softshrink\nlambd: {}\n"
+OVERRIDES = [
+    *("task=separation", "task=autoregression", "task=verification", "task=none"),
+    *("head=tanh", "head=mu_law_softmax", "head.levels=64", "head.levels=2.5", "head=tahn"),
+    *("net=lstm_small", "net=wave_unet_small", "net.levels=2", "net.levels=${seed}"),
+    *("reweighting=loss_softmax", "reweighting.alpha=0.1", "reweighting.alpha=big"),
+    *("optimizer.betas=[0,0.5]", "optimizer.betas=[1]", "optimizer.learning_rate=1"),
+    *("seed=3", "seed=${trainer.epochs}", "trainer.epochs=7", "trainer.epochs=null"),
+    *("data=folder", "data.path=${oc.env:HOME}", "tracking.project=${data.path}", "oops", "a=b,c"),
+]
 
 
 @pytest.fixture
@@ -75,6 +87,29 @@ def test_entries_are_read_once_for_the_same_choices():
     trees = [compose([f"seed={seed}", "trainer.epochs=9"]).tree for seed in (2, 3)]
     assert composition._entries_together.cache_info().misses == before
     assert [tree["seed"] for tree in trees] == [2, 3]
+
+
+def answer(given: list[str]) -> object:
+    """What composing comes to: a tree and its choices, or what is wrong."""
+    try:
+        made = compose(given)
+    except ConfigError as error:
+        return str(error)
+    return made.tree, made.choices
+
+
+@given(st.lists(st.sampled_from(OVERRIDES), max_size=5, unique=True))
+@tried(max_examples=60, deadline=None)
+def test_what_is_kept_changes_no_answer(given):
+    kept = answer(given)  # of the compositions before this one
+    with pytest.MonkeyPatch.context() as patched:
+        for room, name in [
+            (composition, "_entries_together"),
+            (overrides, "_parsed"),
+            (environment, "functions"),
+        ]:
+            patched.setattr(room, name, getattr(room, name).__wrapped__)
+        assert answer(given) == kept
 
 
 def test_a_value_does_not_stay_in_what_is_kept():
