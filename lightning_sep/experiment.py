@@ -15,6 +15,7 @@ import yaml
 from torch import Tensor, nn
 
 from lightning_sep import run_id as identities
+from lightning_sep.data.progress import ProgressLine
 from lightning_sep.errors import Busy, Interrupted, LeaseLost
 from lightning_sep.faults import is_machines
 from lightning_sep.fingerprint import digest, fingerprint, host, software
@@ -76,12 +77,12 @@ class Built:
 
 
 def open_data(settings: Settings) -> Any:
-    """The prepared corpus of a run.
+    """The prepared corpus of a run; stderr tells how far it is where it has to be prepared first.
 
     Raises:
         DataError: it is not prepared, or not usable.
     """
-    return build(settings.tree["data"]).open(data_home())
+    return build(settings.tree["data"]).open(data_home(), ProgressLine())
 
 
 def identify(settings: Settings, prepared: Any | None = None) -> str:
@@ -103,12 +104,13 @@ def build_parts(settings: Settings, prepared: Any | None = None) -> Built:
     return Built(identify(settings, prepared), prepared, examples, task)
 
 
-def build_task(tree: Mapping[str, Any], facts: Mapping[str, Any]) -> Task:
+def build_task(tree: Mapping[str, Any], facts: Mapping[str, Any], *, to_train: bool = True) -> Task:
     """A task with its net, head and loss, initialised under the run's seed.
 
     Args:
         tree: resolved settings.
         facts: what the examples said of the data when the run was trained.
+        to_train: give it an optimizer, which makes it a ``LightningModule``.
 
     Raises:
         ConfigError: parts do not go together.
@@ -118,7 +120,12 @@ def build_task(tree: Mapping[str, Any], facts: Mapping[str, Any]) -> Task:
         net: nn.Module = build(tree["net"], inputs=inputs, outputs=outputs)
         return net
 
-    trainer = tree["trainer"]
+    make_optimizer = None
+    if to_train:
+        trainer = tree["trainer"]
+        # Lightning cannot clip the gradients of a fused optimizer under mixed precision.
+        fused = trainer["precision"] == "32" or trainer["gradient_clip"] is None
+        make_optimizer = partial(build(tree["optimizer"]).build, fused=fused)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(tree["seed"])
         task: Task = build(
@@ -127,11 +134,7 @@ def build_task(tree: Mapping[str, Any], facts: Mapping[str, Any]) -> Task:
                 make_net=make_net,
                 head=build(tree["head"]),
                 loss=build(tree["loss"]),
-                # Lightning cannot clip the gradients of a fused optimizer under mixed precision.
-                make_optimizer=partial(
-                    build(tree["optimizer"]).build,
-                    fused=trainer["precision"] == "32" or trainer["gradient_clip"] is None,
-                ),
+                make_optimizer=make_optimizer,
                 facts=facts,
                 seed=tree["seed"],
             ),
@@ -310,6 +313,9 @@ class _Run:
 
         tree = self.settings.tree
         choices = self.settings.choices
+        if remark := self.parts.prepared.remark():
+            self.log.write(remark)
+            print(remark, file=sys.stderr, flush=True)
         mirrored = {
             "group": about["sweep"],
             "job_type": about["task"],

@@ -54,6 +54,11 @@ class PlainStream:
         return getattr(self.rich_proxied_file, name)
 
 
+def with_codes(stream: TextIO) -> TextIO:
+    """The stream for codes of our own, beside text that is plain already."""
+    return stream.rich_proxied_file if isinstance(stream, PlainStream) else stream
+
+
 @contextmanager
 def plain_streams() -> Iterator[None]:
     """Let whatever is printed meanwhile, by whomever, be plain."""

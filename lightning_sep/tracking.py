@@ -65,8 +65,9 @@ class Tracking:
 def _same_environment() -> Iterator[None]:
     """Keep W&B's helper from reporting home, and take back what W&B leaves in the environment.
 
-    The helper of an offline run would look up and call its makers' server too. With ``WANDB_SERVICE``, child processes would share this one's helper: the end of this one would
-    be the end of their mirrors.
+    The helper of an offline run would look up and call its makers' server too. With
+    ``WANDB_SERVICE``, child processes would share this one's helper: the end of this one would be
+    the end of their mirrors.
     """
     before = dict(os.environ)
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")

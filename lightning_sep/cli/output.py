@@ -1,12 +1,9 @@
-"""Results on stdout as tables and lines; progress on stderr, where somebody watches."""
+"""Results on stdout as tables and lines."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 from lightning_sep.terminal import plain
-
-Progress = Callable[[int, int, str], None]
 
 
 def print_table(rows: Sequence[Mapping[str, object]]) -> None:
@@ -47,22 +44,3 @@ def tell(written: object) -> None:
     for one in written if isinstance(written, list | tuple) else [written]:
         if one is not None:
             print(one)
-
-
-@contextmanager
-def moving_bar() -> Iterator[Progress]:
-    """How far a long work is: a bar on a terminal, nothing elsewhere; stdout carries results."""
-    if not sys.stderr.isatty():
-        yield lambda done, total, text: None
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import Progress as Bars
-
-    with Bars(console=Console(file=sys.stderr), transient=True) as bars:
-        row = bars.add_task("", total=None)
-
-        def show(done: int, total: int, text: str) -> None:
-            bars.update(row, completed=done, total=total, description=escape(plain(text)))
-
-        yield show

@@ -8,7 +8,7 @@ import torch
 from lightning_sep.checks import finite_number, whole_number
 from lightning_sep.data.batch import Batch
 from lightning_sep.data.corpus import Prepared
-from lightning_sep.data.draws import below, uniform
+from lightning_sep.data.draws import below, distinct, uniform
 from lightning_sep.data.examples import (
     Draw,
     Examples,
@@ -146,11 +146,16 @@ class SnippetDraw(Draw):
     def _drawn(self, seed: int, epoch: int, index: Index) -> tuple[Index, Index]:
         """Items and offsets of fresh snippets."""
         batch, place = np.divmod(index, self.speakers * self.snippets)
-        drawn = uniform(
-            seed=seed, epoch=epoch, index=batch, purpose="speakers", columns=len(self.sizes)
+        batches, row = np.unique(batch, return_inverse=True)
+        speakers = distinct(
+            seed=seed,
+            epoch=epoch,
+            index=batches,
+            purpose="speakers",
+            among=np.arange(len(self.sizes)),
+            columns=self.speakers,
         )
-        order = np.argsort(drawn, axis=1, kind="stable")
-        speaker = order[np.arange(len(index)), place // self.snippets]
+        speaker = speakers[row, place // self.snippets]
         numbers = uniform(seed=seed, epoch=epoch, index=index, purpose="snippet", columns=2)
         item = self.members[self.firsts[speaker] + below(numbers[:, 0], self.sizes[speaker])]
         available = self.table.samples[item]

@@ -99,7 +99,7 @@ class Synthetic(Corpus):
 
         for number in range(self.speakers):
             if progress is not None:
-                progress(number, self.speakers, "voices")
+                progress(number, self.speakers, f"{self.name}: voices")
             who, split = f"speaker{number:03d}", _KEPT[number % len(_KEPT)]
             voice = synthesis.voice(number, self.speakers, self._generator("voice", number))
             for take in range(_UTTERANCES):

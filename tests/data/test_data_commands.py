@@ -188,4 +188,4 @@ def test_preparing_a_long_stereo_file_takes_little_memory(tmp_path, cache_limit_
     minutes, mib = map(float, out[0].split())
     assert minutes == pytest.approx(20, abs=0.01)
     assert mib < 300  # of which 200 are imports; all samples as float64 would be 850
-    assert out[1] == "['a.wav: 17 min of it']"
+    assert out[1] == "['folder: a.wav: 17 min of it']"
