@@ -54,9 +54,9 @@ class PlainStream:
         return getattr(self.rich_proxied_file, name)
 
 
-def obeyed(stream: TextIO) -> TextIO:
-    """The stream behind, for codes of our own; what came from outside goes through `plain`."""
-    return cast("TextIO", getattr(stream, "rich_proxied_file", stream))
+def with_codes(stream: TextIO) -> TextIO:
+    """The stream for codes of our own, beside text that is plain already."""
+    return stream.rich_proxied_file if isinstance(stream, PlainStream) else stream
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from lightning_sep.terminal import obeyed, plain
+from lightning_sep.terminal import plain, with_codes
 
 _QUIET_S = 2.0  # what is done sooner is not spoken of in a log
 _EVERY_S = 30.0  # between two lines of a log
@@ -36,7 +36,7 @@ class ProgressLine:
         ended = done >= total
         if stream.isatty():
             line = f"\r\033[K{done}/{total} {plain(text)}"
-            print(line, end="\n" if ended else "", file=obeyed(stream))
+            print(line, end="\n" if ended else "", file=with_codes(stream))
         else:
             self._log(f"{done}/{total} {text}", ended, stream)
         stream.flush()

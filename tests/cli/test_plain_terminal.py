@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from lightning_sep.cli.output import print_table
-from lightning_sep.sweep import commands
+from lightning_sep.data.progress import ProgressLine
 from lightning_sep.sweep.definition import load_sweep
+from lightning_sep.sweep.display import display, tell
 from lightning_sep.sweep.folder import create
 from lightning_sep.terminal import plain, plain_streams
 
@@ -41,6 +42,11 @@ SWEEP = Sweep(
 def overrides(trial):
     yield f"rate={{trial.suggest_categorical('rate', [0.05, 0.1])}}"
 """
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 @pytest.fixture
@@ -153,10 +159,6 @@ def test_a_terminal_gets_nothing_that_it_would_obey(home, arguments):
 
 
 def test_a_table_on_a_terminal_keeps_its_own_codes(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     monkeypatch.setenv("TERM", "xterm")
     stream = Terminal()
     with redirect_stdout(stream), plain_streams():
@@ -167,17 +169,13 @@ def test_a_table_on_a_terminal_keeps_its_own_codes(monkeypatch):
 
 
 def test_bars_keep_their_own_codes_and_what_is_said_beside_them_is_plain(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     monkeypatch.setenv("TERM", "xterm")
     stream = Terminal()
     state = SimpleNamespace(name="one", work_done=1, work_total=2, done=False)
     state.line = lambda: f"one: {NASTY}"
     study = SimpleNamespace(definition=SimpleNamespace(name="one"))
-    with redirect_stderr(stream), plain_streams(), commands._display([study]) as show:  # type: ignore[list-item]
-        commands._tell(NASTY)
+    with redirect_stderr(stream), plain_streams(), display([study]) as show:  # type: ignore[list-item]
+        tell(NASTY)
         show([state])  # type: ignore[list-item]
     told = stream.getvalue()
     assert "\x1b[2K" in told  # a bar is drawn over the one before
@@ -185,6 +183,13 @@ def test_bars_keep_their_own_codes_and_what_is_said_beside_them_is_plain(monkeyp
     assert "\x9b" not in told
     assert "\u202e" not in told
     assert "\x1b]0" not in told
+
+
+def test_a_line_that_is_written_over_keeps_its_codes_alone():
+    stream = Terminal()
+    with redirect_stderr(stream), plain_streams():
+        ProgressLine()(1, 2, NASTY)
+    assert stream.getvalue() == f"\r\x1b[K1/2 {SHOWN}"
 
 
 def test_streams_are_given_back_after_an_error():
