@@ -15,6 +15,7 @@ import yaml
 from torch import Tensor, nn
 
 from lightning_sep import run_id as identities
+from lightning_sep.data.progress import ProgressLine
 from lightning_sep.errors import Busy, Interrupted, LeaseLost
 from lightning_sep.faults import is_machines
 from lightning_sep.fingerprint import digest, fingerprint, host, software
@@ -76,12 +77,12 @@ class Built:
 
 
 def open_data(settings: Settings) -> Any:
-    """The prepared corpus of a run.
+    """The prepared corpus of a run; stderr tells how far it is where it has to be prepared first.
 
     Raises:
         DataError: it is not prepared, or not usable.
     """
-    return build(settings.tree["data"]).open(data_home())
+    return build(settings.tree["data"]).open(data_home(), ProgressLine())
 
 
 def identify(settings: Settings, prepared: Any | None = None) -> str:
@@ -312,6 +313,9 @@ class _Run:
 
         tree = self.settings.tree
         choices = self.settings.choices
+        if remark := self.parts.prepared.remark():
+            self.log.write(remark)
+            print(remark, file=sys.stderr, flush=True)
         mirrored = {
             "group": about["sweep"],
             "job_type": about["task"],

@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 
 from lightning_sep.cli.command import Command, Parser, add_settings
-from lightning_sep.cli.output import cell, moving_bar, print_table
+from lightning_sep.cli.output import cell, print_table
+from lightning_sep.data.progress import ProgressLine
 from lightning_sep.homes import data_home
 
 _TEXT = """\
@@ -53,8 +54,7 @@ def _prepare(arguments: argparse.Namespace) -> int | None:
     from lightning_sep.data import commands
 
     settings = [*arguments.settings, *(["data.keep=true"] if arguments.keep else [])]
-    with moving_bar() as progress:
-        told = commands.prepare(arguments.name, arguments.source, data_home(), progress, settings)
+    told = commands.prepare(arguments.name, arguments.source, data_home(), ProgressLine(), settings)
     print(f"{arguments.name} is prepared in {data_home()}")
     for name, value in told.items():
         print(f"    {name:<16} {cell(value)}")
@@ -64,8 +64,7 @@ def _prepare(arguments: argparse.Namespace) -> int | None:
 def _verify(arguments: argparse.Namespace) -> int | None:
     from lightning_sep.data import commands
 
-    with moving_bar() as progress:
-        commands.verify(arguments.name, data_home(), progress)
+    commands.verify(arguments.name, data_home(), ProgressLine())
     print(f"{arguments.name} in {data_home()} is whole")
     return None
 

@@ -1,10 +1,9 @@
-"""Results on stdout as tables and lines; progress on stderr, where somebody watches."""
+"""Results on stdout as tables and lines."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
-Progress = Callable[[int, int, str], None]
+from lightning_sep.terminal import plain
 
 
 def print_table(rows: Sequence[Mapping[str, object]]) -> None:
@@ -20,12 +19,13 @@ def print_table(rows: Sequence[Mapping[str, object]]) -> None:
     for name in rows[0]:
         table.add_column(name)
     for row in rows:
-        table.add_row(*(Text(cell(row.get(name))) for name in rows[0]))
+        table.add_row(*(Text(plain(cell(row.get(name)))) for name in rows[0]))
     width = None if sys.stdout.isatty() else 10_000
     console = Console(highlight=False, width=width)
     with console.capture() as captured:
         console.print(table)
-    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    lines = [line.rstrip() for line in captured.get().splitlines()]
+    print("\n".join(lines), file=console.file)  # which may hold rich's own codes
 
 
 def cell(value: object) -> str:
@@ -44,22 +44,3 @@ def tell(written: object) -> None:
     for one in written if isinstance(written, list | tuple) else [written]:
         if one is not None:
             print(one)
-
-
-@contextmanager
-def moving_bar() -> Iterator[Progress]:
-    """How far a long work is: a bar on a terminal, nothing elsewhere; stdout carries results."""
-    if not sys.stderr.isatty():
-        yield lambda done, total, text: None
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import Progress as Bars
-
-    with Bars(console=Console(stderr=True), transient=True) as bars:
-        row = bars.add_task("", total=None)
-
-        def show(done: int, total: int, text: str) -> None:
-            bars.update(row, completed=done, total=total, description=escape(text))
-
-        yield show

@@ -256,7 +256,7 @@ class _Draft:
 
     def _tell(self, done: int, text: str) -> None:
         if self.progress is not None:
-            self.progress(done, len(self.entries), text)
+            self.progress(done, len(self.entries), f"{self.origin.name}: {text}")
 
     def _blocks(self, number: int, entry: Entry) -> Iterator[Int16]:
         """The samples of one file, block by block, while they are measured and stored."""

@@ -6,19 +6,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lightning_sep.checks import finite_number, one_of, refusal, whole_number
 from lightning_sep.data.batch import Batch
 from lightning_sep.data.corpus import Prepared, Table
-from lightning_sep.data.draws import below, uniform
+from lightning_sep.data.draws import below, distinct, uniform
 from lightning_sep.data.examples import (
     Draw,
     Examples,
     Index,
     energy,
     is_active,
-    one_of,
-    seconds,
     to_float,
-    whole_number,
 )
 from lightning_sep.errors import ConfigError, DataError
 
@@ -65,15 +63,13 @@ class Mixtures(Examples):
         test: int = 128,
         batch_size: int = 16,
     ) -> None:
-        self.sources = whole_number("sources", sources, least=1)
-        self.segment_s = seconds("segment_s", segment_s)
+        self.sources = whole_number("sources", sources, at_least=1)
+        self.segment_s = finite_number("segment_s", segment_s, above=0, meaning="seconds")
         self.snr_range_db = _range("snr_range_db", snr_range_db)
         self.normalise = one_of("normalise", normalise, ("peak", "std", "none"))
         self.pairing = one_of("pairing", pairing, ("any", "speech_noise"))
         if self.pairing == "speech_noise" and self.sources < 2:
-            raise ConfigError(
-                "examples.pairing = 'speech_noise' needs examples.sources of 2 or more"
-            )
+            raise refusal("pairing", pairing, "it needs examples.sources of 2 or more")
         self.counts = {
             "train": whole_number("train", train),
             "val": whole_number("val", val),
@@ -127,9 +123,14 @@ class MixtureDraw(Draw):
         self.members = order  # items, kind by kind
         self.sizes = np.bincount(self.kinds, minlength=number)
         self.firsts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]])
-        self.speech: NDArray[np.bool_] | None = None
+        # kinds to draw from, and how many of them, in the order of the sources
+        self.pools = [(np.arange(number), self.sources)]
         if settings.pairing == "speech_noise":
-            self.speech = _speech_kinds(self.table, self.kinds, prepared, split, self.sources)
+            speech = _speech_kinds(self.table, self.kinds, prepared, split, self.sources)
+            self.pools = [
+                (np.flatnonzero(speech), 1),
+                (np.flatnonzero(~speech), self.sources - 1),
+            ]
 
     def batch(self, *, seed: int, epoch: int, index: Index) -> Batch:
         """See :meth:`Draw.batch`."""
@@ -137,7 +138,7 @@ class MixtureDraw(Draw):
         def numbers(purpose: str, columns: int) -> NDArray[np.float64]:
             return uniform(seed=seed, epoch=epoch, index=index, purpose=purpose, columns=columns)
 
-        kinds = self._distinct_kinds(numbers("kind", len(self.sizes)))
+        kinds = self._distinct_kinds(seed, epoch, index)
         chosen = below(numbers("file", self.sources), self.sizes[kinds])
         items = self.members[self.firsts[kinds] + chosen]
         available = self.table.samples[items]
@@ -163,14 +164,23 @@ class MixtureDraw(Draw):
             sources=stack,
         )
 
-    def _distinct_kinds(self, numbers: NDArray[np.float64]) -> NDArray[np.int64]:
-        """``[batch, source]`` kinds, none twice in a row; the smallest numbers win."""
-        if self.speech is None:
-            return np.argsort(numbers, axis=1, kind="stable")[:, : self.sources]
-        first = np.argmin(np.where(self.speech, numbers, np.inf), axis=1)[:, None]
-        others = np.where(self.speech, np.inf, numbers)
-        rest = np.argsort(others, axis=1, kind="stable")[:, : self.sources - 1]
-        return np.concatenate([first, rest], axis=1)
+    def _distinct_kinds(self, seed: int, epoch: int, index: Index) -> Index:
+        """``[batch, source]`` kinds, none twice in a row."""
+        drawn: list[Index] = []
+        for among, columns in self.pools:
+            skip = sum(one.shape[1] for one in drawn)
+            drawn.append(
+                distinct(
+                    seed=seed,
+                    epoch=epoch,
+                    index=index,
+                    purpose="kind",
+                    among=among,
+                    columns=columns,
+                    skip=skip,
+                )
+            )
+        return np.concatenate(drawn, axis=1)
 
 
 def random_offset(numbers: NDArray[np.float64], available: Index, count: int) -> Index:
@@ -249,7 +259,5 @@ def _range(name: str, value: Any) -> tuple[float, float]:
         or any(isinstance(v, bool) or not isinstance(v, int | float) for v in value)
         or not -200 <= value[0] <= value[1] <= 200
     ):
-        raise ConfigError(
-            f"examples.{name} = {value!r}: two numbers in dB are needed, the lower one first"
-        )
+        raise refusal(name, value, "two numbers in dB are needed, the lower one first")
     return float(value[0]), float(value[1])

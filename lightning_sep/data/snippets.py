@@ -5,17 +5,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from lightning_sep.checks import finite_number, whole_number
 from lightning_sep.data.batch import Batch
 from lightning_sep.data.corpus import Prepared
-from lightning_sep.data.draws import below, uniform
+from lightning_sep.data.draws import below, distinct, uniform
 from lightning_sep.data.examples import (
     Draw,
     Examples,
     Index,
     is_active,
-    seconds,
     to_float,
-    whole_number,
 )
 from lightning_sep.errors import ConfigError, DataError
 
@@ -52,13 +51,13 @@ class Snippets(Examples):
         val: int = 10,
         test: int = 10,
     ) -> None:
-        self.speakers = whole_number("speakers", speakers, least=2)
-        self.snippets = whole_number("snippets", snippets, least=2)
-        self.segment_s = seconds("segment_s", segment_s)
+        self.speakers = whole_number("speakers", speakers, at_least=2)
+        self.snippets = whole_number("snippets", snippets, at_least=2)
+        self.segment_s = finite_number("segment_s", segment_s, above=0, meaning="seconds")
         self.train = whole_number("train", train)
         self.limits = {
-            "val": whole_number("val", val, least=2),
-            "test": whole_number("test", test, least=2),
+            "val": whole_number("val", val, at_least=2),
+            "test": whole_number("test", test, at_least=2),
         }
         self.batch_size = self.speakers * self.snippets
 
@@ -147,11 +146,16 @@ class SnippetDraw(Draw):
     def _drawn(self, seed: int, epoch: int, index: Index) -> tuple[Index, Index]:
         """Items and offsets of fresh snippets."""
         batch, place = np.divmod(index, self.speakers * self.snippets)
-        drawn = uniform(
-            seed=seed, epoch=epoch, index=batch, purpose="speakers", columns=len(self.sizes)
+        batches, row = np.unique(batch, return_inverse=True)
+        speakers = distinct(
+            seed=seed,
+            epoch=epoch,
+            index=batches,
+            purpose="speakers",
+            among=np.arange(len(self.sizes)),
+            columns=self.speakers,
         )
-        order = np.argsort(drawn, axis=1, kind="stable")
-        speaker = order[np.arange(len(index)), place // self.snippets]
+        speaker = speakers[row, place // self.snippets]
         numbers = uniform(seed=seed, epoch=epoch, index=index, purpose="snippet", columns=2)
         item = self.members[self.firsts[speaker] + below(numbers[:, 0], self.sizes[speaker])]
         available = self.table.samples[item]

@@ -124,8 +124,7 @@ class Worker:
         if work is not None:
             return self._do(work)
         if self.study.searching():
-            trials = self.study.trials()
-            keys = [trial_key(trial.number) for trial in trials if trial.state in OPEN]
+            keys = [trial_key(trial.number) for trial in self.study.seen if trial.state in OPEN]
         else:
             keys = [final.key for final in self.finals.open()]
             if not keys:

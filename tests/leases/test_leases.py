@@ -351,6 +351,35 @@ def test_a_poll_looks_at_few_leases_however_many_there_are(
     assert all(mine.maybe_free(key) for key in keys)
 
 
+OPENED: list[str] | None = None
+
+
+def _note_opened(event: str, arguments: tuple[Any, ...]) -> None:
+    if OPENED is not None and event in ("open", "os.listdir", "os.mkdir", "os.remove"):
+        OPENED.append(str(arguments[0]))
+
+
+def test_a_poll_opens_few_files_however_many_workers_there_are(tmp_path: Path) -> None:
+    global OPENED
+    mine = leases(tmp_path)
+    keys = [f"trial-{number}" for number in range(12)]
+    theirs = [leases(tmp_path) for _ in keys]
+    for key, one in zip(keys, theirs, strict=True):
+        assert one.claim(key) is not None
+    for _ in range(3 * len(keys)):  # the first looks at a worker are close ones
+        assert not mine.any_free(keys)
+    sys.addaudithook(_note_opened)
+    OPENED = []
+    try:
+        for _ in keys:
+            assert not mine.any_free(keys)
+    finally:
+        here, OPENED = [name for name in OPENED if str(tmp_path) in name], None
+    for one in [mine, *theirs]:
+        one.presence.stop()
+    assert len(keys) <= len(here) <= 4 * len(keys)
+
+
 def test_what_a_living_worker_dropped_among_many_is_found_in_turn(tmp_path: Path) -> None:
     theirs, mine = leases(tmp_path), leases(tmp_path)
     keys = [f"trial-{number}" for number in range(6)]
