@@ -2,10 +2,12 @@
 
 import errno
 import json
+import math
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ from lightning_sep.errors import ConfigError, Interrupted, LeaseLost
 from lightning_sep.fsio import PATIENCE
 from lightning_sep.leases.presence import Peers, Presence
 from lightning_sep.sweep import worker as module
-from lightning_sep.sweep.folder import open_sweep
+from lightning_sep.sweep.definition import load_sweep
+from lightning_sep.sweep.folder import create, open_sweep
 from lightning_sep.sweep.runner import Outcome
 from lightning_sep.sweep.worker import Stop, Worker, wait_s
 
@@ -270,6 +273,97 @@ def test_fault_14_memory_is_tried_as_often_as_the_sweep_says(
     assert [worker.step() for _ in range(4)] == ["worked"] * 3 + ["done"]
     [trial] = worker.study.trials()
     assert (trial.state, trial.user_attrs["reason"]) == (TrialState.FAIL, "MemoryError: no room")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_value_that_is_no_number_fails_its_setting(
+    sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    worker = a_worker(sandbox, presence, repeats=2)
+    run = sandbox.runner.run
+
+    def second_diverges(prepared: Any, errand: Any) -> Outcome:
+        outcome = run(prepared, errand)
+        return replace(outcome, value=value) if "seed=1" in prepared[1] else outcome
+
+    monkeypatch.setattr(sandbox.runner, "run", second_diverges)
+    assert worker.step() == "worked"
+    [trial] = worker.study.trials()
+    assert trial.state == TrialState.FAIL
+    assert trial.user_attrs["reason"] == f"val/value is {value} with seed 1"
+    assert len(trial.user_attrs["runs"]) == 2
+
+
+def pruning(sandbox: Any, presence: Presence, upper: float, **fields: Any) -> Worker:
+    path = sandbox.write(trials=1, finalists=0, repeats=2, pruner="PRUNER", **fields)
+    text = path.read_text()
+    path.write_text(text.replace("'PRUNER'", f"optuna.pruners.ThresholdPruner(upper={upper})"))
+    path.write_text("import optuna\n" + path.read_text())
+    study = create(sandbox.home, load_sweep(path))
+    return Worker(study, sandbox.runner, presence, Peers(presence.folder), Stop())
+
+
+def test_the_first_repeat_alone_reports_to_the_pruner_each_epoch_once(
+    sandbox: Any, presence: Presence
+) -> None:
+    worker = pruning(sandbox, presence, upper=9.0, body="yield 'rate=0.2'")
+    assert worker.step() == "worked"
+    [trial] = worker.study.trials()
+    runs = [sandbox.record(sandbox.home / run / "record.json") for run in trial.user_attrs["runs"]]
+    assert trial.state == TrialState.COMPLETE
+    assert trial.intermediate_values == dict(enumerate(runs[0]["values"]))
+    assert runs[0]["values"] != runs[1]["values"]
+    assert trial.value == pytest.approx((runs[0]["value"] + runs[1]["value"]) / 2, rel=1e-15)
+
+
+def test_a_trial_that_is_pruned_is_not_repeated(sandbox: Any, presence: Presence) -> None:
+    worker = pruning(sandbox, presence, upper=0.1, body="yield 'rate=0.01'")
+    assert worker.step() == "worked"
+    [trial] = worker.study.trials()
+    assert trial.state == TrialState.PRUNED
+    assert len(trial.user_attrs["runs"]) == 1
+    assert list(trial.intermediate_values) == [0]
+
+
+def test_what_is_no_number_is_not_reported_and_prunes_nothing(
+    sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = pruning(sandbox, presence, upper=0.1, body="yield 'rate=0.3'")
+    told = []
+
+    def odd(prepared: Any, errand: Any) -> Outcome:
+        told.extend(errand.report(epoch, value) for epoch, value in enumerate([math.nan, 0.05]))
+        told.append(errand.report(1, 0.05))  # once more, as after a checkpoint
+        told.append(errand.report(2, 7.0))
+        return Outcome(prepared[0], "finished", 0.5)
+
+    monkeypatch.setattr(sandbox.runner, "run", odd)
+    assert worker.step() == "worked"
+    [trial] = worker.study.trials()
+    assert told == [False, False, False, True] + [False] * 4, "the second repeat is only told"
+    assert trial.intermediate_values == {1: 0.05, 2: 7.0}
+
+
+def test_a_final_that_fails_in_two_processes_has_failed(
+    sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = a_worker(sandbox, presence, finalists=1, final_seeds=2)
+    seed = first.sweep.fresh_seeds[0]
+    assert first.step() == "worked"
+    failing = raising(sandbox.runner, ZeroDivisionError("no"), f"seed={seed}")
+    monkeypatch.setattr(sandbox.runner, "run", failing)
+    assert [first.step() for _ in range(3)] == ["worked", "worked", "left"]
+    second, its = other_worker(first)
+    assert [second.step(), second.step()] == ["worked", "done"]
+    its.stop()
+    results = second.finals.results()
+    assert sorted(one["state"] for one in results.values()) == ["failed", "finished"]
+    [failed] = [one for one in results.values() if one["state"] == "failed"]
+    assert (failed["seed"], failed["run_id"], failed["value"]) == (seed, None, None)
+    assert failed["reason"] == "ZeroDivisionError: no"
+    [good] = [one for one in results.values() if one["state"] == "finished"]
+    assert good["value"] == sandbox.record(sandbox.home / good["run_id"] / "record.json")["value"]
+    assert not list((second.study.folder / "leases").iterdir())
 
 
 class Waiting:
