@@ -13,7 +13,7 @@ LAYERS = [
     {"fsio", "functional", "fingerprint"},
     {"settings", "record", "optimizers", "trainer_settings", "faults", "run_folder"},
     {"run_id", "leases"},
-    {"heads", "losses", "reweighting", "nets", "data", "metrics", "tracking"},
+    {"heads", "losses", "reweighting", "nets", "data", "metrics", "plans", "tracking"},
     {"tasks"},
     {"callbacks"},
     {"training"},
