@@ -313,9 +313,10 @@ class _Run:
 
         tree = self.settings.tree
         choices = self.settings.choices
-        if remark := self.parts.prepared.remark():
-            self.log.write(remark)
-            print(remark, file=sys.stderr, flush=True)
+        for remark in (self.parts.prepared.remark(), *self.parts.task.facts.get("remarks", ())):
+            if remark:
+                self.log.write(remark)
+                print(remark, file=sys.stderr, flush=True)
         mirrored = {
             "group": about["sweep"],
             "job_type": about["task"],
@@ -358,6 +359,9 @@ class _Run:
                     self.log.write("the best epoch's weights are damaged or gone: train again")
                     continue
                 outcome = training.outcome(metrics)
+                outcome["coverage"] = self.parts.examples.coverage(
+                    self.parts.prepared, seed=tree["seed"], epochs=len(training.history.rows)
+                )
                 if outcome["state"] == "finished":
                     self._tidy = training.tidy
                 return outcome

@@ -53,6 +53,7 @@ class Table:
         label: class number, into ``Prepared.class_names``.
         speaker: speaker number, into ``Prepared.speaker_names``; -1 where there is none.
         group: group number, into ``Prepared.group_names``.
+        session: number of the session in which it was recorded; -1 where nobody knows.
     """
 
     recording: NDArray[np.int64]
@@ -61,6 +62,7 @@ class Table:
     label: NDArray[np.int64]
     speaker: NDArray[np.int64]
     group: NDArray[np.int64]
+    session: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.recording)
@@ -137,6 +139,9 @@ class Prepared:
             label=numbers("class", self.class_names),
             speaker=numbers("speaker", self.speaker_names),
             group=numbers("group", self.group_names),
+            session=numbers("session", sorted(set(items["session"]) - {""}))
+            if "session" in items
+            else np.full(len(items["recording"]), -1),
         )
         splits = np.array(items["split"])
         return {split: everything.where(splits == split) for split in SPLITS}

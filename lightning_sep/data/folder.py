@@ -22,7 +22,7 @@ from lightning_sep.data.splits import IN_TIME, SPLITS, joined, split_by_key, spl
 from lightning_sep.errors import ConfigError, DataError
 from lightning_sep.fsio import write_json
 
-COLUMNS = ("filename", "class", "speaker", "split", "group", "source", "text")
+COLUMNS = ("filename", "class", "speaker", "split", "group", "source", "session", "text")
 
 
 class Folder(Corpus):
@@ -42,6 +42,8 @@ class Folder(Corpus):
     group     ``speech``, ``noise``, ``music`` or any word; without it ``speech``
               where there is a speaker, ``sound`` elsewhere
     source    what must not be in two splits, where that is not the speaker
+    session   in which sitting, call or video it was recorded: two recordings of one
+              are no trial of speaker verification
     text      what is said
     ========= ====================================================================
 
@@ -177,6 +179,7 @@ class Folder(Corpus):
                     speaker=row.get("speaker", ""),
                     text=row.get("text", ""),
                     source=row.get("source", ""),
+                    session=row.get("session", ""),
                 )
                 for row, class_name in zip(table.rows, split.classes, strict=True)
             ],

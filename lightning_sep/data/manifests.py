@@ -71,6 +71,7 @@ class Entry:
         speaker: who speaks; empty where nobody does or nobody knows.
         text: what is said, where known.
         source: what must not be in two splits, besides the speaker; empty where nothing is known.
+        session: in which sitting, call or video it was recorded; empty where nobody knows.
         pieces: which stretch belongs to which split; almost always one split for all of it.
     """
 
@@ -81,6 +82,7 @@ class Entry:
     speaker: str = ""
     text: str = ""
     source: str = ""
+    session: str = ""
     pieces: Pieces = field(default_factory=lambda: whole("train"))
 
 
@@ -402,6 +404,7 @@ class _Draft:
     ) -> tuple[list[dict[str, Any]], dict[str, "_Moments"]]:
         """The pieces as rows, and the moments of those that train, in all and by group."""
         items: list[dict[str, Any]] = []
+        sessions = any(entry.session for entry in self.entries)  # else hashes are as without them
         moments: dict[str, _Moments] = defaultdict(_Moments)
         for number, (entry, own) in enumerate(zip(self.entries, pieces, strict=True)):
             samples = self.recordings[number]["samples"]
@@ -420,6 +423,7 @@ class _Draft:
                         "speaker": entry.speaker,
                         "text": entry.text,
                         "silent": self.whole[number].silent,
+                        **({"session": entry.session} if sessions else {}),
                     }
                 )
                 if split == "train":
@@ -568,6 +572,7 @@ def _write_manifests(
                     "class_name": item["class"],
                     "group": item["group"],
                     "silent": item["silent"],
+                    **({"session": item["session"]} if item.get("session") else {}),
                 },
             )
             supervisions.append(supervision)

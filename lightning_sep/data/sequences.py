@@ -8,7 +8,17 @@ import torch
 from lightning_sep.data.batch import Batch
 from lightning_sep.data.corpus import Prepared, Table
 from lightning_sep.data.draws import below, uniform
-from lightning_sep.data.examples import Draw, Examples, Index, is_active, to_float, whole_number
+from lightning_sep.data.examples import (
+    ORDERS,
+    Draw,
+    Examples,
+    Index,
+    is_active,
+    one_of,
+    to_float,
+    whole_number,
+)
+from lightning_sep.data.passes import Pass
 from lightning_sep.errors import ConfigError, DataError
 
 
@@ -26,7 +36,9 @@ class Sequences(Examples):
         frame_samples: samples of a frame; the task's own setting.
         frames: frames of a sequence.
         group: group of sounds to draw from; ``auto`` takes music where the set has any, else all.
-        train: sequences of an epoch, drawn afresh in each.
+        order: ``drawn``, or ``pass``: each recording is cut into sequences from a start that is
+            drawn for the epoch, and all of them come once, shuffled.
+        train: sequences of an epoch, drawn afresh in each; with ``pass`` the recordings count.
         val: sequences of the validation part, at most; ``None`` takes all.
         test: sequences of the test part, at most; ``None`` takes all.
         batch_size: sequences of a step.
@@ -40,6 +52,7 @@ class Sequences(Examples):
         frame_samples: int = 64,
         frames: int = 50,
         group: str = "auto",
+        order: str = "drawn",
         train: int = 256,
         val: int | None = 64,
         test: int | None = 128,
@@ -52,6 +65,7 @@ class Sequences(Examples):
                 f"examples.group = {group!r}: 'auto' or the name of a group is needed"
             )
         self.group = group
+        self.order = one_of("order", order, ORDERS)
         self.train = whole_number("train", train)
         self.limits = {
             "val": None if val is None else whole_number("val", val),
@@ -121,24 +135,25 @@ class SequenceDraw(Draw):
                 f"the longest has {longest}. Lower examples.frames to "
                 f"{max(longest // settings.frame_samples, 2)} or less, or task.frame_samples"
             )
+        self.order: Pass | None = None
         self.fixed: tuple[Index, Index] | None = None  # item and offset of each sequence
         if split == "train":
             self.count = settings.train
             # every start within every recording counts once
             self.ends = np.cumsum(self.table.samples - self.samples + 1)
+            if settings.order == "pass":
+                each = self.table.samples // self.samples
+                self.row = np.repeat(np.arange(len(each)), each)
+                self.number = np.arange(len(self.row)) - np.repeat(np.cumsum(each) - each, each)
+                self.order = Pass(len(self.row))
+                self.count = self.order.count
         else:
             self.fixed = _in_a_row(self.table, self.samples, settings.limits[split])
             self.count = len(self.fixed[0])
 
     def batch(self, *, seed: int, epoch: int, index: Index) -> Batch:
         """See :meth:`Draw.batch`."""
-        if self.fixed is not None:
-            item, offset = self.fixed[0][index], self.fixed[1][index]
-        else:
-            numbers = uniform(seed=seed, epoch=epoch, index=index, purpose="start")[:, 0]
-            place = below(numbers, int(self.ends[-1]))
-            item = np.searchsorted(self.ends, place, side="right")
-            offset = place - np.where(item > 0, self.ends[item - 1], 0)
+        item, offset = self.places(seed=seed, epoch=epoch, index=index)
         samples = self.reader.read(
             self.table.recording[item],
             self.table.start[item],
@@ -152,6 +167,21 @@ class SequenceDraw(Draw):
             active=torch.from_numpy(is_active(samples)),
             index=torch.from_numpy(index.copy()),
         )
+
+    def places(self, *, seed: int, epoch: int, index: Index) -> tuple[Index, Index]:
+        """See :meth:`Draw.places`; ``[index]``."""
+        if self.fixed is not None:
+            return self.fixed[0][index], self.fixed[1][index]
+        if self.order is not None:
+            turn = self.order.order(seed=seed, epoch=epoch)[index]
+            item = self.row[turn]
+            numbers = uniform(seed=seed, epoch=epoch, index=item, purpose="phase")[:, 0]
+            first = below(numbers, self.table.samples[item] % self.samples + 1)
+            return item, first + self.number[turn] * self.samples
+        numbers = uniform(seed=seed, epoch=epoch, index=index, purpose="start")[:, 0]
+        place = below(numbers, int(self.ends[-1]))
+        item = np.searchsorted(self.ends, place, side="right")
+        return item, place - np.where(item > 0, self.ends[item - 1], 0)
 
 
 def _in_a_row(table: Table, count: int, limit: int | None) -> tuple[Index, Index]:
