@@ -289,15 +289,15 @@ def main(
     home = runs_home() if home is None else home
     names = sweep.split(",") if isinstance(sweep, str) else list(sweep)
     presence: Presence | None = None
+    folder = workers_folder(home)
+    peers = Peers(folder)
     try:
         stop = Stop()
         stop.listen()
         PATIENCE.wait_s = positive_seconds("LIGHTNING_SEP_WAIT_S", WAIT_S)
         PATIENCE.home, PATIENCE.stop = home, stop
         studies = [open_sweep(home, name) for name in names]
-        folder = workers_folder(home)
         presence = Presence(folder, patience_s=max(study.patience_s for study in studies))
-        peers = Peers(folder)
         presence.chores.append(partial(peers.look_after, presence))
         presence.start()
         PATIENCE.tell = partial(_waits, presence)
@@ -320,6 +320,7 @@ def main(
         if presence is not None:
             with suppress(OSError):
                 presence.stop()
+                peers.tidy()  # one that was killed cannot
 
 
 def _work(workers: list[Worker], stop: Stop) -> int:

@@ -168,8 +168,9 @@ def work(home: Path, name: str, count: int, inner: Any = None) -> dict[str, Any]
     between = [start - end for end, start in zip(ended_s, began_s[1:], strict=False)]
     return {
         "first": began_s[0],
-        "each": (ended_s[-1] - ended_s[0]) / (count - 1),  # the first one imports what trains
-        "between": sum(between) / len(between),
+        # Without the first one, which imports what trains.
+        "each": (ended_s[-1] - ended_s[0]) / max(1, count - 1),
+        "between": sum(between) / max(1, count - 1),
     }
 
 
