@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lightning_sep import run_id as identities
 from lightning_sep.data.progress import ProgressLine
-from lightning_sep.errors import Busy, Interrupted, LeaseLost
+from lightning_sep.errors import Busy, DataError, Interrupted, LeaseLost
 from lightning_sep.faults import is_machines
 from lightning_sep.fingerprint import digest, fingerprint, host, software
 from lightning_sep.fsio import (
@@ -80,9 +80,15 @@ def open_data(settings: Settings) -> Any:
     """The prepared corpus of a run; stderr tells how far it is where it has to be prepared first.
 
     Raises:
-        DataError: it is not prepared, or not usable.
+        DataError: it is not prepared, not usable, or for testing only.
     """
-    return build(settings.tree["data"]).open(data_home(), ProgressLine())
+    prepared = build(settings.tree["data"]).open(data_home(), ProgressLine())
+    if prepared.test_only:
+        raise DataError(
+            f"{prepared.name} was prepared for testing only, so nothing can be trained on it: "
+            "lightning-sep evaluate RUN data=... tests a run on it; data.test_only=false splits it"
+        )
+    return prepared
 
 
 def identify(settings: Settings, prepared: Any | None = None) -> str:

@@ -121,7 +121,8 @@ class Prepared:
     def statistics_of(self, group: str) -> dict[str, float]:
         """The same for one group of sounds; ``""`` is all of them."""
         if group not in self._statistics:
-            raise DataError(f"{self.name} has no '{group}' in its train part")
+            what = f"'{group}' in its train part" if self._statistics else "train part"
+            raise DataError(f"{self.name} has no {what}")
         return dict(self._statistics[group])
 
     @cached_property
@@ -150,6 +151,11 @@ class Prepared:
         """The pieces of ``split`` ("train", "val" or "test")."""
         return self._tables[split]
 
+    @property
+    def test_only(self) -> bool:
+        """Whether there is a test part alone."""
+        return not len(self.table("train"))
+
     def hours(self, split: str | None = None) -> float:
         """Length of one split, or of all."""
         chosen = SPLITS if split is None else (split,)
@@ -158,7 +164,8 @@ class Prepared:
 
     def cuts(self, split: str) -> Any:
         """lhotse ``CutSet`` of one split; each cut is a piece, with one supervision."""
-        return load_cuts(self.folder, split)
+        paths = {one["id"]: one["path"] for one in self._columns["recordings"]}
+        return load_cuts(self.folder, split, paths)
 
     @cached_property
     def reader(self) -> Reader:
@@ -305,6 +312,8 @@ class Corpus(ABC):
         keep: take files that are clipped, that cancel when their channels are averaged, whose
             rate no recording has or whose Ogg stream does not end, and sets that are all silence.
             Which ones is written down and counts as a part of the set.
+        test_only: make all of it the test part, for ``lightning-sep evaluate``; nothing can be
+            trained on it.
 
     Raises:
         ConfigError: a setting cannot be used.
@@ -317,6 +326,7 @@ class Corpus(ABC):
         sample_rate: int | None = None,
         cache_limit_mb: float | None = None,
         keep: bool = False,
+        test_only: bool = False,
     ) -> None:
         if sample_rate is not None and (
             not isinstance(sample_rate, int)
@@ -340,7 +350,10 @@ class Corpus(ABC):
             raise ConfigError(f"data.keep = {keep!r}: true or false is needed")
         self.sample_rate = sample_rate
         self.cache_limit_mb = cache_limit_mb
+        if not isinstance(test_only, bool):
+            raise ConfigError(f"data.test_only = {test_only!r}: true or false is needed")
         self.keep = keep
+        self.test_only = test_only
 
     @abstractmethod
     def key(self) -> str:

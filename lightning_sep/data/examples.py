@@ -6,7 +6,7 @@ saved in a checkpoint, because nothing random is kept: a loader starts at any ba
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -125,6 +125,15 @@ class Examples(ABC):
     @abstractmethod
     def facts(self, prepared: Prepared) -> dict[str, Any]:
         """What a task has to know of the set, as JSON types."""
+
+    def remarks(self, prepared: Prepared) -> list[str]:
+        """What numbers that are measured on this set cannot say, a line each."""
+        return []
+
+    def as_trained(self, facts: Mapping[str, Any]) -> "Examples":
+        """These examples for a net that was trained with ``facts`` on another set: what was
+        measured on its training part is not measured anew."""
+        return self
 
     def coverage(
         self, prepared: Prepared, *, seed: int, epochs: int

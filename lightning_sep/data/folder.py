@@ -58,6 +58,7 @@ class Folder(Corpus):
         sample_rate: in Hz; ``None`` takes the rate that most files have.
         cache_limit_mb: bound of the decoded cache in MiB.
         keep: see :class:`~lightning_sep.data.corpus.Corpus`.
+        test_only: see :class:`~lightning_sep.data.corpus.Corpus`.
     """
 
     name = "folder"
@@ -69,8 +70,9 @@ class Folder(Corpus):
         sample_rate: int | None = None,
         cache_limit_mb: float | None = None,
         keep: bool = False,
+        test_only: bool = False,
     ) -> None:
-        super().__init__(sample_rate, cache_limit_mb, keep)
+        super().__init__(sample_rate, cache_limit_mb, keep, test_only)
         if not isinstance(seed, int) or isinstance(seed, bool):
             raise ConfigError(f"data.seed = {seed!r}: a whole number is needed")
         if path is not None and (not isinstance(path, str | Path) or not str(path)):
@@ -113,7 +115,7 @@ class Folder(Corpus):
     def key(self) -> str:
         """See :meth:`Corpus.key`."""
         settings = [str(self.root().resolve()), self.seed, self.sample_rate, resampler()]
-        kept = ["keep"] if self.keep else []
+        kept = ["keep"] * self.keep + ["test"] * self.test_only
         digest = hashlib.sha256(json.dumps([*settings, *kept]).encode()).hexdigest()
         return f"folder-{digest[:12]}"
 
@@ -196,6 +198,7 @@ class Folder(Corpus):
             cache_limit_mb=self.cache_limit_mb,
             keep=self.keep,
             splitter=split.pieces,
+            test_only=self.test_only,
             progress=progress,
         )
 

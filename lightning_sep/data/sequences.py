@@ -1,5 +1,7 @@
 """Stretches of one recording cut into frames, for autoregression."""
 
+from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -72,6 +74,28 @@ class Sequences(Examples):
             "test": None if test is None else whole_number("test", test),
         }
         self.batch_size = whole_number("batch_size", batch_size)
+        self._gain: float | None = None  # of the set that a net was trained on
+
+    def as_trained(self, facts: Mapping[str, Any]) -> "Sequences":
+        """See :meth:`Examples.as_trained`: the gain stays."""
+        same = copy(self)
+        same._gain = float(facts["gain"])
+        return same
+
+    def gain(self, prepared: Prepared) -> float:
+        """What samples are multiplied by.
+
+        Raises:
+            DataError: the set has no train part, or it is silent.
+        """
+        if self._gain is not None:
+            return self._gain
+        peak = prepared.statistics_of(self.chosen_group(prepared))["peak"]
+        if peak == 0:
+            raise DataError(
+                f"the train part of {prepared.name} is digital silence: nothing to learn"
+            )
+        return 1.0 / peak
 
     @property
     def samples(self) -> int:
@@ -86,15 +110,10 @@ class Sequences(Examples):
         """``sample_rate``, ``gain``, ``train_statistics`` (of the recordings before the gain),
         ``frame_samples``, ``frames``, ``group`` and ``class_names``."""
         group = self.chosen_group(prepared)
-        statistics = prepared.statistics_of(group)
-        if statistics["peak"] == 0:
-            raise DataError(
-                f"the train part of {prepared.name} is digital silence: nothing to learn"
-            )
         return {
             "sample_rate": prepared.sample_rate,
-            "gain": 1.0 / statistics["peak"],
-            "train_statistics": statistics,
+            "gain": self.gain(prepared),
+            "train_statistics": prepared.statistics_of(group),
             "frame_samples": self.frame_samples,
             "frames": self.frames,
             "group": group or "all",
@@ -120,7 +139,7 @@ class SequenceDraw(Draw):
 
     def __init__(self, settings: Sequences, prepared: Prepared, split: str) -> None:
         self.samples = settings.samples
-        self.gain = np.float32(settings.facts(prepared)["gain"])
+        self.gain = np.float32(settings.gain(prepared))
         self.reader = prepared.reader
         table = prepared.table(split)
         group = settings.chosen_group(prepared)

@@ -91,26 +91,26 @@ class Snippets(Examples):
             "train_speakers": len(np.unique(table.speaker[table.speaker >= 0])),
             "speakers": self.speakers,
             "snippets": self.snippets,
-            "remarks": _remarks(prepared),
+            "remarks": self.remarks(prepared),
         }
 
-
-def _remarks(prepared: Prepared) -> list[str]:
-    table = prepared.table("test")
-    table = table.where(table.speaker >= 0)
-    speakers = len(np.unique(table.speaker))
-    remarks = []
-    if 0 < speakers < _FEW:
-        remarks.append(
-            f"the test part of {prepared.name} has {speakers} speakers: its error rates hold for "
-            f"them alone, and differences between runs say nothing below {_FEW} speakers"
-        )
-    if (table.session >= 0).any() and not _several(table.speaker, _sessions(table)):
-        remarks.append(
-            f"no speaker of the test part of {prepared.name} has two sessions: trials of one "
-            "speaker are of one session, where the room and the day help"
-        )
-    return remarks
+    def remarks(self, prepared: Prepared) -> list[str]:
+        """See :meth:`Examples.remarks`."""
+        table = prepared.table("test")
+        table = table.where(table.speaker >= 0)
+        speakers = len(np.unique(table.speaker))
+        remarks = []
+        if 0 < speakers < _FEW:
+            remarks.append(
+                f"the test part of {prepared.name} has {speakers} speakers: its error rates hold "
+                f"for them alone, and differences between runs say nothing below {_FEW} speakers"
+            )
+        if (table.session >= 0).any() and not _several(table.speaker, _sessions(table)):
+            remarks.append(
+                f"no speaker of the test part of {prepared.name} has two sessions: trials of one "
+                "speaker are of one session, where the room and the day help"
+            )
+        return remarks
 
 
 def _sessions(table: Table) -> Index:
