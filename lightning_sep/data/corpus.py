@@ -54,6 +54,7 @@ class Table:
         speaker: speaker number, into ``Prepared.speaker_names``; -1 where there is none.
         group: group number, into ``Prepared.group_names``.
         session: number of the session in which it was recorded; -1 where nobody knows.
+        corpus: number of the set, where several are combined; 0 elsewhere.
     """
 
     recording: NDArray[np.int64]
@@ -63,13 +64,19 @@ class Table:
     speaker: NDArray[np.int64]
     group: NDArray[np.int64]
     session: NDArray[np.int64]
+    corpus: NDArray[np.int64]
+
+    @classmethod
+    def columns(cls) -> list[str]:
+        """Names of the columns."""
+        return list(cls.__dataclass_fields__)
 
     def __len__(self) -> int:
         return len(self.recording)
 
     def where(self, chosen: NDArray[np.bool_]) -> "Table":
         """The rows that ``chosen`` marks."""
-        return Table(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
+        return Table(*(getattr(self, name)[chosen] for name in self.columns()))
 
 
 class Prepared:
@@ -84,6 +91,9 @@ class Prepared:
     Raises:
         DataError: the folder is not whole.
     """
+
+    given_priors: list[float] | None = None
+    """Of sets that are combined, where the user gave any."""
 
     def __init__(
         self,
@@ -143,6 +153,7 @@ class Prepared:
             session=numbers("session", sorted(set(items["session"]) - {""}))
             if "session" in items
             else np.full(len(items["recording"]), -1),
+            corpus=np.zeros(len(items["recording"]), dtype=np.int64),
         )
         splits = np.array(items["split"])
         return {split: everything.where(splits == split) for split in SPLITS}
@@ -150,6 +161,16 @@ class Prepared:
     def table(self, split: str) -> Table:
         """The pieces of ``split`` ("train", "val" or "test")."""
         return self._tables[split]
+
+    @property
+    def all_statistics(self) -> dict[str, dict[str, float]]:
+        """The same for each group, and for all under ``""``."""
+        return dict(self._statistics)
+
+    @property
+    def priors(self) -> list[float]:
+        """Share of each set that is combined here."""
+        return [1.0]
 
     @property
     def test_only(self) -> bool:
@@ -170,7 +191,7 @@ class Prepared:
     @cached_property
     def reader(self) -> Reader:
         """Where samples come from: the memory-mapped cache, or the files beyond its bound."""
-        recordings, lengths = self._columns["recordings"], self._lengths
+        recordings, lengths = self._columns["recordings"], self.lengths
         needed = 2 * int(lengths.sum())
         limit = None if self.cache_limit_mb is None else self.cache_limit_mb * _MIB
         offsets = None
@@ -193,7 +214,8 @@ class Prepared:
         return MappedReader(self.cache.samples_path, offsets)
 
     @property
-    def _lengths(self) -> NDArray[np.int64]:
+    def lengths(self) -> NDArray[np.int64]:
+        """``[recording]`` number of samples."""
         return np.array([r["samples"] for r in self._columns["recordings"]], dtype=np.int64)
 
     def remark(self) -> str:
@@ -203,7 +225,7 @@ class Prepared:
         """
         if not isinstance(self.reader, StreamReader):
             return ""
-        lengths = self._lengths
+        lengths = self.lengths
         needed = 2 * int(lengths.sum()) / _MIB
         bound = (
             f"data.cache_limit_mb allows {self.cache_limit_mb:g}"

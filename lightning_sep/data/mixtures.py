@@ -126,14 +126,23 @@ class MixtureDraw(Draw):
         self.normalise = settings.normalise
         self.table = prepared.table(split)
         self.reader = prepared.reader
-        self.kinds = _kinds(self.table, self.sources, f"{split} part of {prepared.name}")
-        number = int(self.kinds.max()) + 1
+        where = f"{split} part of {prepared.name}"
+        self.kinds = np.full(len(self.table), -1)
+        self.sets: list[Index] = []  # kinds of each set
+        number = 0
+        for one in range(len(prepared.priors)):
+            rows = self.table.corpus == one
+            own = _kinds(self.table.where(rows), self.sources, where)
+            self.kinds[rows] = own + number
+            self.sets.append(np.arange(number, number + int(own.max()) + 1))
+            number += len(self.sets[-1])
+        self.priors = prepared.priors
         order = np.argsort(self.kinds, kind="stable")
         self.members = order  # items, kind by kind
         self.sizes = np.bincount(self.kinds, minlength=number)
         self.firsts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]])
         # kinds to draw from, and how many of them, in the order of the sources
-        self.pools = [(np.arange(number), self.sources)]
+        self.pools = [(self.sets[0], self.sources)] if len(self.sets) == 1 else []
         if settings.pairing == "speech_noise":
             speech = _speech_kinds(self.table, self.kinds, prepared, split, self.sources)
             self.pools = [
@@ -143,7 +152,8 @@ class MixtureDraw(Draw):
         self.count = settings.counts[split]
         self.order: Pass | None = None
         if split == "train" and settings.order == "pass":
-            self.leading = np.flatnonzero(np.isin(self.kinds, self.pools[0][0]))
+            first = self.pools[0][0] if self.pools else np.arange(number)
+            self.leading = np.flatnonzero(np.isin(self.kinds, first))
             self.count = len(self.leading)
             self.order = Pass(self.count)
 
@@ -204,6 +214,8 @@ class MixtureDraw(Draw):
 
     def _distinct_kinds(self, seed: int, epoch: int, index: Index) -> Index:
         """``[batch, source]`` kinds, none twice in a row."""
+        if not self.pools:
+            return self._kinds_of_sets(seed, epoch, index)
         drawn: list[Index] = []
         for among, columns in self.pools:
             skip = sum(one.shape[1] for one in drawn)
@@ -219,6 +231,25 @@ class MixtureDraw(Draw):
                 )
             )
         return np.concatenate(drawn, axis=1)
+
+    def _kinds_of_sets(self, seed: int, epoch: int, index: Index) -> Index:
+        """The same where several sets are combined: first the set of each source, by the priors."""
+        about: dict[str, Any] = {"seed": seed, "epoch": epoch, "index": index}
+        which = drawn_sets(uniform(**about, purpose="set", columns=self.sources), self.priors)
+        kinds = [
+            distinct(**about, purpose=f"kind of {n}", among=among - among[0], columns=self.sources)
+            + among[0]
+            for n, among in enumerate(self.sets)
+        ]
+        alike = which[:, :, None] == which[:, None, :]
+        turn = np.tril(alike, k=-1).sum(axis=2)  # how many earlier sources are of the same set
+        rows = np.arange(len(index))[:, None]
+        return np.asarray(np.stack(kinds)[which, rows, turn])
+
+
+def drawn_sets(numbers: NDArray[np.float64], priors: list[float]) -> Index:
+    """Numbers of sets, from uniform ``numbers`` of any shape."""
+    return np.asarray(np.searchsorted(np.cumsum(priors)[:-1], numbers, side="right"))
 
 
 def random_offset(numbers: NDArray[np.float64], available: Index, count: int) -> Index:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lightning_sep.data.batch import Batch
 from lightning_sep.data.corpus import Prepared, Table
@@ -160,6 +161,7 @@ class SequenceDraw(Draw):
             self.count = settings.train
             # every start within every recording counts once
             self.ends = np.cumsum(self.table.samples - self.samples + 1)
+            self.edges, self.stretches = _sets(self.table, self.ends, prepared.priors)
             if settings.order == "pass":
                 each = self.table.samples // self.samples
                 self.row = np.repeat(np.arange(len(each)), each)
@@ -198,9 +200,22 @@ class SequenceDraw(Draw):
             first = below(numbers, self.table.samples[item] % self.samples + 1)
             return item, first + self.number[turn] * self.samples
         numbers = uniform(seed=seed, epoch=epoch, index=index, purpose="start")[:, 0]
-        place = below(numbers, int(self.ends[-1]))
+        one = np.searchsorted(self.edges[1:-1], numbers, side="right")  # the set
+        share = (numbers - self.edges[one]) / (self.edges[one + 1] - self.edges[one])
+        first, last = self.stretches[one], self.stretches[one + 1]
+        place = first + below(share, last - first)
         item = np.searchsorted(self.ends, place, side="right")
         return item, place - np.where(item > 0, self.ends[item - 1], 0)
+
+
+def _sets(table: Table, ends: Index, priors: list[float]) -> tuple[NDArray[np.float64], Index]:
+    """Where the sets that have any recording lie, ``[set + 1]`` each: in [0, 1] by their priors,
+    and among all starts."""
+    present, first = np.unique(table.corpus, return_index=True)
+    shares = np.array([priors[one] for one in present])
+    edges = np.concatenate([[0.0], np.cumsum(shares / shares.sum())[:-1], [1.0]])
+    before = np.concatenate([[0], ends])
+    return edges, np.append(before[first], ends[-1])
 
 
 def _in_a_row(table: Table, count: int, limit: int | None) -> tuple[Index, Index]:

@@ -136,6 +136,11 @@ class SnippetDraw(Draw):
                 f"examples.segment_s = {settings.segment_s}: less than one sample at "
                 f"{prepared.sample_rate} Hz"
             )
+        if prepared.given_priors is not None:
+            raise ConfigError(
+                "data.priors: speakers are drawn equally often, of whatever set they are. Leave "
+                "it out"
+            )
         self.reader = prepared.reader
         table = prepared.table(split)
         self.table = table.where(table.speaker >= 0)
