@@ -31,6 +31,7 @@ PACKAGE = "lightning_sep"
 TESTS = {
     "callbacks": ["callbacks", "reweighting", "end_to_end/test_resume.py"],
     "checkpoint_files.py": ["callbacks", "end_to_end/test_resume.py"],
+    "checks.py": ["settings/test_checks.py", "nets"],
     "cli": ["cli"],
     "experiment.py": [
         *("callbacks", "end_to_end/test_train.py", "end_to_end/test_resume.py"),
@@ -45,10 +46,9 @@ TESTS = {
     "optimizers.py": ["settings/test_optimizer_and_trainer.py"],
     "record.py": ["settings/test_run_identity.py", "end_to_end/test_train.py"],
     "run_id.py": ["settings/test_run_identity.py"],
-    "settings.py": ["settings"],
-    "signature.py": ["settings"],
     "sweep": ["sweep"],
     "tasks": ["tasks", "end_to_end/test_resume.py"],
+    "terminal.py": ["cli/test_plain_terminal.py"],
     "tracking.py": ["tracking"],
     "trainer_settings.py": ["settings/test_optimizer_and_trainer.py", "end_to_end/test_train.py"],
     "use.py": ["use"],

@@ -24,6 +24,7 @@ from lightning_sep.cli import (
 )
 from lightning_sep.cli.command import PROGRAM, Command, Parser, Run
 from lightning_sep.errors import ConfigError, LightningSepError
+from lightning_sep.terminal import plain_streams
 
 COMMANDS: tuple[Command, ...] = (
     train.COMMAND,
@@ -55,7 +56,16 @@ Runs go to runs/ or LIGHTNING_SEP_HOME, data to data/ or LIGHTNING_SEP_DATA.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
-    given = list(sys.argv[1:] if argv is None else argv)
+    with plain_streams():
+        return _answered(list(sys.argv[1:] if argv is None else argv))
+
+
+def main_script() -> NoReturn:
+    """The console script."""
+    sys.exit(main())
+
+
+def _answered(given: list[str]) -> int:
     try:
         try:
             code = _run(given)
@@ -75,11 +85,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail(str(error), error.exit_code)
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return _fail(f"{reason} (unexpected; run again with --debug for the traceback)", 1)
-
-
-def main_script() -> NoReturn:
-    """The console script."""
-    sys.exit(main())
 
 
 def _run(given: list[str]) -> int:

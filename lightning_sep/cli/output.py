@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Mapping, Sequence
 
+from lightning_sep.terminal import plain
+
 
 def print_table(rows: Sequence[Mapping[str, object]]) -> None:
     """Rows of equal keys, aligned under their names; in a pipe each row is one line."""
@@ -17,12 +19,13 @@ def print_table(rows: Sequence[Mapping[str, object]]) -> None:
     for name in rows[0]:
         table.add_column(name)
     for row in rows:
-        table.add_row(*(Text(cell(row.get(name))) for name in rows[0]))
+        table.add_row(*(Text(plain(cell(row.get(name)))) for name in rows[0]))
     width = None if sys.stdout.isatty() else 10_000
     console = Console(highlight=False, width=width)
     with console.capture() as captured:
         console.print(table)
-    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    lines = [line.rstrip() for line in captured.get().splitlines()]
+    print("\n".join(lines), file=console.file)  # which may hold rich's own codes
 
 
 def cell(value: object) -> str:

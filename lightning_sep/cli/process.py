@@ -6,16 +6,19 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from lightning_sep.cli.command import PROGRAM
 from lightning_sep.memory import keep_freed_memory
 
 
-def threads_in(settings: Sequence[str]) -> str:
+def threads_in(settings: Sequence[str], config_dir: Path | None = None) -> str:
     """The number of threads that a command's settings ask for; wrong ones are refused later."""
-    asked = [one.partition("=")[2] for one in settings if one.startswith("trainer.threads=")]
-    return asked[-1] if asked and asked[-1].isdecimal() else "1"
+    from lightning_sep.settings import peek
+
+    asked = peek(settings, config_dir).get("trainer", {}).get("threads")
+    return str(asked) if type(asked) is int and asked > 0 else "1"
 
 
 def ready_process(threads: str = "1") -> None:

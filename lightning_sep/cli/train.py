@@ -45,7 +45,7 @@ def _add(parser: Parser, common: Parser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int | None:
-    ready_process(threads_in(arguments.settings))
+    ready_process(threads_in(arguments.settings, arguments.config_dir))
     from lightning_sep.settings import compose
 
     settings = compose(arguments.settings, arguments.config_dir)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_sep.checks import refusal
 from lightning_sep.data.audio_files import Int16
 from lightning_sep.data.cache import Reader
 from lightning_sep.data.commands import entry
@@ -123,10 +124,8 @@ def _listed(sets: Any) -> Sequence[Any]:
     if not fits or not all(
         isinstance(one, str) or (isinstance(one, Mapping) and len(one) == 1) for one in sets
     ):
-        raise ConfigError(
-            f"data.sets = {sets!r}: a list is needed, such as [librispeech,esc10] or "
-            "[esc10,{folder: {path: my_audio}}]"
-        )
+        needed = "a list is needed: [librispeech,esc10] or [esc10,{folder: {path: my_audio}}]"
+        raise refusal("sets", sets, needed)
     found: Sequence[Any] = sets
     return found
 
@@ -136,10 +135,8 @@ def _checked(priors: Sequence[float], count: int) -> list[float]:
         isinstance(one, int | float) and not isinstance(one, bool) and one > 0 for one in priors
     )
     if not numbers or len(priors) != count or not math.isclose(sum(priors), 1, abs_tol=1e-6):
-        raise ConfigError(
-            f"data.priors = {priors!r}: {count} numbers above 0 that add up to 1 are needed, one "
-            "for each of data.sets"
-        )
+        needed = f"{count} numbers above 0 that add up to 1 are needed, one for each of data.sets"
+        raise refusal("priors", priors, needed)
     return [float(one) for one in priors]
 
 

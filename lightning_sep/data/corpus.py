@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from lightning_sep.checks import finite_number, refusal, yes_or_no
 from lightning_sep.data.audio_files import HIGHEST_RATE, LOWEST_RATE, Int16, read_int16
 from lightning_sep.data.cache import (
     CacheFile,
@@ -355,27 +356,17 @@ class Corpus(ABC):
             or isinstance(sample_rate, bool)
             or not LOWEST_RATE <= sample_rate <= HIGHEST_RATE
         ):
-            raise ConfigError(
-                f"data.sample_rate = {sample_rate!r}: a whole number of Hz between {LOWEST_RATE} "
-                f"and {HIGHEST_RATE}, or null for the rate of the files"
-            )
-        if cache_limit_mb is not None and (
-            isinstance(cache_limit_mb, bool)
-            or not isinstance(cache_limit_mb, int | float)
-            or not cache_limit_mb >= 0
-        ):
-            raise ConfigError(
-                f"data.cache_limit_mb = {cache_limit_mb!r}: a number of MiB from 0 on, or null for "
-                "what the disk has room for"
-            )
-        if not isinstance(keep, bool):
-            raise ConfigError(f"data.keep = {keep!r}: true or false is needed")
+            needed = f"a whole number of Hz from {LOWEST_RATE} to {HIGHEST_RATE}"
+            rest = "or null for the rate of the files, is needed"
+            raise refusal("sample_rate", sample_rate, f"{needed}, {rest}")
+        if cache_limit_mb is not None:
+            meaning = "MiB; null for what the disk has room for"
+            finite_number("cache_limit_mb", cache_limit_mb, at_least=0, meaning=meaning)
+        yes_or_no("keep", keep)
         self.sample_rate = sample_rate
         self.cache_limit_mb = cache_limit_mb
-        if not isinstance(test_only, bool):
-            raise ConfigError(f"data.test_only = {test_only!r}: true or false is needed")
         self.keep = keep
-        self.test_only = test_only
+        self.test_only = yes_or_no("test_only", test_only)
 
     @abstractmethod
     def key(self) -> str:

@@ -327,38 +327,3 @@ def energy(samples: Int16) -> NDArray[np.float64]:
 def is_active(samples: Int16) -> NDArray[np.bool_]:
     """Whether the rms over time reaches -80 dBFS, ``[..., time]`` -> ``[...]``."""
     return np.asarray(energy(samples) >= SILENCE_RMS**2 * samples.shape[-1])
-
-
-def whole_number(name: str, value: object, *, least: int = 1) -> int:
-    """``value`` if it is a whole number of at least ``least``.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(
-            f"examples.{name} = {value!r}: a whole number, {least} or more, is needed"
-        )
-    return value
-
-
-def seconds(name: str, value: object) -> float:
-    """``value`` if it is a positive number.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ConfigError(f"examples.{name} = {value!r}: a positive number of seconds is needed")
-    return float(value)
-
-
-def one_of(name: str, value: object, known: tuple[str, ...]) -> str:
-    """``value`` if it is one of ``known``.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    if value not in known:
-        raise ConfigError(f"examples.{name} = {value!r}: known are {', '.join(known)}")
-    return str(value)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lightning_sep.checks import refusal, whole_number
 from lightning_sep.data.adapter import AUDIO, TABLE, Row, read_table
 from lightning_sep.data.audio_files import SUFFIXES, resampler
 from lightning_sep.data.corpus import Corpus, Prepared
@@ -73,12 +74,10 @@ class Folder(Corpus):
         test_only: bool = False,
     ) -> None:
         super().__init__(sample_rate, cache_limit_mb, keep, test_only)
-        if not isinstance(seed, int) or isinstance(seed, bool):
-            raise ConfigError(f"data.seed = {seed!r}: a whole number is needed")
         if path is not None and (not isinstance(path, str | Path) or not str(path)):
-            raise ConfigError(f"data.path = {path!r}: the path of a folder is needed")
+            raise refusal("path", path, "the path of a folder is needed")
         self.path = path
-        self.seed = seed
+        self.seed = whole_number("seed", seed, at_least=None)
         self._seen: dict[str, Any] = {}  # of the folder, when it was last prepared
 
     def root(self) -> Path:

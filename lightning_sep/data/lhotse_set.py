@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from lightning_sep.checks import refusal, whole_number
 from lightning_sep.data.audio_files import resampler, to_int16, write_flac
 from lightning_sep.data.corpus import Corpus
 from lightning_sep.data.manifests import BUILDING, Entry, Origin, Pieces, Progress, build
@@ -73,14 +74,10 @@ class LhotseSet(Corpus):
         given = {"cuts": cuts, "recordings": recordings, "kaldi": kaldi, "shar": shar}
         self._given = {kind: _by_split(kind, where) for kind, where in given.items() if where}
         self._supervisions = _by_split("supervisions", supervisions) if supervisions else {}
-        if not isinstance(seed, int) or isinstance(seed, bool):
-            raise ConfigError(f"data.seed = {seed!r}: a whole number is needed")
         if class_from not in ("speaker", "text") and not re.fullmatch(r"custom\.\w+", class_from):
-            raise ConfigError(
-                f"data.class_from = {class_from!r}: known are speaker, text and custom.NAME"
-            )
+            raise refusal("class_from", class_from, "known are speaker, text and custom.NAME")
         self.class_from = class_from
-        self.seed = seed
+        self.seed = whole_number("seed", seed, at_least=None)
 
     def _source(self) -> tuple[str, dict[str, Path]]:
         """Which kind was given, and where the splits lie; ``""`` stands for all of them.
@@ -244,13 +241,11 @@ def _by_split(kind: str, where: Where) -> dict[str, Path]:
     if isinstance(where, str):
         return {"": Path(where).expanduser()}
     if not isinstance(where, Mapping) or not all(isinstance(one, str) for one in where.values()):
-        raise ConfigError(
-            f"data.{kind} = {where!r}: a path, or {{train: PATH, val: PATH, test: PATH}}"
-        )
+        raise refusal(kind, where, "a path is needed, or {train: PATH, val: PATH, test: PATH}")
     named = {name: split_named(str(name)) for name in where}
     unknown = [str(name) for name, split in named.items() if not split]
     if unknown or len(set(named.values())) < len(named):
-        raise ConfigError(f"data.{kind}: {', '.join(map(str, where))} are not train, val and test")
+        raise refusal(kind, dict(where), "the keys train, val and test are needed, each once")
     return {named[name]: Path(path).expanduser() for name, path in where.items()}
 
 

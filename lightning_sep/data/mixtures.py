@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lightning_sep.checks import finite_number, one_of, refusal, whole_number
 from lightning_sep.data.batch import Batch
 from lightning_sep.data.corpus import Prepared, Table
 from lightning_sep.data.draws import below, distinct, uniform
@@ -16,10 +17,7 @@ from lightning_sep.data.examples import (
     Index,
     energy,
     is_active,
-    one_of,
-    seconds,
     to_float,
-    whole_number,
 )
 from lightning_sep.data.passes import Pass
 from lightning_sep.errors import ConfigError, DataError
@@ -70,16 +68,14 @@ class Mixtures(Examples):
         test: int = 128,
         batch_size: int = 16,
     ) -> None:
-        self.sources = whole_number("sources", sources, least=1)
-        self.segment_s = seconds("segment_s", segment_s)
+        self.sources = whole_number("sources", sources, at_least=1)
+        self.segment_s = finite_number("segment_s", segment_s, above=0, meaning="seconds")
         self.snr_range_db = _range("snr_range_db", snr_range_db)
         self.normalise = one_of("normalise", normalise, ("peak", "std", "none"))
         self.pairing = one_of("pairing", pairing, ("any", "speech_noise"))
         self.order = one_of("order", order, ORDERS)
         if self.pairing == "speech_noise" and self.sources < 2:
-            raise ConfigError(
-                "examples.pairing = 'speech_noise' needs examples.sources of 2 or more"
-            )
+            raise refusal("pairing", pairing, "it needs examples.sources of 2 or more")
         self.counts = {
             "train": whole_number("train", train),
             "val": whole_number("val", val),
@@ -328,7 +324,5 @@ def _range(name: str, value: Any) -> tuple[float, float]:
         or any(isinstance(v, bool) or not isinstance(v, int | float) for v in value)
         or not -200 <= value[0] <= value[1] <= 200
     ):
-        raise ConfigError(
-            f"examples.{name} = {value!r}: two numbers in dB are needed, the lower one first"
-        )
+        raise refusal(name, value, "two numbers in dB are needed, the lower one first")
     return float(value[0]), float(value[1])

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from lightning_sep.terminal import plain, with_codes
+
 _QUIET_S = 2.0  # what is done sooner is not spoken of in a log
 _EVERY_S = 30.0  # between two lines of a log
 
@@ -33,7 +35,8 @@ class ProgressLine:
         stream = self._stream or sys.stderr
         ended = done >= total
         if stream.isatty():
-            print(f"\r\033[K{done}/{total} {text}", end="\n" if ended else "", file=stream)
+            line = f"\r\033[K{done}/{total} {plain(text)}"
+            print(line, end="\n" if ended else "", file=with_codes(stream))
         else:
             self._log(f"{done}/{total} {text}", ended, stream)
         stream.flush()

@@ -8,19 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lightning_sep.checks import one_of, refusal, whole_number
 from lightning_sep.data.batch import Batch
 from lightning_sep.data.corpus import Prepared, Table
 from lightning_sep.data.draws import below, uniform
-from lightning_sep.data.examples import (
-    ORDERS,
-    Draw,
-    Examples,
-    Index,
-    is_active,
-    one_of,
-    to_float,
-    whole_number,
-)
+from lightning_sep.data.examples import ORDERS, Draw, Examples, Index, is_active, to_float
 from lightning_sep.data.passes import Pass
 from lightning_sep.errors import ConfigError, DataError
 
@@ -62,11 +54,9 @@ class Sequences(Examples):
         batch_size: int = 16,
     ) -> None:
         self.frame_samples = whole_number("frame_samples", frame_samples)
-        self.frames = whole_number("frames", frames, least=2)
+        self.frames = whole_number("frames", frames, at_least=2)
         if not isinstance(group, str) or not group:
-            raise ConfigError(
-                f"examples.group = {group!r}: 'auto' or the name of a group is needed"
-            )
+            raise refusal("group", group, "'auto' or the name of a group is needed")
         self.group = group
         self.order = one_of("order", order, ORDERS)
         self.train = whole_number("train", train)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lightning_sep.checks import finite_number, one_of, whole_number
 from lightning_sep.data.batch import Batch
 from lightning_sep.data.corpus import Prepared, Table
 from lightning_sep.data.draws import below, distinct, uniform
@@ -14,10 +15,7 @@ from lightning_sep.data.examples import (
     Examples,
     Index,
     is_active,
-    one_of,
-    seconds,
     to_float,
-    whole_number,
 )
 from lightning_sep.data.passes import Groups
 from lightning_sep.errors import ConfigError, DataError
@@ -64,14 +62,14 @@ class Snippets(Examples):
         val: int | None = 10,
         test: int | None = None,
     ) -> None:
-        self.speakers = whole_number("speakers", speakers, least=2)
-        self.snippets = whole_number("snippets", snippets, least=2)
-        self.segment_s = seconds("segment_s", segment_s)
+        self.speakers = whole_number("speakers", speakers, at_least=2)
+        self.snippets = whole_number("snippets", snippets, at_least=2)
+        self.segment_s = finite_number("segment_s", segment_s, above=0, meaning="seconds")
         self.order = one_of("order", order, ORDERS)
         self.train = whole_number("train", train)
         self.limits = {
-            "val": None if val is None else whole_number("val", val, least=2),
-            "test": None if test is None else whole_number("test", test, least=2),
+            "val": None if val is None else whole_number("val", val, at_least=2),
+            "test": None if test is None else whole_number("test", test, at_least=2),
         }
         self.batch_size = self.speakers * self.snippets
 

@@ -5,8 +5,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from lightning_sep.checks import whole_number
 from lightning_sep.functional import categorical, mu_law
-from lightning_sep.functional.numbers import hold, whole
+from lightning_sep.functional.numbers import hold
 from lightning_sep.heads.base import WaveformHead
 
 
@@ -27,7 +28,7 @@ class MuLawSoftmax(WaveformHead):
 
     def __init__(self, levels: int = 256, temperature: float | Tensor = 1.0) -> None:
         super().__init__()
-        self.levels = whole("levels", levels, at_least=2, meaning="levels of amplitude")
+        self.levels = whole_number("levels", levels, at_least=2, meaning="levels of amplitude")
         self.raw_per_sample = self.levels
         hold(self, "temperature", temperature, positive=True, meaning="it divides the raw values")
 

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as escape_markup
 from rich.table import Table
 
 from lightning_sep.leaderboard.board import Board, Boards, Row
 from lightning_sep.leaderboard.words import PERCENT, empty_home_advice, headline
+from lightning_sep.terminal import plain as without_codes
 
 
 def headings(board: Board) -> list[str]:
@@ -103,6 +104,11 @@ def print_rich(found: Boards, console: Console) -> None:
             for note in [f"Intervals are for {board.truth}.", *board.notes]:
                 console.print(f"[dim]{escape(note)}[/]")
         console.print()
+
+
+def escape(text: str) -> str:
+    """Text from outside as rich shows it as it is."""
+    return escape_markup(without_codes(text))
 
 
 def _rich_table(board: Board) -> Table:

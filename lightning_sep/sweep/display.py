@@ -7,13 +7,14 @@ from contextlib import contextmanager
 
 from lightning_sep.sweep.report import Progress
 from lightning_sep.sweep.study import SweepStudy
+from lightning_sep.terminal import plain
 
 LINE_S = 5.0
 
 
 def tell(line: str) -> None:
     """A line for whoever watches; stdout carries results."""
-    print(line, file=sys.stderr, flush=True)
+    print(plain(line), file=sys.stderr, flush=True)  # rich's bars take what is printed
 
 
 class Clock:
@@ -58,7 +59,7 @@ def display(
             MofNCompleteColumn(),
             TextColumn("{task.description}", markup=False),
         )
-        with Bars(*columns, console=Console(stderr=True)) as bars:
+        with Bars(*columns, console=Console(file=sys.stderr)) as bars:
             rows = [bars.add_task("", name=study.definition.name, total=None) for study in studies]
 
             def draw(states: Sequence[Progress]) -> None:
@@ -69,7 +70,7 @@ def display(
                         row,
                         completed=state.work_done,
                         total=state.work_total,
-                        description=text + ("" if state.done else left),
+                        description=plain(text) + ("" if state.done else left),
                     )
 
             yield draw

@@ -5,8 +5,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from lightning_sep.checks import whole_number
 from lightning_sep.data.batch import Batch
-from lightning_sep.errors import ConfigError
 from lightning_sep.functional.log_mel import log_mel
 from lightning_sep.heads.base import EmbeddingHead
 from lightning_sep.losses.base import PairLoss
@@ -54,12 +54,10 @@ class Verification(Task):
         parts: Parts,
     ) -> None:
         for name, value in [("embed", embed), ("bands", bands), ("hop_samples", hop_samples)]:
-            if value < 1:
-                raise ConfigError(f"{name} must be at least 1, got {value}")
-        if n_fft < hop_samples:
-            raise ConfigError(
-                f"n_fft ({n_fft}) must be at least hop_samples ({hop_samples}), or samples are lost"
-            )
+            whole_number(name, value)
+        whole_number(
+            "n_fft", n_fft, at_least=hop_samples, meaning="hop_samples, or samples are lost"
+        )
         self.embed_size = embed
         self.bands = bands
         self.n_fft = n_fft

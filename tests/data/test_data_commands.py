@@ -122,7 +122,7 @@ def test_a_set_is_prepared_with_settings_as_a_run_will_ask_for_it(sounds, tmp_pa
     [
         ("task=separation", "only settings of the data count here"),
         ("data.sampel_rate=4000", "Did you mean 'sample_rate'"),
-        ("data.sample_rate=4", "between 1000 and 384000"),
+        ("data.sample_rate=4", "from 1000 to 384000"),
         ("data.keep=perhaps", "data.keep"),
     ],
 )

@@ -191,8 +191,8 @@ def test_changed_manifests_are_another_set(written):
         ({}, r"needs one of data.cuts=PATH, .*given: none"),
         ({"cuts": "a", "shar": "b"}, r"given: cuts, shar"),
         ({"cuts": "a", "supervisions": "b"}, r"data.supervisions goes with data.recordings"),
-        ({"cuts": {"first": "a"}}, r"first are not train, val and test"),
-        ({"cuts": 3}, r"a path, or \{train: PATH"),
+        ({"cuts": {"first": "a"}}, r"the keys train, val and test are needed"),
+        ({"cuts": 3}, r"a path is needed, or \{train: PATH"),
         ({"cuts": "a", "class_from": "loudness"}, r"known are speaker, text and custom.NAME"),
     ],
 )

@@ -178,7 +178,7 @@ def test_what_wandb_refuses_is_a_warning(tmp_path):
 
 
 def test_a_project_that_wandb_cannot_have_is_refused_at_once():
-    with pytest.raises(ConfigError, match=r"tracking\.project = 'a/b'"):
+    with pytest.raises(ConfigError, match=r"project = 'a/b'"):
         Tracking(project="a/b")
 
 
