@@ -118,6 +118,9 @@ def test_sequences_start_anywhere_equally_often(prepared, seed):
     examples = Sequences(frame_samples=SEGMENT // 4, frames=4)
     draw, rows, offset, part = drawn(examples, prepared, seed)
     starts = draw.table.samples - SEGMENT + 1
+    for file in range(10):
+        found = offset[rows == file]
+        assert (found.min(), found.max()) == (0, starts[file] - 1)
     p = [even(rows, starts)]
     p += [even(offset[rows == file], np.ones(starts[file])) for file in range(10)]
     p += [independent(rows[:-1], rows[1:]), independent(part[:-1], part[1:])]
