@@ -319,10 +319,10 @@ class _Run:
 
         tree = self.settings.tree
         choices = self.settings.choices
-        for remark in (self.parts.prepared.remark(), *self.parts.task.facts.get("remarks", ())):
-            if remark:
-                self.log.write(remark)
-                print(remark, file=sys.stderr, flush=True)
+        if slow := self.parts.prepared.remark():
+            print(slow, file=sys.stderr, flush=True)
+        for remark in filter(None, (slow, *self.parts.task.facts.get("remarks", ()))):
+            self.log.write(remark)
         mirrored = {
             "group": about["sweep"],
             "job_type": about["task"],
