@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lightning_sep import run_id as identities
 from lightning_sep.data.progress import ProgressLine
-from lightning_sep.errors import Busy, Interrupted, LeaseLost
+from lightning_sep.errors import Busy, DataError, Interrupted, LeaseLost
 from lightning_sep.faults import is_machines
 from lightning_sep.fingerprint import digest, fingerprint, host, software
 from lightning_sep.fsio import (
@@ -80,9 +80,15 @@ def open_data(settings: Settings) -> Any:
     """The prepared corpus of a run; stderr tells how far it is where it has to be prepared first.
 
     Raises:
-        DataError: it is not prepared, or not usable.
+        DataError: it is not prepared, not usable, or for testing only.
     """
-    return build(settings.tree["data"]).open(data_home(), ProgressLine())
+    prepared = build(settings.tree["data"]).open(data_home(), ProgressLine())
+    if prepared.test_only:
+        raise DataError(
+            f"{prepared.name} was prepared for testing only, so nothing can be trained on it: "
+            "lightning-sep evaluate RUN data=... tests a run on it; data.test_only=false splits it"
+        )
+    return prepared
 
 
 def identify(settings: Settings, prepared: Any | None = None) -> str:
@@ -315,9 +321,10 @@ class _Run:
 
         tree = self.settings.tree
         choices = self.settings.choices
-        if remark := self.parts.prepared.remark():
+        if slow := self.parts.prepared.remark():
+            print(slow, file=sys.stderr, flush=True)
+        for remark in filter(None, (slow, *self.parts.task.facts.get("remarks", ()))):
             self.log.write(remark)
-            print(remark, file=sys.stderr, flush=True)
         mirrored = {
             "group": about["sweep"],
             "job_type": about["task"],
@@ -360,6 +367,9 @@ class _Run:
                     self.log.write("the best epoch's weights are damaged or gone: train again")
                     continue
                 outcome = training.outcome(metrics)
+                outcome["coverage"] = self.parts.examples.coverage(
+                    self.parts.prepared, seed=tree["seed"], epochs=len(training.history.rows)
+                )
                 if outcome["state"] == "finished":
                     self._tidy = training.tidy
                 return outcome

@@ -20,6 +20,7 @@ LAYERS = [
     {"training"},
     {"experiment"},
     {"launchers", "leaderboard", "use"},
+    {"evaluate"},
     {"sweep"},
     {"cli"},
     {"__main__"},
