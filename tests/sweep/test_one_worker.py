@@ -119,6 +119,21 @@ def test_a_full_disk_in_a_claim_is_waited_for_with_growing_pauses_and_told(
     assert worker._silent_since_s is None, "the next time is counted anew"
 
 
+def test_what_is_waited_for_below_a_run_is_told_too(
+    presence: Presence, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module._waits(presence, "Stale file handle: record.json")
+    assert note(presence)["waits_for"] == "Stale file handle: record.json"
+    module._waits(presence, None)
+    assert note(presence)["waits_for"] is None
+    module._waits(None, "no home yet")
+    said = [line.partition(" ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert said == [
+        f"the disk is waited for: {what}"
+        for what in ("Stale file handle: record.json", "no home yet")
+    ]
+
+
 def test_a_run_that_meets_a_full_disk_is_given_back_and_counts_no_crash(
     sandbox: Any, presence: Presence, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -367,22 +382,31 @@ def test_a_final_that_fails_in_two_processes_has_failed(
 
 
 class Waiting:
-    """A worker for whom nothing is left but to wait, so many times."""
+    """A worker for whom nothing is left but to wait; and what it says after its steps."""
 
     name = "quick"
 
-    def __init__(self, clock: Clock, times: int) -> None:
-        self.clock, self.left = clock, times
+    def __init__(self, clock: Clock, states: list[str]) -> None:
+        self.clock, self.states = clock, states
         self.polled_s: list[float] = []
 
     def step(self) -> str:
         self.polled_s.append(self.clock.now_s)
-        self.left -= 1
-        return "waiting" if self.left else "stopped"
+        return self.states.pop(0)
+
+
+def test_a_worker_that_had_work_polls_often_again(clock: Clock) -> None:
+    states = ["waiting"] * 5 + ["worked"] + ["waiting"] * 2 + ["stopped"]
+    waiting = Waiting(clock, states)
+    assert module._work([waiting], Stop()) == 0  # type: ignore[list-item]
+    pauses = [b - a for a, b in zip(waiting.polled_s, waiting.polled_s[1:], strict=False)]
+    wanted = [0.25, 0.375, 0.5625, 0.84375, 1.265625, 0.0, 0.25, 0.375]
+    assert pauses == pytest.approx(wanted, abs=0.26)
+    assert pauses[6] == pytest.approx(0.25, abs=0.01)
 
 
 def test_a_worker_without_work_polls_with_growing_pauses(clock: Clock) -> None:
-    waiting = Waiting(clock, 14)
+    waiting = Waiting(clock, ["waiting"] * 13 + ["stopped"])
     assert module._work([waiting], Stop()) == 0  # type: ignore[list-item]
     pauses = [b - a for a, b in zip(waiting.polled_s, waiting.polled_s[1:], strict=False)]
     wanted = [min(10.0, 0.25 * 1.5**power) for power in range(13)]
@@ -401,6 +425,41 @@ def test_a_launchers_number_that_is_none_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("LIGHTNING_SEP_LAUNCHER_PID", "x")
     with pytest.raises(ConfigError, match="LIGHTNING_SEP_LAUNCHER_PID = 'x'"):
         Stop()
+
+
+FAILS = """
+import sys
+from lightning_sep.errors import StorageError
+from lightning_sep.sweep import worker
+
+def fail(home, name):
+    error = OSError({number}, "it fails")
+    if {told}:
+        raise StorageError("the disk refuses") from error
+    raise error
+
+worker.open_sweep = fail
+sys.exit(worker.main("quick"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "told", "code"),
+    [
+        (errno.ESTALE, False, 75),
+        (errno.ENOSPC, True, 75),
+        (errno.EACCES, True, 2),
+        (errno.ELOOP, False, 1),
+    ],
+)
+def test_how_a_worker_ends_says_whether_work_is_left(
+    tmp_path: Path, number: int, told: bool, code: int
+) -> None:
+    environment = os.environ | {"LIGHTNING_SEP_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", FAILS.format(number=number, told=told)]
+    done = subprocess.run(command, env=environment, capture_output=True)
+    assert done.returncode == code, done.stderr.decode()
+    assert (b"Traceback" in done.stderr) is (code == 1)
 
 
 def test_a_sweep_that_is_not_there_ends_a_worker_with_2(
