@@ -28,8 +28,8 @@ install: $(VENV)/.installed ## the virtual environment in .venv
 sweep: $(VENV)/.installed ## a small sweep of each task, to a leaderboard
 	$(BIN)/lightning-sep sweep $(SWEEPS)
 
-test: $(VENV)/.installed-dev ## all tests but the slow ones, with coverage
-	$(BIN)/python -m pytest -m 'not slow and not gpu' --cov --cov-report=term --cov-fail-under=85
+test: $(VENV)/.installed-dev ## all tests but the slow ones, with coverage, side by side
+	$(BIN)/python -m pytest -n $$(getconf _NPROCESSORS_ONLN) --maxprocesses 4 --dist loadfile -m 'not slow and not gpu' --cov --cov-report=term --cov-fail-under=85
 
 test-slow: $(VENV)/.installed-dev ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow

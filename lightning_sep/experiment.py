@@ -15,7 +15,8 @@ import yaml
 from torch import Tensor, nn
 
 from lightning_sep import run_id as identities
-from lightning_sep.errors import Busy, Interrupted, LeaseLost
+from lightning_sep.data.progress import ProgressLine
+from lightning_sep.errors import Busy, DataError, Interrupted, LeaseLost
 from lightning_sep.faults import is_machines
 from lightning_sep.fingerprint import digest, fingerprint, host, software
 from lightning_sep.fsio import (
@@ -76,12 +77,18 @@ class Built:
 
 
 def open_data(settings: Settings) -> Any:
-    """The prepared corpus of a run.
+    """The prepared corpus of a run; stderr tells how far it is where it has to be prepared first.
 
     Raises:
-        DataError: it is not prepared, or not usable.
+        DataError: it is not prepared, not usable, or for testing only.
     """
-    return build(settings.tree["data"]).open(data_home())
+    prepared = build(settings.tree["data"]).open(data_home(), ProgressLine())
+    if prepared.test_only:
+        raise DataError(
+            f"{prepared.name} was prepared for testing only, so nothing can be trained on it: "
+            "lightning-sep evaluate RUN data=... tests a run on it; data.test_only=false splits it"
+        )
+    return prepared
 
 
 def identify(settings: Settings, prepared: Any | None = None) -> str:
@@ -104,12 +111,13 @@ def build_parts(settings: Settings, prepared: Any | None = None) -> Built:
     return Built(identify(settings, prepared), prepared, examples, task)
 
 
-def build_task(tree: Mapping[str, Any], facts: Mapping[str, Any]) -> Task:
+def build_task(tree: Mapping[str, Any], facts: Mapping[str, Any], *, to_train: bool = True) -> Task:
     """A task with its net, head and loss, initialised under the run's seed.
 
     Args:
         tree: resolved settings.
         facts: what the examples said of the data when the run was trained.
+        to_train: give it an optimizer, which makes it a ``LightningModule``.
 
     Raises:
         ConfigError: parts do not go together.
@@ -119,7 +127,12 @@ def build_task(tree: Mapping[str, Any], facts: Mapping[str, Any]) -> Task:
         net: nn.Module = build(tree["net"], inputs=inputs, outputs=outputs)
         return net
 
-    trainer = tree["trainer"]
+    make_optimizer = None
+    if to_train:
+        trainer = tree["trainer"]
+        # Lightning cannot clip the gradients of a fused optimizer under mixed precision.
+        fused = trainer["precision"] == "32" or trainer["gradient_clip"] is None
+        make_optimizer = partial(build(tree["optimizer"]).build, fused=fused)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(tree["seed"])
         task: Task = build(
@@ -128,11 +141,7 @@ def build_task(tree: Mapping[str, Any], facts: Mapping[str, Any]) -> Task:
                 make_net=make_net,
                 head=build(tree["head"]),
                 loss=build(tree["loss"]),
-                # Lightning cannot clip the gradients of a fused optimizer under mixed precision.
-                make_optimizer=partial(
-                    build(tree["optimizer"]).build,
-                    fused=trainer["precision"] == "32" or trainer["gradient_clip"] is None,
-                ),
+                make_optimizer=make_optimizer,
                 facts=facts,
                 seed=tree["seed"],
             ),
@@ -312,6 +321,10 @@ class _Run:
 
         tree = self.settings.tree
         choices = self.settings.choices
+        if slow := self.parts.prepared.remark():
+            print(slow, file=sys.stderr, flush=True)
+        for remark in filter(None, (slow, *self.parts.task.facts.get("remarks", ()))):
+            self.log.write(remark)
         mirrored = {
             "group": about["sweep"],
             "job_type": about["task"],
@@ -354,6 +367,9 @@ class _Run:
                     self.log.write("the best epoch's weights are damaged or gone: train again")
                     continue
                 outcome = training.outcome(metrics)
+                outcome["coverage"] = self.parts.examples.coverage(
+                    self.parts.prepared, seed=tree["seed"], epochs=len(training.history.rows)
+                )
                 if outcome["state"] == "finished":
                     self._tidy = training.tidy
                 return outcome

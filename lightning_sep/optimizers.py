@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightning_sep.errors import ConfigError
+from lightning_sep.checks import finite_number
 
 _FUSED_DEVICES = ("cpu", "cuda")  # on a CPU the fused kernel is 2 to 5 times faster than the loop
 
@@ -28,14 +28,9 @@ class Optimizer(ABC):
     """
 
     def __init__(self, learning_rate: float, weight_decay: float, eps: float) -> None:
-        if not learning_rate > 0:
-            raise ConfigError(
-                f"learning_rate must be positive, got {learning_rate}: nothing would be learnt"
-            )
-        if not weight_decay >= 0:
-            raise ConfigError(f"weight_decay must be 0 or more, got {weight_decay}")
-        if not eps > 0:
-            raise ConfigError(f"eps must be positive, got {eps}: what it is added to may be 0")
+        finite_number("learning_rate", learning_rate, above=0, meaning="or nothing would be learnt")
+        finite_number("weight_decay", weight_decay, at_least=0)
+        finite_number("eps", eps, above=0, meaning="what it is added to may be 0")
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.eps = eps
@@ -79,7 +74,7 @@ class Adam(Optimizer):
     ) -> None:
         super().__init__(learning_rate, weight_decay, eps)
         for beta in betas:
-            _check_fraction("betas", beta)
+            finite_number("betas", beta, at_least=0, below=1)
         self.betas = betas
 
     def build(
@@ -149,8 +144,8 @@ class RMSprop(Optimizer):
         eps_in_root: bool = True,
     ) -> None:
         super().__init__(learning_rate, weight_decay, eps)
-        _check_fraction("decay", decay)
-        _check_fraction("momentum", momentum)
+        finite_number("decay", decay, at_least=0, below=1)
+        finite_number("momentum", momentum, at_least=0, below=1)
         self.decay = decay
         self.momentum = momentum
         self.eps_in_root = eps_in_root
@@ -255,7 +250,7 @@ class Adadelta(Optimizer):
         self, learning_rate: float, decay: float, weight_decay: float, eps: float = 1e-6
     ) -> None:
         super().__init__(learning_rate, weight_decay, eps)
-        _check_fraction("decay", decay)
+        finite_number("decay", decay, at_least=0, below=1)
         self.decay = decay
 
     def build(
@@ -268,11 +263,6 @@ class Adadelta(Optimizer):
             eps=self.eps,
             weight_decay=self.weight_decay,
         )
-
-
-def _check_fraction(name: str, value: float) -> None:
-    if not 0 <= value < 1:
-        raise ConfigError(f"{name} must be from 0 up to, not with, 1, got {value}")
 
 
 def _can_fuse(parameters: list[nn.Parameter]) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from lightning_sep.checks import refusal, whole_number
 from lightning_sep.errors import ConfigError, LightningSepWarning
 from lightning_sep.fsio import read_lines
 
@@ -43,12 +44,9 @@ class Tracking:
         entity: str | None = None,
         audio_examples: int = 2,
     ) -> None:
-        if audio_examples < 0:
-            raise ConfigError(f"audio_examples must not be negative, got {audio_examples}")
+        whole_number("audio_examples", audio_examples, at_least=0)
         if not project or set(project) & set("/\\#?%:"):
-            raise ConfigError(
-                f"tracking.project = {project!r}: W&B needs a name without any of / \\ # ? % :"
-            )
+            raise refusal("project", project, "W&B needs a name without any of / \\ # ? % :")
         chosen = mode or os.environ.get("WANDB_MODE") or "offline"
         known = next((one for one in _MODES if one == chosen), None)
         if known is None:
@@ -65,12 +63,14 @@ class Tracking:
 
 @contextmanager
 def _same_environment() -> Iterator[None]:
-    """Take back what W&B leaves in the environment.
+    """Keep W&B's helper from reporting home, and take back what W&B leaves in the environment.
 
-    With ``WANDB_SERVICE``, child processes would share this one's helper: the end of this one would
-    be the end of their mirrors.
+    The helper of an offline run would look up and call its makers' server too. With
+    ``WANDB_SERVICE``, child processes would share this one's helper: the end of this one would be
+    the end of their mirrors.
     """
     before = dict(os.environ)
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     try:
         yield
     finally:
@@ -180,7 +180,6 @@ class Tracker:
             capture_output=True,
             text=True,
             timeout=60,
-            env={**os.environ, "WANDB_ERROR_REPORTING": "false"},
         )
         for line in read.stdout.splitlines():
             try:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from lightning_sep.errors import ConfigError
+from lightning_sep.checks import finite_number, refusal, whole_number
 
 
 @dataclass(frozen=True)
@@ -46,25 +46,18 @@ class TrainerSettings:
     deterministic: bool
 
     def __post_init__(self) -> None:
-        for name in (
-            "epochs",
-            "threads",
-            "checkpoint_every_epochs",
-            "checkpoint_every_steps",
-            "patience",
-        ):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} must be 1 or more, got {value}")
+        whole_number("epochs", self.epochs)
+        whole_number("threads", self.threads)
+        whole_number("workers", self.workers, at_least=0)
+        whole_number("checkpoint_every_epochs", self.checkpoint_every_epochs)
+        for name in ("checkpoint_every_steps", "patience"):
+            if getattr(self, name) is not None:
+                whole_number(name, getattr(self, name), meaning="null is never")
         for name in ("checkpoint_every_min", "hang_s"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigError(f"{name} must be positive, got {value}; null is never")
-        if self.workers < 0:
-            raise ConfigError(f"workers must be 0 or more, got {self.workers}")
-        if self.gradient_clip is not None and not self.gradient_clip > 0:
-            raise ConfigError(
-                f"gradient_clip must be positive, got {self.gradient_clip}; null does not clip"
-            )
+            if getattr(self, name) is not None:
+                finite_number(name, getattr(self, name), above=0, meaning="null is never")
+        if self.gradient_clip is not None:
+            finite_number("gradient_clip", self.gradient_clip, above=0, meaning="null is no clip")
         if self.precision == "16-mixed" and self.device == "cpu":
-            raise ConfigError("precision 16-mixed needs a GPU; on a CPU take 32 or bf16-mixed")
+            needed = "needs a GPU; on a CPU take 32 or bf16-mixed"
+            raise refusal("precision", self.precision, needed)

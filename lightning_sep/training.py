@@ -14,13 +14,8 @@ import soundfile
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
-from lightning_sep.callbacks.checkpoint import (
-    BestLost,
-    Checkpoints,
-    SafeCheckpointIO,
-    best_weights,
-    newest,
-)
+from lightning_sep import checkpoint_files
+from lightning_sep.callbacks.checkpoint import BestLost, Checkpoints, SafeCheckpointIO
 from lightning_sep.callbacks.history import History
 from lightning_sep.callbacks.plan import Rate, Stages
 from lightning_sep.callbacks.reweight import Reweight
@@ -144,7 +139,6 @@ class Training:
             patience=settings.patience,
             over=lambda: self.stages.now.over,
         )
-        self.io = SafeCheckpointIO(attempt.run_id)
         self.trainer = pl.Trainer(
             accelerator="gpu" if self.device == "cuda" else "cpu",
             devices=1,
@@ -161,7 +155,7 @@ class Training:
                 self.checkpoints,
             ],
             reload_dataloaders_every_n_epochs=int(plan.changes_batch),
-            plugins=[self.io, LightningEnvironment()],
+            plugins=[SafeCheckpointIO(attempt.run_id), LightningEnvironment()],
             default_root_dir=self.folder.path,
             logger=False,
             enable_progress_bar=False,
@@ -189,10 +183,10 @@ class Training:
             self.attempt.guard()
             self.checkpoints.remove_steps()
             for path in self.folder.bests():
-                self.io.remove_checkpoint(path)
-        found = newest(self.folder, self.attempt.run_id)
+                checkpoint_files.remove(path)
+        found = checkpoint_files.newest(self.folder, self.attempt.run_id)
         if found is not None:
-            saved = self.io.load_checkpoint(found.path)
+            saved = checkpoint_files.load(found.path, self.attempt.run_id)
             for callback in (self.history, self.watch):
                 callback.load_state_dict(saved["callbacks"][callback.state_key])
             self._resume_from, self._step = found.path, found.step
@@ -205,7 +199,9 @@ class Training:
 
     def _adopt_best(self) -> None:
         if self.history.best_epoch is not None:
-            best = best_weights(self.folder, self.attempt.run_id, self.history.best_row()["step"])
+            best = checkpoint_files.best_weights(
+                self.folder, self.attempt.run_id, self.history.best_row()["step"]
+            )
             if best is not None:
                 self.checkpoints.adopt_best(best[0])
 
@@ -245,7 +241,7 @@ class Training:
         """
         row = self.history.best_row()
         metrics = {key: value for key, value in row.items() if "/" in key}
-        found = best_weights(self.folder, self.attempt.run_id, row["step"])
+        found = checkpoint_files.best_weights(self.folder, self.attempt.run_id, row["step"])
         if found is not None:
             self.weights = found[1]["state_dict"]
         elif not self.watch.pruned:
@@ -301,7 +297,7 @@ class Training:
         self.checkpoints.remove_steps()
         for path in self.folder.bests():
             if path.name not in kept:
-                self.io.remove_checkpoint(path)
+                checkpoint_files.remove(path)
 
     def _write_audio(self) -> dict[str, np.ndarray]:
         """Audio of the first test examples: FLAC in the run's folder, samples for the tracker."""

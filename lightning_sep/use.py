@@ -1,6 +1,7 @@
 """What a trained run is for: separate, continue and embed audio of one's own."""
 
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from difflib import get_close_matches
@@ -15,10 +16,11 @@ import soxr
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, TaskID
 from torch import Tensor
 
-from lightning_sep.callbacks.checkpoint import best_weights
+from lightning_sep.checkpoint_files import best_weights
 from lightning_sep.errors import ConfigError, DataError
 from lightning_sep.experiment import build_task
 from lightning_sep.fingerprint import weights_hash
@@ -31,6 +33,7 @@ from lightning_sep.tasks.autoregression import Autoregression
 from lightning_sep.tasks.base import Task
 from lightning_sep.tasks.separation import Separation
 from lightning_sep.tasks.verification import Verification
+from lightning_sep.terminal import plain
 
 if TYPE_CHECKING:
     import pandas
@@ -76,7 +79,7 @@ def load_run(run: str | Path, home: Path | str | None = None) -> Task:
     if record is None or record["state"] != "finished":
         state = "unreadable" if record is None else record["state"]
         raise ConfigError(f"run {folder.name} is {state}: only a finished run can be used")
-    task = build_task(from_tree(record["settings"]).tree, record["facts"])
+    task = build_task(from_tree(record["settings"]).tree, record["facts"], to_train=False)
     wrong = misfits(folder, record)
     if wrong:
         raise ConfigError(f"run {folder.name} cannot be used: {wrong[0]}")
@@ -176,11 +179,11 @@ def separate(run: str | Path, files: list[Path], out: Path) -> list[Path]:
     task: Separation = _load(run, Separation, "separate")
     with storage_errors(out / "a source"):
         out.mkdir(parents=True, exist_ok=True)
-    console = Console(stderr=True)
+    console = Console(file=sys.stderr)
     written = []
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         for file in files:
-            row = progress.add_task(file.name, total=1)
+            row = progress.add_task(escape(plain(file.name)), total=1)
 
             def done(share: float, row: TaskID = row) -> None:
                 progress.update(row, completed=share)

@@ -9,16 +9,18 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "lightning_sep"
 LAYERS = [
-    {"errors", "signature", "memory", "homes", "sources"},
-    {"fsio", "functional", "fingerprint"},
+    {"errors", "memory", "homes", "sources", "terminal"},
+    {"checks", "fsio", "fingerprint"},
+    {"functional"},
     {"settings", "record", "optimizers", "trainer_settings", "faults", "run_folder"},
-    {"run_id", "leases"},
+    {"run_id", "leases", "checkpoint_files"},
     {"heads", "losses", "reweighting", "nets", "data", "metrics", "plans", "tracking"},
     {"tasks"},
     {"callbacks"},
     {"training"},
     {"experiment"},
     {"launchers", "leaderboard", "use"},
+    {"evaluate"},
     {"sweep"},
     {"cli"},
     {"__main__"},

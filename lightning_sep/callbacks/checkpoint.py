@@ -1,31 +1,17 @@
-"""Checkpoints that survive a kill at any moment, and the way back from them."""
+"""Checkpoints that survive a kill at any moment."""
 
-import json
 import time
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.plugins.io import CheckpointIO
-from torch import Tensor
 
+from lightning_sep import checkpoint_files
 from lightning_sep.callbacks.history import History
-from lightning_sep.errors import LightningSepError
-from lightning_sep.fsio import (
-    PATIENCE,
-    link_over,
-    make_folder,
-    sha256_file,
-    storage_errors,
-    sweep_leftovers,
-    write_aside,
-    write_json,
-)
-from lightning_sep.run_folder import RunFolder, StepFile
+from lightning_sep.fsio import PATIENCE, make_folder, storage_errors, sweep_leftovers
+from lightning_sep.run_folder import RunFolder
 
 KEPT = 2  # the newest ones; the older of them is there while the newer one is written
 
@@ -35,7 +21,7 @@ class BestLost(Exception):
 
 
 class SafeCheckpointIO(CheckpointIO):
-    """Writes aside in the target's folder, synced, renamed, with size and SHA-256 beside it.
+    """Lets Lightning write and read checkpoints as `checkpoint_files` does.
 
     What goes in is tensors and JSON types, so that it loads with ``weights_only=True`` for good.
 
@@ -56,14 +42,7 @@ class SafeCheckpointIO(CheckpointIO):
             TypeError: something in it is neither a tensor nor a JSON type.
         """
         checkpoint["run_id"] = self.run_id
-        refuse_unloadable(checkpoint)
-        buffer = BytesIO()
-        torch.save(checkpoint, buffer)
-        target = Path(path)
-        write_aside(target, buffer.getvalue())
-        write_json(
-            _sum_path(target), {"sha256": sha256_file(target), "bytes": target.stat().st_size}
-        )
+        checkpoint_files.save(checkpoint, Path(path))
 
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
@@ -73,95 +52,11 @@ class SafeCheckpointIO(CheckpointIO):
         Raises:
             LightningSepError: its checksum does not match, or it is another run's.
         """
-        if not verifies(Path(path)):
-            raise LightningSepError(f"checkpoint {path} does not match its checksum")
-        try:
-            loaded: dict[str, Any] = PATIENCE.until_back(
-                lambda: torch.load(path, map_location="cpu", weights_only=True)
-            )
-        except (RuntimeError, EOFError, UnpicklingError) as error:
-            raise LightningSepError(f"checkpoint {path} cannot be read") from error
-        if not isinstance(loaded, dict) or "state_dict" not in loaded:
-            raise LightningSepError(f"checkpoint {path} holds no weights")
-        if self.run_id is not None and loaded.get("run_id", self.run_id) != self.run_id:
-            raise LightningSepError(f"checkpoint {path} is of run {loaded['run_id']}")
-        return loaded
+        return checkpoint_files.load(Path(path), self.run_id)
 
     def remove_checkpoint(self, path: Any) -> None:
         """Remove a checkpoint and its checksum."""
-        Path(path).unlink(missing_ok=True)
-        _sum_path(Path(path)).unlink(missing_ok=True)
-
-
-def refuse_unloadable(value: Any, where: str = "checkpoint") -> None:
-    """Refuse what ``torch.load(weights_only=True)`` would not read back, naming its place.
-
-    Raises:
-        TypeError: something is neither a tensor nor a JSON type.
-    """
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str | int):
-                raise TypeError(f"{where}: a key of type {type(key).__name__} cannot be loaded")
-            refuse_unloadable(item, f"{where}[{key!r}]")
-    elif isinstance(value, list | tuple):
-        for number, item in enumerate(value):
-            refuse_unloadable(item, f"{where}[{number}]")
-    elif not (value is None or isinstance(value, Tensor) or type(value) in (bool, int, float, str)):
-        raise TypeError(f"{where}: a {type(value).__name__} cannot be loaded safely")
-
-
-def verifies(path: Path) -> bool:
-    """Whether a checkpoint is there and matches the size and SHA-256 beside it."""
-
-    def look() -> bool:
-        known = json.loads(_sum_path(path).read_text())
-        return bool(path.stat().st_size == known["bytes"] and sha256_file(path) == known["sha256"])
-
-    try:
-        return PATIENCE.until_back(look)
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return False
-
-
-def newest(folder: RunFolder, run_id: str) -> StepFile | None:
-    """The newest checkpoint of a run that is whole and its own; older ones are tried in turn."""
-    for found in folder.steps():
-        content = _content(found.path, run_id)
-        if content is not None and "callbacks" in content and "loops" in content:
-            return found
-    return None
-
-
-def best_weights(
-    folder: RunFolder, run_id: str | None, step: int | None = None
-) -> tuple[Path, dict[str, Any]] | None:
-    """The best epoch's checkpoint that is whole, the newest generation's first.
-
-    Args:
-        folder: the run's folder.
-        run_id: the run; ``None`` takes any.
-        step: the global step that it must be of: that of the best epoch's line in the history.
-
-    Returns:
-        Its file and its content; ``None`` when no file is the right one.
-    """
-    for path in folder.bests():
-        content = _content(path, run_id)
-        if content is not None and (step is None or content["global_step"] == step):
-            return path, content
-    return None
-
-
-def _content(path: Path, run_id: str | None) -> dict[str, Any] | None:
-    try:
-        return SafeCheckpointIO(run_id).load_checkpoint(path)
-    except LightningSepError:
-        return None
-
-
-def _sum_path(path: Path) -> Path:
-    return path.with_suffix(".sha256")
+        checkpoint_files.remove(Path(path))
 
 
 class Checkpoints(pl.callbacks.Checkpoint):
@@ -216,9 +111,7 @@ class Checkpoints(pl.callbacks.Checkpoint):
         Its file may still be replaced by the copy that wrote it; this one may not.
         """
         self.guard()
-        target = self.folder.best(self.generation)
-        link_over(source, target)
-        link_over(_sum_path(source), _sum_path(target))
+        checkpoint_files.adopt(source, self.folder.best(self.generation))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
@@ -278,4 +171,4 @@ class Checkpoints(pl.callbacks.Checkpoint):
     def remove_steps(self) -> None:
         """A finished run goes on from nowhere: what it needed for that is removed."""
         for old in self.folder.steps():
-            SafeCheckpointIO().remove_checkpoint(old.path)
+            checkpoint_files.remove(old.path)

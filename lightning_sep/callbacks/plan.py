@@ -6,8 +6,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from lightning_sep.callbacks.checkpoint import BestLost, best_weights
+from lightning_sep.callbacks.checkpoint import BestLost
 from lightning_sep.callbacks.history import History
+from lightning_sep.checkpoint_files import best_weights
 from lightning_sep.plans.base import Plan, Stage
 from lightning_sep.run_folder import RunFolder
 
@@ -24,14 +25,16 @@ class Rate(pl.Callback):
     def __init__(self, plan: Plan, history: History, *, steps: int) -> None:
         self.plan = plan
         self.history = history
+        self._values: list[float] = []
         plan.prepare(steps=steps)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
-        values = losses(self.history)
+        if len(self._values) != len(self.history.rows):
+            self._values = losses(self.history)
         for optimizer in trainer.optimizers:
-            rate = self.plan.rate(optimizer.defaults["lr"], trainer.global_step, values)
+            rate = self.plan.rate(optimizer.defaults["lr"], trainer.global_step, self._values)
             for group in optimizer.param_groups:
                 group["lr"] = rate
 

@@ -7,7 +7,6 @@ from collections import Counter
 from pathlib import Path
 from typing import ClassVar, TypeAlias
 
-from lightning_sep.data.cache import locked
 from lightning_sep.data.corpus import Corpus, Prepared
 from lightning_sep.data.manifests import Entry, Origin, Progress, build, sweep_builds
 from lightning_sep.errors import ConfigError, DataError
@@ -47,7 +46,7 @@ class Adapter(Corpus):
 
     def key(self) -> str:
         """See :meth:`Corpus.key`."""
-        kept = ["keep"] if self.keep else []
+        kept = ["keep"] * self.keep + ["test"] * self.test_only
         return "-".join([self.name, str(self.sample_rate or "native"), *self.settings(), *kept])
 
     def prepare_from(
@@ -59,11 +58,11 @@ class Adapter(Corpus):
                 f"which folder holds {self.name}? lightning-sep data prepare {self.name} "
                 f"--source FOLDER, with {AUDIO}/, {TABLE} and {CHECKSUMS} in it"
             )
-        with locked(home / f".lock-{self.name}"):
+        with self._locked(home, progress):
             sweep_builds(home, self.name)
             folder = self._built(source, home, progress)
             self.point(home, folder)
-        return Prepared(folder, cache_limit_mb=self.cache_limit_mb)
+        return Prepared(folder, cache_limit_mb=self.cache_limit_mb, progress=progress)
 
     def make(self, home: Path, progress: Progress | None = None) -> Path:
         """Prepare from the folder that served before, for another rate or format.
@@ -100,6 +99,7 @@ class Adapter(Corpus):
             sample_rate=self.sample_rate,
             cache_limit_mb=self.cache_limit_mb,
             keep=self.keep,
+            test_only=self.test_only,
             progress=progress,
         )
 

@@ -8,31 +8,43 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
 
-from lightning_sep.data.audio_files import MONO_RULE, Int16, to_int16
-from lightning_sep.data.recordings import load_recordings
+from lightning_sep.data.audio_files import MONO_RULE, Int16, read_int16
+from lightning_sep.data.names import shown
 from lightning_sep.errors import DataError
 from lightning_sep.fsio import sha256_file, storage_errors, write_aside_with, write_json
 
 _DTYPE = np.dtype("<i2")
+_LOOK_S = 0.2  # between two looks at a lock that another process holds
 _SHARE_OF_DISK = 0.9  # of what is free; the rest is left to runs, logs and other programs
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on ``path``; others that want to build the same thing wait here."""
+def locked(path: Path, waiting: Callable[[], object] | None = None) -> Iterator[None]:
+    """Hold an exclusive lock on ``path``; others that want to build the same thing wait here.
+
+    Args:
+        path: of the lock.
+        waiting: called again and again until the lock is had.
+    """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
+        while waiting is not None and not _taken(handle):
+            waiting()
+            time.sleep(_LOOK_S)
         fcntl.flock(handle, fcntl.LOCK_EX)  # released by the system when the holder is killed
         yield
     finally:
@@ -44,15 +56,19 @@ def locked_if_free(path: Path) -> Iterator[bool]:
     """Whether the exclusive lock on ``path`` could be had at once; held until the end."""
     with storage_errors(path):
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    free = True
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            free = False
-        yield free
+        yield _taken(handle)
     finally:
         os.close(handle)
+
+
+def _taken(handle: int) -> bool:
+    """Whether the exclusive lock could be had at once."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def room(folder: Path) -> int:
@@ -200,10 +216,10 @@ class Reader(ABC):
         """
         inside = (offset >= 0) & (offset + count <= available)
         if inside.all():
-            return self._inside(recording, start + offset, count)
+            return self.inside(recording, start + offset, count)
         out = np.zeros((len(recording), count), dtype=np.int16)
         if inside.any():
-            out[inside] = self._inside(recording[inside], (start + offset)[inside], count)
+            out[inside] = self.inside(recording[inside], (start + offset)[inside], count)
         for row in np.flatnonzero(~inside):
             length, first = int(available[row]), int(offset[row])
             if repeat:
@@ -217,7 +233,8 @@ class Reader(ABC):
                     )
         return out
 
-    def _inside(self, recording: NDArray[np.int64], start: NDArray[np.int64], count: int) -> Int16:
+    def inside(self, recording: NDArray[np.int64], start: NDArray[np.int64], count: int) -> Int16:
+        """``[n, count]`` samples that lie inside their recordings."""
         rows = [self.whole(int(r), int(s), count) for r, s in zip(recording, start, strict=True)]
         return np.stack(rows)
 
@@ -244,49 +261,63 @@ class MappedReader(Reader):
         first = int(self._offsets[recording]) + start
         return np.asarray(self._samples()[first : first + count], dtype=np.int16)
 
-    def _inside(self, recording: NDArray[np.int64], start: NDArray[np.int64], count: int) -> Int16:
+    def inside(self, recording: NDArray[np.int64], start: NDArray[np.int64], count: int) -> Int16:
         windows = np.lib.stride_tricks.sliding_window_view(self._samples(), count)
         return np.asarray(windows[self._offsets[recording] + start], dtype=np.int16)
 
 
 class StreamReader(Reader):
-    """Reads each segment from its file through lhotse: slower, for sets beyond the cache's bound.
+    """Reads each segment from its file: slower, for sets beyond the cache's bound.
 
     Args:
-        folder: the prepared set.
-        names: ids of the recordings, in the order of their numbers.
-        sample_rate: in Hz.
+        paths: of the recordings, in the order of their numbers.
     """
 
-    def __init__(self, folder: Path, names: list[str], sample_rate: int) -> None:
-        self._folder = folder
-        self._names = names
-        self._sample_rate = sample_rate
-        self._cuts: dict[str, Any] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_cuts": None}
-
-    def _recordings(self) -> dict[str, Any]:
-        if self._cuts is None:
-            self._cuts = {r.id: r.to_cut() for r in load_recordings(self._folder)}
-        return self._cuts
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
 
     def whole(self, recording: int, start: int, count: int) -> Int16:
-        cut = self._recordings()[self._names[recording]]
-        rate = self._sample_rate
-        if (start, count) != (0, cut.num_samples):
-            cut = cut.truncate(offset=start / rate, duration=count / rate, preserve_id=True)
+        path = self._paths[recording]
         try:
-            samples = cut.load_audio()[0]
-        except Exception as error:  # lhotse wraps whatever its backends raise
-            where = cut.recording.sources[0].source
+            blocks = list(read_int16(path, start, start + count))
+        except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
             raise DataError(
-                f"{where} cannot be read any more ({type(error).__name__}): it was moved, changed "
-                "or cut off since the set was prepared. Prepare the set again"
+                f"{shown(path)} cannot be read any more ({type(error).__name__}): it was moved, "
+                "changed or cut off since the set was prepared. Prepare the set again"
             ) from error
+        samples = np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.int16)
         if len(samples) != count:
-            raise DataError(
-                f"{cut.recording.sources[0].source}: {len(samples)} samples, not {count}"
-            )
-        return to_int16(samples)[0]
+            raise DataError(f"{shown(path)}: {len(samples)} samples, not {count}")
+        return samples
+
+
+def times_slower(reader: StreamReader, lengths: NDArray[np.int64], sample_rate: int) -> float:
+    """How many times longer than from a mapped file segments of a second take, measured now.
+
+    Args:
+        reader: what is measured: 16 segments spread over the recordings.
+        lengths: ``[recording]`` number of samples.
+        sample_rate: in Hz.
+    """
+    recording = np.unique(np.linspace(0, len(lengths) - 1, 16).astype(np.int64))
+    count = min(sample_rate, int(lengths[recording].min()))
+    starts = (lengths[recording] - count) // 2
+    with TemporaryDirectory() as folder:
+        kept = CacheFile(Path(folder), "sample")
+        read = reader.read(recording, starts, lengths[recording], 0 * starts, count)
+        kept.write(([segment] for segment in read), read.nbytes)
+        ends = np.arange(len(read) + 1) * count
+        mapped = MappedReader(kept.samples_path, ends)
+        rows, zeros = np.arange(len(read)), np.zeros(len(read), dtype=np.int64)
+        sizes = np.full(len(read), count)
+
+        def both() -> tuple[float, float]:
+            began_s = time.perf_counter()
+            reader.read(recording, starts, lengths[recording], zeros, count)
+            between_s = time.perf_counter()
+            mapped.read(rows, zeros, sizes, zeros, count)
+            return between_s - began_s, time.perf_counter() - between_s
+
+        both()  # files and pages are opened for the first time
+        slow_s, fast_s = map(min, zip(*(both() for _ in range(3)), strict=True))
+    return float(slow_s / fast_s)

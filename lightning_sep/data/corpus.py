@@ -3,7 +3,8 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from lightning_sep.checks import finite_number, refusal, yes_or_no
 from lightning_sep.data.audio_files import HIGHEST_RATE, LOWEST_RATE, Int16, read_int16
 from lightning_sep.data.cache import (
     CacheFile,
@@ -22,6 +24,7 @@ from lightning_sep.data.cache import (
     cache_key,
     locked,
     room,
+    times_slower,
 )
 from lightning_sep.data.manifests import FORMAT, Progress, sweep_builds
 from lightning_sep.data.names import shown
@@ -31,6 +34,13 @@ from lightning_sep.errors import ConfigError, DataError
 from lightning_sep.fsio import sha256_file, sweep_leftovers, write_json
 
 _MIB = 1 << 20
+
+
+def waiting(name: str, progress: Progress | None) -> Callable[[], object] | None:
+    """What to call while another process prepares the set of this name."""
+    if progress is None:
+        return None
+    return lambda: progress(0, 1, f"{name}: another process prepares it")
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,8 @@ class Table:
         label: class number, into ``Prepared.class_names``.
         speaker: speaker number, into ``Prepared.speaker_names``; -1 where there is none.
         group: group number, into ``Prepared.group_names``.
+        session: number of the session in which it was recorded; -1 where nobody knows.
+        corpus: number of the set, where several are combined; 0 elsewhere.
     """
 
     recording: NDArray[np.int64]
@@ -52,13 +64,20 @@ class Table:
     label: NDArray[np.int64]
     speaker: NDArray[np.int64]
     group: NDArray[np.int64]
+    session: NDArray[np.int64]
+    corpus: NDArray[np.int64]
+
+    @classmethod
+    def columns(cls) -> list[str]:
+        """Names of the columns."""
+        return list(cls.__dataclass_fields__)
 
     def __len__(self) -> int:
         return len(self.recording)
 
     def where(self, chosen: NDArray[np.bool_]) -> "Table":
         """The rows that ``chosen`` marks."""
-        return Table(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
+        return Table(*(getattr(self, name)[chosen] for name in self.columns()))
 
 
 class Prepared:
@@ -68,14 +87,25 @@ class Prepared:
         folder: made by :func:`lightning_sep.data.manifests.build`.
         cache_limit_mb: sets beyond it are read from their files; the samples are the same.
             ``None`` is what the disk has room for.
+        progress: called for each recording while its samples are decoded again.
 
     Raises:
         DataError: the folder is not whole.
     """
 
-    def __init__(self, folder: Path, *, cache_limit_mb: float | None = None) -> None:
+    given_priors: list[float] | None = None
+    """Of sets that are combined, where the user gave any."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        cache_limit_mb: float | None = None,
+        progress: Progress | None = None,
+    ) -> None:
         self.folder = folder
         self.cache_limit_mb = cache_limit_mb
+        self._progress = progress
         try:
             self.source: dict[str, Any] = json.loads((folder / "source.json").read_text())
             self._columns: dict[str, Any] = json.loads((folder / "items.json").read_text())
@@ -102,7 +132,8 @@ class Prepared:
     def statistics_of(self, group: str) -> dict[str, float]:
         """The same for one group of sounds; ``""`` is all of them."""
         if group not in self._statistics:
-            raise DataError(f"{self.name} has no '{group}' in its train part")
+            what = f"'{group}' in its train part" if self._statistics else "train part"
+            raise DataError(f"{self.name} has no {what}")
         return dict(self._statistics[group])
 
     @cached_property
@@ -120,6 +151,10 @@ class Prepared:
             label=numbers("class", self.class_names),
             speaker=numbers("speaker", self.speaker_names),
             group=numbers("group", self.group_names),
+            session=numbers("session", sorted(set(items["session"]) - {""}))
+            if "session" in items
+            else np.full(len(items["recording"]), -1),
+            corpus=np.zeros(len(items["recording"]), dtype=np.int64),
         )
         splits = np.array(items["split"])
         return {split: everything.where(splits == split) for split in SPLITS}
@@ -127,6 +162,21 @@ class Prepared:
     def table(self, split: str) -> Table:
         """The pieces of ``split`` ("train", "val" or "test")."""
         return self._tables[split]
+
+    @property
+    def all_statistics(self) -> dict[str, dict[str, float]]:
+        """The same for each group, and for all under ``""``."""
+        return dict(self._statistics)
+
+    @property
+    def priors(self) -> list[float]:
+        """Share of each set that is combined here."""
+        return [1.0]
+
+    @property
+    def test_only(self) -> bool:
+        """Whether there is a test part alone."""
+        return not len(self.table("train"))
 
     def hours(self, split: str | None = None) -> float:
         """Length of one split, or of all."""
@@ -136,13 +186,13 @@ class Prepared:
 
     def cuts(self, split: str) -> Any:
         """lhotse ``CutSet`` of one split; each cut is a piece, with one supervision."""
-        return load_cuts(self.folder, split)
+        paths = {one["id"]: one["path"] for one in self._columns["recordings"]}
+        return load_cuts(self.folder, split, paths)
 
     @cached_property
     def reader(self) -> Reader:
         """Where samples come from: the memory-mapped cache, or the files beyond its bound."""
-        recordings = self._columns["recordings"]
-        lengths = np.array([r["samples"] for r in recordings], dtype=np.int64)
+        recordings, lengths = self._columns["recordings"], self.lengths
         needed = 2 * int(lengths.sum())
         limit = None if self.cache_limit_mb is None else self.cache_limit_mb * _MIB
         offsets = None
@@ -150,12 +200,12 @@ class Prepared:
             offsets = self.cache.offsets(lengths)
         if offsets is None:
             if needed > (room(self.folder) if limit is None else limit):
-                return StreamReader(self.folder, [r["id"] for r in recordings], self.sample_rate)
-            with locked(self.folder / "cache" / ".lock"):
+                return StreamReader([self.folder / r["path"] for r in recordings])
+            with locked(self.folder / "cache" / ".lock", waiting(self.name, self._progress)):
                 offsets = self.cache.offsets(lengths)  # another process may have been faster
                 if offsets is None:
                     sweep_leftovers(self.folder / "cache")
-                    self.cache.write((self._decoded(r) for r in recordings), needed)
+                    self.cache.write(self._all_decoded(recordings), needed)
                     offsets = self.cache.offsets(lengths)
         if offsets is None:
             raise DataError(
@@ -163,6 +213,31 @@ class Prepared:
                 "prepare the set again"
             )
         return MappedReader(self.cache.samples_path, offsets)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """``[recording]`` number of samples."""
+        return np.array([r["samples"] for r in self._columns["recordings"]], dtype=np.int64)
+
+    def remark(self) -> str:
+        """What somebody who waits should know: that samples come from files, and what that costs.
+
+        Empty where they come from the cache. Reads a few files to measure it.
+        """
+        if not isinstance(self.reader, StreamReader):
+            return ""
+        lengths = self.lengths
+        needed = 2 * int(lengths.sum()) / _MIB
+        bound = (
+            f"data.cache_limit_mb allows {self.cache_limit_mb:g}"
+            if self.cache_limit_mb is not None
+            else f"the disk of {self.folder} has room for {room(self.folder) / _MIB:.0f}"
+        )
+        slower = times_slower(self.reader, lengths, self.sample_rate)
+        return (
+            f"{self.name} is read from its files, about {slower:.0f} times slower than decoded: "
+            f"that needs {needed:.0f} MiB, and {bound}. trainer.workers reads ahead"
+        )
 
     @property
     def cache(self) -> CacheFile:
@@ -173,6 +248,13 @@ class Prepared:
             resampler=self.source["resampler"],
         )
         return CacheFile(self.folder / "cache", key)
+
+    def _all_decoded(self, recordings: list[dict[str, Any]]) -> Iterator[Iterator[Int16]]:
+        tell = self._progress or (lambda done, total, text: None)
+        for number, recording in enumerate(recordings):
+            tell(number, len(recordings), f"{self.name}: decode {shown(recording['id'])}")
+            yield self._decoded(recording)
+        tell(len(recordings), len(recordings), f"{self.name} is decoded")
 
     def _decoded(self, recording: dict[str, Any]) -> Iterator[Int16]:
         path = self.folder / recording["path"]
@@ -253,6 +335,8 @@ class Corpus(ABC):
         keep: take files that are clipped, that cancel when their channels are averaged, whose
             rate no recording has or whose Ogg stream does not end, and sets that are all silence.
             Which ones is written down and counts as a part of the set.
+        test_only: make all of it the test part, for ``lightning-sep evaluate``; nothing can be
+            trained on it.
 
     Raises:
         ConfigError: a setting cannot be used.
@@ -265,30 +349,24 @@ class Corpus(ABC):
         sample_rate: int | None = None,
         cache_limit_mb: float | None = None,
         keep: bool = False,
+        test_only: bool = False,
     ) -> None:
         if sample_rate is not None and (
             not isinstance(sample_rate, int)
             or isinstance(sample_rate, bool)
             or not LOWEST_RATE <= sample_rate <= HIGHEST_RATE
         ):
-            raise ConfigError(
-                f"data.sample_rate = {sample_rate!r}: a whole number of Hz between {LOWEST_RATE} "
-                f"and {HIGHEST_RATE}, or null for the rate of the files"
-            )
-        if cache_limit_mb is not None and (
-            isinstance(cache_limit_mb, bool)
-            or not isinstance(cache_limit_mb, int | float)
-            or not cache_limit_mb >= 0
-        ):
-            raise ConfigError(
-                f"data.cache_limit_mb = {cache_limit_mb!r}: a number of MiB from 0 on, or null for "
-                "what the disk has room for"
-            )
-        if not isinstance(keep, bool):
-            raise ConfigError(f"data.keep = {keep!r}: true or false is needed")
+            needed = f"a whole number of Hz from {LOWEST_RATE} to {HIGHEST_RATE}"
+            rest = "or null for the rate of the files, is needed"
+            raise refusal("sample_rate", sample_rate, f"{needed}, {rest}")
+        if cache_limit_mb is not None:
+            meaning = "MiB; null for what the disk has room for"
+            finite_number("cache_limit_mb", cache_limit_mb, at_least=0, meaning=meaning)
+        yes_or_no("keep", keep)
         self.sample_rate = sample_rate
         self.cache_limit_mb = cache_limit_mb
         self.keep = keep
+        self.test_only = yes_or_no("test_only", test_only)
 
     @abstractmethod
     def key(self) -> str:
@@ -313,13 +391,13 @@ class Corpus(ABC):
         """
         folder = self.prepared_folder(home)
         if folder is None:
-            with locked(home / f".lock-{self.name}"):
+            with self._locked(home, progress):
                 folder = self.prepared_folder(home)
                 if folder is None:
                     sweep_builds(home, self.name)
                     folder = self.make(home, progress)
                     self.point(home, folder)
-        return Prepared(folder, cache_limit_mb=self.cache_limit_mb)
+        return Prepared(folder, cache_limit_mb=self.cache_limit_mb, progress=progress)
 
     def prepare_from(
         self, source: Path | None, home: Path, progress: Progress | None = None
@@ -338,11 +416,15 @@ class Corpus(ABC):
         """
         if source is not None:
             raise ConfigError(f"{self.name} is made on the spot and takes no --source ({source})")
-        with locked(home / f".lock-{self.name}"):
+        with self._locked(home, progress):
             sweep_builds(home, self.name)
             folder = self.make(home, progress)
             self.point(home, folder)
-        return Prepared(folder, cache_limit_mb=self.cache_limit_mb)
+        return Prepared(folder, cache_limit_mb=self.cache_limit_mb, progress=progress)
+
+    def _locked(self, home: Path, progress: Progress | None) -> AbstractContextManager[None]:
+        """The lock under which sets of this name are prepared."""
+        return locked(home / f".lock-{self.name}", waiting(self.name, progress))
 
     def _pointer(self, home: Path) -> Path:
         return home / "prepared" / f"{self.key()}.json"

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_RANKED = 256  # how many numbers are ranked by their hashes rather than drawn one by one
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _FIRST = 0xBF58476D1CE4E5B9
@@ -56,6 +57,47 @@ def below(numbers: NDArray[np.float64], bound: NDArray[np.int64] | int) -> NDArr
     return np.asarray(
         np.minimum(whole, np.asarray(bound) - 1)
     )  # rounding may reach the bound itself
+
+
+def distinct(
+    *,
+    seed: int,
+    epoch: int,
+    index: NDArray[np.int64],
+    purpose: str,
+    among: NDArray[np.int64],
+    columns: int,
+    skip: int = 0,
+) -> NDArray[np.int64]:
+    """Numbers out of ``among``, ``[index, columns]``, none twice in a row, in random order.
+
+    Where all of ``among`` are below 256, those with the smallest hashes are taken: then a number
+    that is left out leaves the others as they are. Otherwise one after the other is drawn from
+    those that are left, which costs the same however many there are.
+
+    Args:
+        seed: see :func:`uniform`.
+        epoch: see :func:`uniform`.
+        index: see :func:`uniform`.
+        purpose: see :func:`uniform`.
+        among: ``[m]`` what to draw from, rising, at least ``columns`` of them.
+        columns: how many to draw.
+        skip: columns that another draw of this purpose has used, from other numbers.
+    """
+    if among[-1] < _RANKED:
+        hashes = uniform(
+            seed=seed, epoch=epoch, index=index, purpose=purpose, columns=int(among[-1]) + 1
+        )
+        return among[np.argsort(hashes[:, among], axis=1, kind="stable")[:, :columns]]
+    drawn = uniform(seed=seed, epoch=epoch, index=index, purpose=purpose, columns=skip + columns)
+    places = np.empty((len(index), columns), dtype=np.int64)
+    for column in range(columns):
+        left = below(
+            drawn[:, skip + column], len(among) - column
+        )  # place among those that are left
+        passed = np.sort(places[:, :column], axis=1) - np.arange(column)
+        places[:, column] = left + (passed <= left[:, None]).sum(axis=1)
+    return among[places]
 
 
 def shuffled_order(names: list[str], *, seed: int) -> list[str]:

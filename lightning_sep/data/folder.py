@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lightning_sep.checks import refusal, whole_number
 from lightning_sep.data.adapter import AUDIO, TABLE, Row, read_table
 from lightning_sep.data.audio_files import SUFFIXES, resampler
 from lightning_sep.data.corpus import Corpus, Prepared
@@ -22,7 +23,7 @@ from lightning_sep.data.splits import IN_TIME, SPLITS, joined, split_by_key, spl
 from lightning_sep.errors import ConfigError, DataError
 from lightning_sep.fsio import write_json
 
-COLUMNS = ("filename", "class", "speaker", "split", "group", "source", "text")
+COLUMNS = ("filename", "class", "speaker", "split", "group", "source", "session", "text")
 
 
 class Folder(Corpus):
@@ -42,6 +43,8 @@ class Folder(Corpus):
     group     ``speech``, ``noise``, ``music`` or any word; without it ``speech``
               where there is a speaker, ``sound`` elsewhere
     source    what must not be in two splits, where that is not the speaker
+    session   in which sitting, call or video it was recorded: two recordings of one
+              are no trial of speaker verification
     text      what is said
     ========= ====================================================================
 
@@ -56,6 +59,7 @@ class Folder(Corpus):
         sample_rate: in Hz; ``None`` takes the rate that most files have.
         cache_limit_mb: bound of the decoded cache in MiB.
         keep: see :class:`~lightning_sep.data.corpus.Corpus`.
+        test_only: see :class:`~lightning_sep.data.corpus.Corpus`.
     """
 
     name = "folder"
@@ -67,14 +71,13 @@ class Folder(Corpus):
         sample_rate: int | None = None,
         cache_limit_mb: float | None = None,
         keep: bool = False,
+        test_only: bool = False,
     ) -> None:
-        super().__init__(sample_rate, cache_limit_mb, keep)
-        if not isinstance(seed, int) or isinstance(seed, bool):
-            raise ConfigError(f"data.seed = {seed!r}: a whole number is needed")
+        super().__init__(sample_rate, cache_limit_mb, keep, test_only)
         if path is not None and (not isinstance(path, str | Path) or not str(path)):
-            raise ConfigError(f"data.path = {path!r}: the path of a folder is needed")
+            raise refusal("path", path, "the path of a folder is needed")
         self.path = path
-        self.seed = seed
+        self.seed = whole_number("seed", seed, at_least=None)
         self._seen: dict[str, Any] = {}  # of the folder, when it was last prepared
 
     def root(self) -> Path:
@@ -111,7 +114,7 @@ class Folder(Corpus):
     def key(self) -> str:
         """See :meth:`Corpus.key`."""
         settings = [str(self.root().resolve()), self.seed, self.sample_rate, resampler()]
-        kept = ["keep"] if self.keep else []
+        kept = ["keep"] * self.keep + ["test"] * self.test_only
         digest = hashlib.sha256(json.dumps([*settings, *kept]).encode()).hexdigest()
         return f"folder-{digest[:12]}"
 
@@ -177,6 +180,7 @@ class Folder(Corpus):
                     speaker=row.get("speaker", ""),
                     text=row.get("text", ""),
                     source=row.get("source", ""),
+                    session=row.get("session", ""),
                 )
                 for row, class_name in zip(table.rows, split.classes, strict=True)
             ],
@@ -193,6 +197,7 @@ class Folder(Corpus):
             cache_limit_mb=self.cache_limit_mb,
             keep=self.keep,
             splitter=split.pieces,
+            test_only=self.test_only,
             progress=progress,
         )
 

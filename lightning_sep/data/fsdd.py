@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from lightning_sep.checks import one_of
 from lightning_sep.data.adapter import Adapter, Row
 from lightning_sep.data.draws import shuffled_order
 from lightning_sep.data.manifests import Entry
 from lightning_sep.data.splits import split_by_key, whole
-from lightning_sep.errors import ConfigError
 
 
 class Fsdd(Adapter):
@@ -19,6 +19,7 @@ class Fsdd(Adapter):
         sample_rate: in Hz; ``None`` keeps that of the files.
         cache_limit_mb: bound of the decoded cache in MiB.
         keep: see :class:`~lightning_sep.data.corpus.Corpus`.
+        test_only: see :class:`~lightning_sep.data.corpus.Corpus`.
     """
 
     name = "fsdd"
@@ -31,11 +32,10 @@ class Fsdd(Adapter):
         sample_rate: int | None = None,
         cache_limit_mb: float | None = None,
         keep: bool = False,
+        test_only: bool = False,
     ) -> None:
-        super().__init__(sample_rate, cache_limit_mb, keep)
-        if held_out not in ("separate", "shared"):
-            raise ConfigError(f"data.held_out = {held_out!r}: known are separate, shared")
-        self.held_out = held_out
+        super().__init__(sample_rate, cache_limit_mb, keep, test_only)
+        self.held_out = one_of("held_out", held_out, ("separate", "shared"))
 
     def settings(self) -> list[str]:
         """See :meth:`Adapter.settings`."""

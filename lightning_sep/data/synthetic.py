@@ -9,12 +9,12 @@ from zlib import crc32
 
 import numpy as np
 
+from lightning_sep.checks import whole_number
 from lightning_sep.data import synthesis
 from lightning_sep.data.audio_files import resampler, to_int16, write_flac
 from lightning_sep.data.corpus import Corpus
 from lightning_sep.data.manifests import BUILDING, Entry, Origin, Progress, build
 from lightning_sep.data.splits import whole
-from lightning_sep.errors import ConfigError
 from lightning_sep.fsio import storage_errors
 
 _VERSION = 1  # raised when the sounds change, so that no old set is taken for a new one
@@ -52,15 +52,10 @@ class Synthetic(Corpus):
         keep: bool = False,
     ) -> None:
         super().__init__(sample_rate, cache_limit_mb, keep)
-        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-            raise ConfigError(f"data.seed = {seed!r}: a whole number from 0 on is needed")
-        if not isinstance(speakers, int) or isinstance(speakers, bool) or speakers < 12:
-            raise ConfigError(
-                f"data.speakers = {speakers!r}: 12 or more are needed, so that validation and "
-                "test have two each"
-            )
-        self.seed = seed
-        self.speakers = speakers
+        self.seed = whole_number("seed", seed, at_least=0)
+        self.speakers = whole_number(
+            "speakers", speakers, at_least=12, meaning="validation and test have two each"
+        )
 
     def key(self) -> str:
         """See :meth:`Corpus.key`."""
@@ -115,7 +110,7 @@ class Synthetic(Corpus):
 
         for number in range(self.speakers):
             if progress is not None:
-                progress(number, self.speakers, "voices")
+                progress(number, self.speakers, f"{self.name}: voices")
             who, split = f"speaker{number:03d}", _KEPT[number % len(_KEPT)]
             voice = synthesis.voice(number, self.speakers, self._generator("voice", number))
             for take in range(_UTTERANCES):

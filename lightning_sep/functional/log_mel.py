@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_sep.errors import ConfigError
+from lightning_sep.checks import refusal, whole_number
 from lightning_sep.functional.precision import at_least_float32, without_autocast
 
 
@@ -46,8 +46,7 @@ def log_mel(
         ("hop_samples", hop_samples),
         ("bands", bands),
     ):
-        if value < 1:
-            raise ConfigError(f"log_mel: {name} must be at least 1, got {value}")
+        whole_number(name, value, meaning="of log_mel")
     waveform = at_least_float32(waveform)
     filters, window = _constants(sample_rate, n_fft, bands, waveform.dtype, waveform.device)
     with without_autocast(waveform):
@@ -81,9 +80,11 @@ def mel_filters(*, sample_rate: int, n_fft: int, bands: int) -> np.ndarray:
     filters: np.ndarray = np.maximum(0.0, np.minimum(rising, falling)) * (2.0 / (high - low))
     empty = int((filters.max(axis=0) == 0).sum())
     if empty:
-        raise ConfigError(
-            f"log_mel: bands = {bands} leaves {empty} bands without a frequency at n_fft = {n_fft} "
-            f"and {sample_rate} Hz; fewer bands or a larger n_fft would work"
+        raise refusal(
+            "bands",
+            bands,
+            f"{empty} bands are without a frequency at n_fft = {n_fft} and {sample_rate} Hz; fewer "
+            "bands or a larger n_fft would work",
         )
     return filters
 

@@ -4,13 +4,12 @@ A tensor becomes a buffer (outside of the state dict, so that checkpoints do not
 several runs can be stacked by handing stacked buffers to ``torch.func.functional_call``.
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from lightning_sep.errors import ConfigError
+from lightning_sep.checks import finite_number, refusal
 
 
 def hold(
@@ -35,34 +34,12 @@ def hold(
     Raises:
         ConfigError: not a number, not finite, or out of range.
     """
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number and not isinstance(value, Tensor):
-        raise ConfigError(f"{name} = {value!r}: a number is needed ({meaning})")
-    numbers = [float(value)] if not isinstance(value, Tensor) else value.flatten().tolist()
-    for one in numbers:
-        if not math.isfinite(one):
-            raise ConfigError(f"{name} must be finite, got {one:g}: {meaning}")
-        if positive and one <= 0:
-            raise ConfigError(f"{name} must be positive, got {one:g}: {meaning}")
-        if at_most is not None and one > at_most:
-            raise ConfigError(f"{name} must be at most {at_most:g}, got {one:g}: {meaning}")
+    for one in value.flatten().tolist() if isinstance(value, Tensor) else [value]:
+        finite_number(name, one, above=0 if positive else None, at_most=at_most, meaning=meaning)
     if isinstance(value, Tensor):
         module.register_buffer(name, value, persistent=False)
     else:
         setattr(module, name, float(value))
-
-
-def whole(name: str, value: int, *, at_least: int, meaning: str) -> int:
-    """A whole number of at least ``at_least``.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise ConfigError(
-            f"{name} must be a whole number of at least {at_least}, got {value!r}: {meaning}"
-        )
-    return value
 
 
 def row(name: str, values: Sequence[float] | Tensor, *, meaning: str) -> Tensor:
@@ -77,9 +54,9 @@ def row(name: str, values: Sequence[float] | Tensor, *, meaning: str) -> Tensor:
         try:
             numbers = torch.tensor([float(value) for value in values])
         except (TypeError, ValueError):
-            raise ConfigError(
-                f"{name} = {values!r}: a list of numbers is needed ({meaning})"
-            ) from None
+            needed = "a list of numbers is needed"
+            raise refusal(name, values, needed, meaning=meaning) from None
     if not bool(numbers.isfinite().all()):
-        raise ConfigError(f"{name} must hold finite numbers, got {numbers.tolist()}: {meaning}")
+        needed = "a list of finite numbers is needed"
+        raise refusal(name, numbers.tolist(), needed, meaning=meaning)
     return numbers

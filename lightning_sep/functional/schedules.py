@@ -6,7 +6,7 @@ arXiv:1506.03099. All fall, or stay, as training goes on.
 
 import math
 
-from lightning_sep.errors import ConfigError
+from lightning_sep.checks import finite_number
 
 
 def linear(step: int, *, start: float = 1.0, slope: float, floor: float = 0.0) -> float:
@@ -25,10 +25,9 @@ def linear(step: int, *, start: float = 1.0, slope: float, floor: float = 0.0) -
         >>> linear(50, slope=0.01)
         0.5
     """
-    if slope < 0:
-        raise ConfigError(f"slope must not be negative, got {slope:g}: each step takes it off")
-    if not 0 <= floor <= start <= 1:
-        raise ConfigError(f"0 <= floor <= start <= 1 is needed, got {floor:g} and {start:g}")
+    finite_number("slope", slope, at_least=0, meaning="each step takes it off")
+    finite_number("start", start, at_least=0, at_most=1, meaning="probability at step 0")
+    finite_number("floor", floor, at_least=0, at_most=start, meaning="least probability")
     return max(floor, start - slope * step)
 
 
@@ -42,8 +41,7 @@ def exponential(step: int, *, base: float) -> float:
     Raises:
         ConfigError: ``base`` is not between 0 and 1.
     """
-    if not 0 < base < 1:
-        raise ConfigError(f"base must be between 0 and 1, got {base:g}: each step multiplies by it")
+    finite_number("base", base, above=0, below=1, meaning="each step multiplies by it")
     return math.exp(step * math.log(base))
 
 
@@ -61,8 +59,7 @@ def inverse_sigmoid(step: int, *, k: float) -> float:
         >>> round(inverse_sigmoid(10, k=10), 6)
         0.78627
     """
-    if k < 1:
-        raise ConfigError(f"k must be at least 1, got {k:g}")
+    finite_number("k", k, at_least=1)
     exponent = step / k - math.log(k)
     # Written so that late steps do not overflow.
     return (

@@ -5,8 +5,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from lightning_sep.checks import whole_number
 from lightning_sep.functional import logistic_mixture
-from lightning_sep.functional.numbers import hold, whole
+from lightning_sep.functional.numbers import hold
 from lightning_sep.heads.base import WaveformHead
 
 
@@ -37,8 +38,10 @@ class LogisticMixture(WaveformHead):
         start_log_scale: float | Tensor = -2.0,
     ) -> None:
         super().__init__()
-        self.components = whole("components", components, at_least=1, meaning="of the mixture")
-        self.levels = whole("levels", levels, at_least=2, meaning="levels of amplitude")
+        self.components = whole_number(
+            "components", components, at_least=1, meaning="of the mixture"
+        )
+        self.levels = whole_number("levels", levels, at_least=2, meaning="levels of amplitude")
         self.raw_per_sample = 3 * self.components
         hold(
             self,

@@ -5,9 +5,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lightning_sep.errors import ConfigError
+from lightning_sep.checks import finite_number, whole_number
 from lightning_sep.functional import categorical, mu_law
-from lightning_sep.functional.numbers import hold, whole
+from lightning_sep.functional.numbers import hold
 from lightning_sep.heads.base import WaveformHead
 
 
@@ -37,14 +37,14 @@ class MuLawSoftmax(WaveformHead):
         start_scale: float | None = 0.1,
     ) -> None:
         super().__init__()
-        self.levels = whole("levels", levels, at_least=2, meaning="levels of amplitude")
+        self.levels = whole_number("levels", levels, at_least=2, meaning="levels of amplitude")
         self.raw_per_sample = self.levels
         hold(self, "temperature", temperature, positive=True, meaning="it divides the raw values")
         start = torch.zeros(levels)
         if start_scale is not None:
-            if not start_scale > 0:
-                raise ConfigError(f"start_scale must be positive, got {start_scale}")
-            start = _logistic(self.levels, start_scale)
+            start = _logistic(
+                self.levels, finite_number("start_scale", start_scale, above=0, meaning="amplitude")
+            )
         self.register_buffer("start", start, persistent=False)
 
     def training_view(self, raw: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_sep.errors import ConfigError
+from lightning_sep.checks import refusal
 from lightning_sep.functional.divergence import pairwise_kl
 from lightning_sep.functional.numbers import hold
 from lightning_sep.heads.base import EmbeddingHead
@@ -34,7 +34,7 @@ class PReLU(EmbeddingHead):
         hold(self, "lowest", lowest, positive=True, meaning="its logarithm is taken")
         hold(self, "highest", highest, positive=True, meaning="its logarithm is taken")
         if bool((torch.as_tensor(lowest) >= torch.as_tensor(highest)).any()):
-            raise ConfigError(f"lowest ({lowest}) must be below highest ({highest})")
+            raise refusal("lowest", lowest, f"a number below highest = {highest} is needed")
         self.activation = nn.PReLU(init=float(slope))
 
     def training_view(self, raw: Tensor) -> Tensor:

@@ -131,7 +131,7 @@ class Board:
 
 @dataclass(frozen=True)
 class Boards:
-    """What a home holds: boards by name, and the records that could not be read."""
+    """What a home holds: boards by name, and the records that are not used."""
 
     boards: list[Board]
     skipped: list[Skipped]

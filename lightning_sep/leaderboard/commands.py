@@ -17,14 +17,13 @@ from lightning_sep.leaderboard.words import summary_line
 def leaderboard(
     board: str | None, *, home: Path, as_json: bool = False, out: Path | None = None
 ) -> int:
-    """Print the ranked table and write it as a page, as Markdown and as JSON.
+    """Print the ranked table; nothing is written unless ``out`` asks for it.
 
     Args:
         board: a sweep's name, or its file; "single" for the runs outside of sweeps; None for all.
-        home: folder of runs.
+        home: folder of runs; it may be one that can only be read.
         as_json: print one JSON document on stdout and nothing else there.
-        out: the page's path, the others go beside it; default ``<home>/leaderboard.html``, or the
-            sweep's ``report.html``.
+        out: where to write the page; Markdown and JSON go beside it.
 
     Raises:
         ConfigError: there is no such board.
@@ -32,7 +31,7 @@ def leaderboard(
     name = _board_name(board)
     found = load_boards(home, None if name is None else [name])
     target = _page_path(home, name) if out is None else _html(out)
-    if home.is_dir() or out is not None:  # asking about a home that is not there makes none
+    if out is not None:
         _write(found, target)
     if as_json:
         print(json.dumps(document(found), indent=2, allow_nan=False))
@@ -47,8 +46,10 @@ def leaderboard(
     if found.singles and not as_json:
         runs = "1 single run is" if found.singles == 1 else f"{found.singles} single runs are"
         print(f"{runs} not shown: `lightning-sep leaderboard single` ranks them", file=sys.stderr)
-    if target.exists():
+    if out is not None:
         print(f"page: {target}", file=sys.stderr)
+    elif target.exists():
+        print(f"page of the last sweep: {target}; --html writes a new one", file=sys.stderr)
     return 0
 
 
@@ -99,7 +100,7 @@ def _page_path(home: Path, name: str | None) -> Path:
     if name == SINGLE:
         return home / "single.html"
     if Path(name).name != name or name in (".", ".."):  # a record must not say where we write
-        raise ConfigError(f"{name!r} cannot name a sweep's folder; --out says where to write")
+        raise ConfigError(f"{name!r} cannot name a sweep's folder; --html says where to write")
     return home / "sweeps" / name / "report.html"
 
 

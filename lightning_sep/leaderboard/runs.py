@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_sep.fsio import read_lines
-from lightning_sep.record import FORMAT
+from lightning_sep.record import FORMAT, misfits
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ class Skipped:
 def read_runs(home: Path) -> tuple[list[Run], list[Skipped]]:
     """All runs under ``home`` that have a record, by run id, and the folders that were skipped.
 
-    A folder without a record (a run under way) is neither.
+    A folder without a record (a run under way) is neither. A record that does not fit its hashes,
+    or whose per-example file does not, is skipped by name.
     """
     runs: list[Run] = []
     skipped: list[Skipped] = []
@@ -116,6 +117,8 @@ def _run(path: Path) -> Run:
     for name in ("run_id", "state", "task"):
         if not isinstance(record.get(name), str):
             raise ValueError(f"{name} is missing or not text")
+    if wrong := misfits(path.parent, record):
+        raise ValueError(wrong[0])
     settings = _object(record, "settings")
     monitor = _object(record, "monitor")
     environment = _object(record, "environment")

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as escape_markup
 from rich.table import Table
 
 from lightning_sep.leaderboard.board import Board, Boards, Row
 from lightning_sep.leaderboard.words import PERCENT, empty_home_advice, headline
+from lightning_sep.terminal import plain as without_codes
 
 
 def headings(board: Board) -> list[str]:
@@ -105,6 +106,11 @@ def print_rich(found: Boards, console: Console) -> None:
         console.print()
 
 
+def escape(text: str) -> str:
+    """Text from outside as rich shows it as it is."""
+    return escape_markup(without_codes(text))
+
+
 def _rich_table(board: Board) -> Table:
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     for place, heading in enumerate(headings(board)):
@@ -155,11 +161,11 @@ def time_text(time_s: float | None) -> str:
 
 
 def skipped_text(found: Boards) -> str:
-    """How many records could not be read, which, and why."""
+    """How many records are not used, which, and why."""
     count = len(found.skipped)
     named = "; ".join(f"{skip.folder} ({skip.reason})" for skip in found.skipped[:5])
     more = f" and {count - 5} more" if count > 5 else ""
-    return f"{count} record{'' if count == 1 else 's'} could not be read: {named}{more}."
+    return f"{count} record{' is' if count == 1 else 's are'} not used: {named}{more}."
 
 
 def _baseline_cells(item: tuple[str, float], board: Board) -> list[str]:

@@ -140,7 +140,8 @@ class Leases:
             if seen is None or not seen.token or seen.worker not in shown:
                 free = True
             else:
-                free = (key == turn or seen.worker == self.presence.worker) and self._free(seen)
+                mine = seen.worker == self.presence.worker
+                free = (key == turn or mine) and self._free(seen, shown)
             if free:
                 self._free_keys.add(key)
         return bool(self._free_keys)
@@ -200,11 +201,11 @@ class Leases:
         content = PATIENCE.until_back(lambda: Content.read(self.path(key)))
         return content.owner if content is not None and content.token else None
 
-    def _free(self, content: Content) -> bool:
+    def _free(self, content: Content, shown: set[str] | None = None) -> bool:
         """Whether the worker behind a claim is gone, or lives and works on it no more."""
         if content.worker == self.presence.worker:
             return not self.presence.holds(content.token)
-        if self.peers.gone(content.worker, content.owner):
+        if self.peers.gone(content.worker, content.owner, shown):
             return True
         return not self.peers.works_on(content.worker, content.token)
 

@@ -164,6 +164,7 @@ class Peers:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._probes: dict[str, SoftFileLease] = {}
+        self._touches: dict[str, tuple[int, float]] = {}  # when a touch was first seen, by us
         self._probing = threading.Lock()
 
     def shown(self) -> set[str] | None:
@@ -176,11 +177,17 @@ class Peers:
             return None
         return {name.removesuffix(_ALIVE) for name in names if name.endswith(_ALIVE)}
 
-    def gone(self, worker: str, owner: Owner | None) -> bool:
-        """Whether a worker has died, or stood still for as long as its own patience."""
+    def gone(self, worker: str, owner: Owner | None, shown: set[str] | None = None) -> bool:
+        """Whether a worker has died, or stood still for as long as its own patience.
+
+        Args:
+            worker: its name.
+            owner: its process.
+            shown: the workers with a sign of life, where the caller has just looked.
+        """
         if owner is not None and owner.alive() is False:
             return True
-        shown = self.shown()
+        shown = self.shown() if shown is None else shown
         if shown is None:
             return False
         return worker not in shown or self.probe(worker)
@@ -200,10 +207,16 @@ class Peers:
         return max(now_s, time.time()) - sign.st_mtime < 2 * duration_s
 
     def probe(self, worker: str) -> bool:
-        """Look at one sign of life; whether it has stood still for too long, and is removed now."""
+        """Look at one sign of life; whether it has stood still for too long, and is removed now.
+
+        filelock looks closely, a dozen file operations; a sign that was touched since the last
+        look, or a moment ago, needs one.
+        """
         with self._probing:
             try:
                 probe = self._probes.get(worker)
+                if probe is not None and self._just_touched(probe):
+                    return False
                 if probe is None:
                     seen = _sign(self.folder, worker, PATIENCE_S).owner
                     if seen is None or seen.lease_duration is None:
@@ -216,9 +229,18 @@ class Peers:
             except LeaseSettingsMismatch:
                 del self._probes[worker]
                 return False
+            self._touches.pop(probe.lock_file, None)
             self._probes.pop(worker).release(force=True)
             (self.folder / f"{worker}.json").unlink(missing_ok=True)
             return True
+
+    def _just_touched(self, probe: SoftFileLease) -> bool:
+        touched_ns, now_s = Path(probe.lock_file).stat().st_mtime_ns, time.monotonic()
+        before = self._touches.get(probe.lock_file)
+        if before is None or before[0] != touched_ns:
+            self._touches[probe.lock_file] = touched_ns, now_s
+            return before is not None
+        return now_s - before[1] < probe.lease_duration / 4
 
     def works_on(self, worker: str, token: str) -> bool:
         """Whether a living worker works on a claim, as it says itself."""

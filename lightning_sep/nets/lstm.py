@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lightning_sep.nets.arguments import Arguments
+from lightning_sep.checks import Arguments
 from lightning_sep.nets.dropout import dropout as drop
 
 LstmState = tuple[Tensor, Tensor]

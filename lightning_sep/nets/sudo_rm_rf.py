@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_sep.nets.arguments import Arguments
+from lightning_sep.checks import Arguments
 
 EPS = 1e-8  # of the papers' normalisations
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_sep.checks import Arguments
 from lightning_sep.functional.pieces import in_pieces
-from lightning_sep.nets.arguments import Arguments
 
 
 class WaveUnet(nn.Module):

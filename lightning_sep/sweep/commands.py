@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -20,15 +20,16 @@ from lightning_sep.launchers.local import worker_command
 from lightning_sep.leases.presence import Peers
 from lightning_sep.sweep import report as reports
 from lightning_sep.sweep.definition import Definition, load_sweep, override_key
+from lightning_sep.sweep.display import display, tell
 from lightning_sep.sweep.finals import Finals
 from lightning_sep.sweep.folder import create, look
 from lightning_sep.sweep.grid import grid_sweep, is_axis
 from lightning_sep.sweep.names import JOURNAL, stop_file, sweep_folder, sweep_names, workers_folder
 from lightning_sep.sweep.runner import ExperimentRunner, Runner, task_monitor
 from lightning_sep.sweep.study import SweepStudy
+from lightning_sep.sweep.worker import wait_s
 
 POLL_S = 0.5
-LINE_S = 5.0
 GRACE_S = 60.0
 
 Page = Callable[[list[str], Path], Path]
@@ -89,14 +90,17 @@ def launch(
     PATIENCE.home = home
     for definition in definitions:
         stop_file(home, definition.name).unlink(missing_ok=True)
-    if not all(Finals(study).done() for study in studies):
-        if launcher is None:
-            launcher = _launcher(mine, workers, folder)
-        threads = max(one.threads for one in examined)
-        code = _work(studies, launcher, command, home, threads)
-        if code is not None:
-            return code
-    return _conclude(studies, home, page or _page)
+    with ExitStack() as cleanup:
+        if not all(Finals(study).done() for study in studies):
+            if launcher is None:
+                launcher = _launcher(mine, workers, folder)
+            threads = max(one.threads for one in examined)
+            with _signals() as received:
+                cleanup.enter_context(_patience(received))
+                code = _work(studies, launcher, command, home, threads, received)
+            if code is not None:
+                return code
+        return _conclude(studies, home, page or _page)
 
 
 def status(sweep: str | None = None, json: bool = False, home: Path | None = None) -> int:
@@ -201,8 +205,18 @@ def _work(
     command: Callable[[Sequence[str]], list[str]],
     home: Path,
     threads: int,
+    received: list[int],
 ) -> int | None:
-    """Let workers work until everything is done; an exit code when it ended before that."""
+    """Let workers work until everything is done; an exit code when it ended before that.
+
+    Args:
+        studies: the sweeps.
+        launcher: starts the workers.
+        command: the command of a worker.
+        home: folder of all runs.
+        threads: the most threads that a run uses.
+        received: the signals that have come so far.
+    """
     look_at = _Looks(studies)
     states = look_at()
     left = sum(state.work_total - state.work_done for state in states)
@@ -215,14 +229,18 @@ def _work(
     if launcher.detached:
         print(f"{count} workers were submitted; `lightning-sep status` shows how far they are")
         return 0
-    _tell(f"{count} worker{'s' if count > 1 else ''}; logs: {studies[0].folder}/worker-*.log")
+    tell(f"{count} worker{'s' if count > 1 else ''}; logs: {studies[0].folder}/worker-*.log")
     if (idle := launcher.idle()) is not None:
-        _tell(idle)
+        tell(idle)
     try:
-        with _signals() as received, _display(studies) as show:
+        with display(studies) as show:
             good = sum(state.work_good for state in states)
             while True:
-                states = look_at()
+                try:
+                    states = look_at()
+                except OSError:
+                    if not received:
+                        raise
                 show(states)
                 if all(state.done for state in states):
                     return None
@@ -231,9 +249,9 @@ def _work(
                     good = reached
                     launcher.forgive()
                 if received:
-                    _tell("stopping: the workers save what they have (again to end them at once)")
+                    tell("stopping: the workers save what they have (again to end them at once)")
                     launcher.terminate(GRACE_S, hurry=lambda: len(received) > 1)
-                    _tell("stopped; the same command goes on")
+                    tell("stopped; the same command goes on")
                     return 130 if received[0] == signal.SIGINT else 1
                 stopping = [study for study in studies if study.stopping]
                 if launcher.poll() == 0:
@@ -340,83 +358,26 @@ def _changed_s(home: Path, name: str) -> float:
         return 0.0
 
 
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-class _Clock:
-    """Time left, from the work done since the command began."""
-
-    def __init__(self) -> None:
-        self.began_s = time.monotonic()
-        self.first: int | None = None
-
-    def left(self, states: Sequence[reports.Progress]) -> str:
-        done = sum(state.work_done for state in states)
-        total = sum(state.work_total for state in states)
-        if self.first is None:
-            self.first = done
-        if done == self.first or done >= total:
-            return ""
-        left_s = (time.monotonic() - self.began_s) / (done - self.first) * (total - done)
-        if left_s < 90:
-            return f", about {left_s:.0f} s left"
-        minutes = left_s / 60
-        return (
-            f", about {minutes:.0f} min left"
-            if minutes < 90
-            else f", about {minutes / 60:.1f} h left"
-        )
-
-
 @contextmanager
-def _display(
-    studies: Sequence[SweepStudy],
-) -> Iterator[Callable[[Sequence[reports.Progress]], None]]:
-    """Shows how far all sweeps are: live bars on a terminal, now and then a line elsewhere."""
-    clock = _Clock()
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+def _patience(received: list[int]) -> Iterator[None]:
+    """As long as its workers do, the command waits for a disk that is full or does not answer.
 
-        columns = (
-            TextColumn("{task.fields[name]}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.description}"),
-        )
-        with Progress(*columns, console=Console(stderr=True)) as bars:
-            rows = [bars.add_task("", name=study.definition.name, total=None) for study in studies]
+    Args:
+        received: the first signal ends the waiting.
+    """
 
-            def draw(states: Sequence[reports.Progress]) -> None:
-                left = clock.left(states)
-                for row, state in zip(rows, states, strict=True):
-                    text = state.line().removeprefix(f"{state.name}: ")
-                    bars.update(
-                        row,
-                        completed=state.work_done,
-                        total=state.work_total,
-                        description=text + ("" if state.done else left),
-                    )
+    def say(what: str | None) -> None:
+        if what is not None and what not in said:
+            said.append(what)
+            tell(f"the disk is waited for: {what}")
 
-            yield draw
-        return
-    shown: dict[str, str] = {}
-    at_s = 0.0
-
-    def write(states: Sequence[reports.Progress]) -> None:
-        nonlocal at_s
-        ended = all(state.done for state in states)
-        if not ended and time.monotonic() - at_s < LINE_S:
-            return
-        left = clock.left(states)
-        for state in states:
-            if shown.get(state.name) != state.line() and (state.work_done or not shown):
-                shown[state.name] = state.line()
-                _tell(state.line() + ("" if state.done else left))
-                at_s = time.monotonic()
-
-    yield write
+    said: list[str] = []
+    before = PATIENCE.wait_s, PATIENCE.tell, PATIENCE.stop
+    PATIENCE.wait_s, PATIENCE.tell, PATIENCE.stop = wait_s(), say, lambda: bool(received)
+    try:
+        yield
+    finally:
+        PATIENCE.wait_s, PATIENCE.tell, PATIENCE.stop = before
 
 
 @contextmanager

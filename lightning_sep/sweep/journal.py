@@ -16,6 +16,7 @@ from lightning_sep.errors import StorageError
 from lightning_sep.fsio import PATIENCE, storage_errors, sync_folder, write_aside
 from lightning_sep.leases.lock import FileLock
 from lightning_sep.sweep.inside_optuna import BaseJournalFileLock, shape_of
+from lightning_sep.terminal import plain
 
 
 class _JournalLock(BaseJournalFileLock):
@@ -135,7 +136,7 @@ class Journal(JournalFileBackend):
             with suppress(OSError):
                 write_aside(kept, line)
             text += f"; it is kept in {kept.name}"
-        print(f"{text}; it is passed over", file=sys.stderr, flush=True)
+        print(plain(f"{text}; it is passed over"), file=sys.stderr, flush=True)
 
 
 def mend(file: IO[bytes], path: Path) -> Path | None:

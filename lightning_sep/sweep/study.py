@@ -63,6 +63,8 @@ class SweepStudy:
         self.definition = definition
         self.points = points
         self.patience_s = patience_s
+        self.seen: list[FrozenTrial] = []
+        self._over_at: int | None = None  # the budget at which the search was found to be over
         self.folder = sweep_folder(home, definition.name)
         self.lock = FileLock(self.folder / "sweep.lock")
         self.journal = Journal(self.folder / JOURNAL, None if look else self.lock)
@@ -109,7 +111,9 @@ class SweepStudy:
 
     def trials(self) -> list[FrozenTrial]:
         """All trials so far, by number; empty where nobody has begun."""
-        return [] if self._study is None else self._study.get_trials(deepcopy=False)
+        if self._study is not None:
+            self.seen = self._study.get_trials(deepcopy=False)
+        return self.seen
 
     # --- claims -----------------------------------------------------------------------------
 
@@ -231,9 +235,12 @@ class SweepStudy:
                 path.unlink(missing_ok=True)
 
     def searching(self) -> bool:
-        """Whether trials are still to be asked for or to be finished."""
-        trials = self.trials()
-        return len(trials) < self.budget or any(not t.state.is_finished() for t in trials)
+        """Whether trials are still to be asked for or to be finished; an end is looked up once."""
+        if self._over_at != self.budget:
+            trials = self.trials()
+            if len(trials) >= self.budget and all(t.state.is_finished() for t in trials):
+                self._over_at = self.budget
+        return self._over_at != self.budget
 
 
 def one_line(error: BaseException) -> str:

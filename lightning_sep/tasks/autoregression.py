@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from lightning_sep.checks import finite_number, whole_number
 from lightning_sep.data.batch import Batch
 from lightning_sep.errors import ConfigError
 from lightning_sep.functional.schedules import exponential, inverse_sigmoid, linear
@@ -64,10 +65,8 @@ class Autoregression(Task):
         teacher_forcing_base: float | None = None,
         parts: Parts,
     ) -> None:
-        if frame_samples < 1:
-            raise ConfigError(f"frame_samples must be at least 1, got {frame_samples}")
-        if input_noise < 0:
-            raise ConfigError(f"input_noise must not be negative, got {input_noise}")
+        whole_number("frame_samples", frame_samples)
+        finite_number("input_noise", input_noise, at_least=0)
         self.frame_samples = frame_samples
         self.input_noise = input_noise
         self.true_frames = _schedule(

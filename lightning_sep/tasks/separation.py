@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from lightning_sep.checks import whole_number
 from lightning_sep.data.batch import Batch
 from lightning_sep.errors import ConfigError
 from lightning_sep.functional.permutation import best_permutation
@@ -53,9 +54,7 @@ class Separation(Task):
         level: Literal["mixture", "source"] = "mixture",
         difference: bool = False,
     ) -> None:
-        if sources < 2:
-            raise ConfigError(f"sources must be at least 2 to separate anything, got {sources}")
-        self.sources = sources
+        self.sources = whole_number("sources", sources, at_least=2, meaning="to separate")
         self.level = level
         self.difference = difference
         super().__init__(parts=parts)

@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from lightning_sep.checks import whole_number
 from lightning_sep.data.batch import Batch
-from lightning_sep.errors import ConfigError
 from lightning_sep.functional.log_mel import log_mel
 from lightning_sep.functional.processes import gathered, own_rank, world_size
 from lightning_sep.heads.base import EmbeddingHead
@@ -22,6 +22,7 @@ class Verification(Task):
     two divergences of its pair, and the decision threshold is the one that equals both errors on
     validation data. All pairs of a part are trials; its loss is that of same and of different
     speakers in the shares that they have in training batches, so that curves can be compared.
+    Two snippets of one speaker from one recording or session are no trial: the room would tell.
 
     Args:
         parts: net, head, loss and what else a task is made of.
@@ -54,12 +55,10 @@ class Verification(Task):
         parts: Parts,
     ) -> None:
         for name, value in [("embed", embed), ("bands", bands), ("hop_samples", hop_samples)]:
-            if value < 1:
-                raise ConfigError(f"{name} must be at least 1, got {value}")
-        if n_fft < hop_samples:
-            raise ConfigError(
-                f"n_fft ({n_fft}) must be at least hop_samples ({hop_samples}), or samples are lost"
-            )
+            whole_number(name, value)
+        whole_number(
+            "n_fft", n_fft, at_least=hop_samples, meaning="hop_samples, or samples are lost"
+        )
         self.embed_size = embed
         self.bands = bands
         self.n_fft = n_fft
@@ -125,27 +124,37 @@ class Verification(Task):
 
         self.trials = EqualErrorRate().to(next(self.parameters()).device)
         self._rows: list[Tensor] = []
-        self._about: list[Tensor] = []
+        self._about: list[Tensor] = []  # number, speaker, whether it sounds, and session
 
     def evaluate(self, batch: Batch, raw: Tensor) -> None:
+        sessions = batch.index if batch.sessions is None else batch.sessions
+        about = [batch.index, batch.labels, batch.active.long(), sessions]
         self._rows.append(raw)
-        self._about.append(torch.stack([batch.index, batch.labels, batch.active.long()], dim=1))
+        self._about.append(torch.stack(about, dim=1))
 
     def finish_evaluation(self, stage: str) -> tuple[dict[str, float], dict[str, list[Any]]]:
         raw, about = gathered(torch.cat(self._rows))[0], gathered(torch.cat(self._about))[0]
         kept = about[:, 2] > 0
         raw, about = raw[kept], about[kept]
         order = about[:, 0].argsort(stable=True)  # as one process would have them
-        raw, labels = raw[order], about[order, 1]
+        raw, labels, sessions = raw[order], about[order, 1], about[order, 3]
         divergence = self.head.divergence(raw)
-        one, two = torch.triu_indices(len(raw), len(raw), offset=1, device=raw.device)
-        same = labels[one] == labels[two]
+        pairs = torch.triu_indices(len(raw), len(raw), offset=1, device=raw.device)
+        losses = self.loss(divergence=divergence, same=labels[:, None] == labels[None, :])
+        of_one_speaker = labels[pairs[0]] == labels[pairs[1]]
+        trial = ~of_one_speaker | (sessions[pairs[0]] != sessions[pairs[1]])
+        (one, two), losses, same = pairs[:, trial], losses[trial], of_one_speaker[trial]
         scores = -(divergence[one, two] + divergence[two, one]) / 2
         share = slice(own_rank(), None, world_size())
         self.trials.update(scores[share], same[share])
-        losses = self.loss(divergence=divergence, same=labels[:, None] == labels[None, :])
         metrics = {name: float(value) for name, value in self.trials.compute().items()}
         of_same, of_others = (float(losses[kind].double().mean()) for kind in (same, ~same))
+        metrics["trials_same"], metrics["trials_different"] = (
+            float(same.sum()),
+            float((~same).sum()),
+        )
+        metrics["pairs_in_one_session"] = float((~trial).sum())
+        metrics["trial_speakers"] = float(len(set(labels.tolist())))
         metrics["loss_same"], metrics["loss_different"] = of_same, of_others
         part = self.same_share()
         metrics["loss"] = part * of_same + (1 - part) * of_others

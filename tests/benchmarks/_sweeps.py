@@ -62,9 +62,11 @@ def child(do: str, home: Path, name: str, count: int) -> list[str | Path]:
 def begin(home: Path, name: str, count: int) -> dict[str, Any]:
     """A sweep of ``count`` trials that nobody has worked on, or a new budget for an old one."""
     from lightning_sep.sweep.definition import load_sweep
-    from lightning_sep.sweep.study import create
+    from lightning_sep.sweep.folder import create
+    from lightning_sep.sweep.runner import ExperimentRunner
 
-    create(home, load_sweep(write(home.parent, name, count)))
+    definition = load_sweep(write(home.parent, name, count))
+    create(home, definition, ExperimentRunner(home).examine(definition).targets)
     return {}
 
 
@@ -117,17 +119,21 @@ def fill(home: Path, name: str, count: int) -> dict[str, Any]:
 class Nothing:
     """A runner whose runs take no time."""
 
-    def identify(self, overrides: Sequence[str]) -> str:
-        return hashlib.sha256(" ".join(overrides).encode()).hexdigest()[:12]
+    def prepare(self, overrides: Sequence[str]) -> tuple[str, Any]:
+        run_id = hashlib.sha256(" ".join(overrides).encode()).hexdigest()[:12]
+        return run_id, run_id
 
-    def run(self, overrides: Sequence[str], **_: Any) -> Any:
+    def run(self, prepared: Any, errand: Any) -> Any:
         from lightning_sep.sweep.runner import Outcome
 
-        return Outcome(self.identify(overrides), "finished", random.gauss(0, 1))
+        return Outcome(prepared, "finished", random.gauss(0, 1))
+
+    def reached(self, run_id: str) -> int:
+        return 0
 
 
 class Stopwatch:
-    """A runner that notes the seconds of CPU at which each run of another one began.
+    """A runner that notes the seconds of CPU at which each run of another one began and ended.
 
     When ``count`` runs have begun, it asks its own process to stop after the last of them.
     """
@@ -136,13 +142,15 @@ class Stopwatch:
         self.runner = runner
         self.count = count
         self.began_s: list[float] = []
+        self.ended_s: list[float] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.runner, name)
 
-    def run(self, overrides: Sequence[str], **rest: Any) -> Any:
+    def run(self, prepared: Any, errand: Any) -> Any:
         self.began_s.append(time.process_time())
-        made = self.runner.run(overrides, **rest)
+        made = self.runner.run(prepared, errand)
+        self.ended_s.append(time.process_time())
         if len(self.began_s) == self.count:
             os.kill(os.getpid(), signal.SIGTERM)
         return made
@@ -150,14 +158,20 @@ class Stopwatch:
 
 def work(home: Path, name: str, count: int, inner: Any = None) -> dict[str, Any]:
     """A worker that takes ``count`` trials: CPU until its first run, and from run to run."""
-    from lightning_sep.sweep.worker import main
+    from lightning_sep.sweep.worker import WORK_LEFT, main
 
     runner: Any = Stopwatch(inner or Nothing(), count)
     code = main([name], home, runner=runner)
-    began_s = runner.began_s
-    if code or len(began_s) != count:
-        raise SystemExit(f"the worker ended with {code} after {len(began_s)} of {count} trials")
-    return {"first": began_s[0], "each": (began_s[-1] - began_s[0]) / max(1, count - 1)}
+    began_s, ended_s = runner.began_s, runner.ended_s
+    if code not in (0, WORK_LEFT) or len(ended_s) != count:
+        raise SystemExit(f"the worker ended with {code} after {len(ended_s)} of {count} trials")
+    between = [start - end for end, start in zip(ended_s, began_s[1:], strict=False)]
+    return {
+        "first": began_s[0],
+        # Without the first one, which imports what trains.
+        "each": (ended_s[-1] - ended_s[0]) / max(1, count - 1),
+        "between": sum(between) / max(1, count - 1),
+    }
 
 
 def train(home: Path, name: str, count: int) -> dict[str, Any]:
@@ -192,7 +206,7 @@ def optuna_alone(home: Path, name: str, count: int) -> dict[str, Any]:
 
 def opening(home: Path, name: str, count: int) -> dict[str, Any]:
     """Open a sweep as a worker does: CPU without imports."""
-    from lightning_sep.sweep.study import open_sweep
+    from lightning_sep.sweep.folder import open_sweep
 
     started_s = time.process_time()
     open_sweep(home, name)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_sep import experiment
-from lightning_sep.callbacks.checkpoint import best_weights
+from lightning_sep.checkpoint_files import best_weights
 from lightning_sep.errors import ConfigError, Interrupted
 from lightning_sep.fsio import read_lines
 from lightning_sep.plans.constant import Constant

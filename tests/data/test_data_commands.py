@@ -122,7 +122,7 @@ def test_a_set_is_prepared_with_settings_as_a_run_will_ask_for_it(sounds, tmp_pa
     [
         ("task=separation", "only settings of the data count here"),
         ("data.sampel_rate=4000", "Did you mean 'sample_rate'"),
-        ("data.sample_rate=4", "between 1000 and 384000"),
+        ("data.sample_rate=4", "from 1000 to 384000"),
         ("data.keep=perhaps", "data.keep"),
     ],
 )
@@ -188,4 +188,4 @@ def test_preparing_a_long_stereo_file_takes_little_memory(tmp_path, cache_limit_
     minutes, mib = map(float, out[0].split())
     assert minutes == pytest.approx(20, abs=0.01)
     assert mib < 300  # of which 200 are imports; all samples as float64 would be 850
-    assert out[1] == "['a.wav: 17 min of it']"
+    assert out[1] == "['folder: a.wav: 17 min of it']"

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import re
 import subprocess
 import sys
 
@@ -54,6 +55,25 @@ def test_a_set_beyond_the_bound_gives_the_same_samples(mixed, tmp_path):
     assert cached.hash == streamed.hash
     for one, other in zip(everything(cached), everything(streamed), strict=True):
         assert np.array_equal(one, other)
+
+
+def test_who_reads_from_files_reads_how_much_slower_that_is(mixed, tmp_path):
+    assert Folder(str(mixed)).open(tmp_path / "a").remark() == ""
+    remark = Folder(str(mixed), cache_limit_mb=0.01).open(tmp_path / "b").remark()
+    told = re.fullmatch(
+        r"folder is read from its files, about (\d+) times slower than decoded: that needs 0 MiB, "
+        r"and data.cache_limit_mb allows 0.01. trainer.workers reads ahead",
+        remark,
+    )
+    assert told is not None, remark
+    assert int(told[1]) > 1
+
+
+def test_the_disk_that_has_no_room_is_named(mixed, tmp_path, monkeypatch):
+    prepared = Folder(str(mixed)).open(tmp_path / "home")
+    prepared.cache.facts_path.unlink()
+    monkeypatch.setattr("lightning_sep.data.corpus.room", lambda folder: 1 << 10)
+    assert f"the disk of {prepared.folder} has room for 0. " in prepared.remark()
 
 
 def test_no_decoded_file_is_written_beyond_the_bound(mixed, tmp_path):
@@ -186,7 +206,7 @@ def test_a_folder_that_is_not_whole_is_refused(tmp_path):
 def _open_and_report(folder, home, queue):
     built = []
     prepared = Folder(folder).open(home, lambda done, total, text: built.append(text))
-    queue.put((bool(built), prepared.hash))
+    queue.put((any("manifests" in text for text in built), prepared.hash))
 
 
 def test_of_several_processes_one_builds_and_the_others_wait(mixed, tmp_path):
@@ -224,9 +244,10 @@ def die(*_, **__):
     os.kill(os.getpid(), 9)
 
 def progress(done, total, text):
-    if (moment, text, done) in (("voice", "voices", 7), ("mkdir", "voices", 0)):
+    if text == "synthetic: voices" and done == {"voice": 7, "mkdir": 0}.get(moment):
         die()
-    if (moment, text) in (("first file", "chirps/test-0.flac"), ("manifests", "manifests")):
+    at = {"first file": "synthetic: chirps/test-0.flac", "manifests": "synthetic: manifests"}
+    if at.get(moment) == text:
         die()
     if moment == "cache" and total > 100 and done == 110:
         die()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_sep.callbacks.checkpoint import newest
+from lightning_sep.checkpoint_files import newest
 from lightning_sep.fsio import read_lines
 from lightning_sep.record import read_record, read_records
 from lightning_sep.run_folder import RunFolder

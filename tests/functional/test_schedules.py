@@ -49,10 +49,12 @@ def test_all_schedules_fall_or_stay(one, two):
 @pytest.mark.parametrize(
     ("schedule", "numbers", "message"),
     [
-        (schedules.linear, {"slope": -0.1}, "slope must not be negative, got -0.1"),
-        (schedules.linear, {"slope": 0.1, "floor": 2.0}, "floor <= start"),
-        (schedules.exponential, {"base": 1.0}, "base must be between 0 and 1, got 1"),
-        (schedules.inverse_sigmoid, {"k": 0.5}, "k must be at least 1, got 0.5"),
+        (schedules.linear, {"slope": -0.1}, "slope = -0.1: a finite number of at least 0"),
+        (schedules.linear, {"slope": 0.1, "floor": 2.0}, "floor = 2.0: a finite .* of at most 1 "),
+        (schedules.linear, {"slope": 0, "start": 0.5, "floor": 0.6}, "floor = 0.6: .* at most 0.5"),
+        (schedules.linear, {"slope": 0, "start": 1.5}, "start = 1.5: .* of at most 1"),
+        (schedules.exponential, {"base": 1.0}, "base = 1.0: a finite number above 0 and below 1"),
+        (schedules.inverse_sigmoid, {"k": 0.5}, "k = 0.5: a finite number of at least 1"),
     ],
 )
 def test_refuses_numbers_that_make_no_schedule(schedule, numbers, message):

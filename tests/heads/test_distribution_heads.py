@@ -159,7 +159,7 @@ def test_a_mu_law_net_starts_at_a_logistic_distribution(levels, temperature):
 
 
 def test_a_start_scale_of_nothing_is_refused():
-    with pytest.raises(ConfigError, match="start_scale must be positive, got 0"):
+    with pytest.raises(ConfigError, match=r"start_scale = 0\.0: a finite number above 0"):
         MuLawSoftmax(start_scale=0.0)
 
 

@@ -217,17 +217,21 @@ def test_runs_that_differ_in_a_setting_can_be_stacked(setting):
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("mu_law_softmax", {"temperature": 0.0}, "temperature must be positive, got 0"),
-        ("mu_law_softmax", {"temperature": "hot"}, "temperature = 'hot': a number is needed"),
-        ("mu_law_softmax", {"levels": 1}, "levels must be a whole number of at least 2, got 1"),
-        ("mu_law_softmax", {"levels": 2.5}, "levels must be a whole number"),
-        ("logistic_mixture", {"components": 0}, "components must be a whole number of at least 1"),
-        ("logistic_mixture", {"log_scale_floor": 2.0}, "log_scale_floor must be at most 0, got 2"),
-        ("softmax", {"temperature": -1.0}, "temperature must be positive, got -1"),
-        ("softplus", {"temperature": float("nan")}, "temperature must be finite, got nan"),
-        ("prelu", {"lowest": 0.0}, "lowest must be positive, got 0"),
-        ("prelu", {"lowest": 2.0}, "lowest .* must be below highest"),
-        ("prelu", {"slope": True}, "slope = True: a number is needed"),
+        ("mu_law_softmax", {"temperature": 0.0}, "temperature = 0.0: a finite number above 0"),
+        ("mu_law_softmax", {"temperature": "hot"}, "temperature = 'hot': a finite number above 0"),
+        ("mu_law_softmax", {"levels": 1}, "levels = 1: a whole number of at least 2"),
+        ("mu_law_softmax", {"levels": 2.5}, "levels = 2.5: a whole number"),
+        ("logistic_mixture", {"components": 0}, "components = 0: a whole number of at least 1"),
+        (
+            "logistic_mixture",
+            {"log_scale_floor": 2.0},
+            "log_scale_floor = 2.0: a finite .* most 0",
+        ),
+        ("softmax", {"temperature": -1.0}, "temperature = -1.0: a finite number above 0"),
+        ("softplus", {"temperature": float("nan")}, "temperature = nan: a finite number above 0"),
+        ("prelu", {"lowest": 0.0}, "lowest = 0.0: a finite number above 0"),
+        ("prelu", {"lowest": 2.0}, "lowest = 2.0: a number below highest"),
+        ("prelu", {"slope": True}, "slope = True: a finite number is needed"),
     ],
 )
 def test_refuses_settings_that_cannot_work(name, changes, message):

@@ -1,5 +1,6 @@
 """Records in, ranked rows out."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from lightning_sep.leaderboard.board import NEW_SEEDS, NEW_SEEDS_AND_EXAMPLES, B
 from lightning_sep.leaderboard.document import as_json
 from lightning_sep.leaderboard.statistics import crossed_interval, seed_interval
 from lightning_sep.leaderboard.words import headline, summary_line
+from lightning_sep.record import write_record
 
 SEPARATION = "test/si_sdr_improvement_db"
 
@@ -284,6 +286,29 @@ class TestLoading:
         skipped = {skip.folder: skip.reason for skip in load_boards(home.path).skipped}
         assert set(skipped) == {"list", "newer", "torn"}
         assert skipped["newer"] == "record format 3 is newer than this version reads (2)"
+
+    def test_what_does_not_fit_its_hashes_is_named_and_not_ranked(self, home) -> None:
+        for run_id in ("whole", "edited", "swapped"):
+            folder = home.write(run_id, metrics={SEPARATION: 1.0})
+            (folder / "test_examples.json").write_text(json.dumps({SEPARATION: [1.0]}))
+            made = json.loads((folder / "record.json").read_text())
+            examples = hashlib.sha256((folder / "test_examples.json").read_bytes()).hexdigest()
+            (folder / "record.json").unlink()
+            made |= {"examples_file": "test_examples.json", "hashes": {"examples": examples}}
+            del made["format"]
+            write_record(folder, made)
+        assert not load_boards(home.path).skipped
+        edited = home.path / "edited" / "record.json"
+        edited.write_text(edited.read_text().replace(f'"{SEPARATION}": 1.0', f'"{SEPARATION}": 9'))
+        swapped = home.path / "swapped" / "test_examples.json"
+        swapped.write_text(json.dumps({SEPARATION: [9.0]}))
+        found = load_boards(home.path)
+        assert {skip.folder: skip.reason for skip in found.skipped} == {
+            "edited": f"{edited} was changed after it was written",
+            "swapped": f"{swapped} was changed after it was written",
+        }
+        (row,) = found.boards[0].rows
+        assert [score.run.run_id for score in row.scores] == ["whole"]
 
     def test_fields_of_the_wrong_type_skip_the_record(self, home) -> None:
         home.write("odd", metrics=[1, 2])

@@ -259,7 +259,7 @@ class TestCommand:
 
     def test_a_sweeps_report_stands_in_its_folder(self, home) -> None:
         home.write("a", metrics={SEPARATION: 1.0})
-        leaderboard("bounded_heads", home=home.path)
+        write_page(["bounded_heads"], home.path)
         folder = home.path / "sweeps" / "bounded_heads"
         assert sorted(p.name for p in folder.iterdir()) == [
             "report.html",
@@ -267,15 +267,32 @@ class TestCommand:
             "report.md",
         ]
 
+    @pytest.mark.parametrize("as_json", [False, True])
+    def test_asking_writes_nothing(self, full_home, capsys, as_json) -> None:
+        def state() -> dict[Path, tuple[int, int]]:
+            return {
+                path: (path.stat().st_mtime_ns, path.stat().st_size)
+                for path in [full_home.path, *full_home.path.rglob("*")]
+            }
+
+        before = state()
+        for board in (None, "margins"):
+            assert leaderboard(board, home=full_home.path, as_json=as_json) == 0
+        assert state() == before
+
     def test_a_sweeps_file_names_its_board(self, home) -> None:
         home.write("a", metrics={SEPARATION: 1.0})
         assert leaderboard("sweeps/bounded_heads.py", home=home.path) == 0
 
-    def test_all_boards_stand_in_the_home(self, home) -> None:
+    def test_all_boards_stand_in_the_home(self, home, capsys) -> None:
         home.write("a", metrics={SEPARATION: 1.0})
-        leaderboard(None, home=home.path)
+        write_page([], home.path)
         assert (home.path / "leaderboard.html").exists()
         assert (home.path / "leaderboard.md").read_text().startswith("# Leaderboard\n")
+        leaderboard(None, home=home.path)
+        assert (
+            f"page of the last sweep: {home.path / 'leaderboard.html'}" in capsys.readouterr().err
+        )
 
     def test_a_home_that_is_not_there_is_not_made(self, tmp_path: Path, capsys) -> None:
         assert leaderboard(None, home=tmp_path / "runs") == 0
@@ -286,7 +303,7 @@ class TestCommand:
         home.write("a", metrics={SEPARATION: 1.0})
         home.write("newer", format=3)
         leaderboard(None, home=home.path)
-        assert "1 record could not be read: newer (record format 3" in capsys.readouterr().err
+        assert "1 record is not used: newer (record format 3" in capsys.readouterr().err
 
     def test_hidden_single_runs_are_mentioned(self, home, capsys) -> None:
         home.write("a", metrics={SEPARATION: 1.0})

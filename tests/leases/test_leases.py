@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from lightning_sep.errors import ConfigError, LeaseLost
+from lightning_sep.errors import ConfigError, Interrupted, LeaseLost
 from lightning_sep.fsio import PATIENCE
 from lightning_sep.leases import lease as lease_module
+from lightning_sep.leases import lock as lock_module
 from lightning_sep.leases.lease import Content, Leases, forget_crashes
 from lightning_sep.leases.lock import FileLock
 from lightning_sep.leases.presence import Peers, Presence, patience_s
@@ -336,9 +338,68 @@ def test_a_poll_looks_at_few_leases_however_many_there_are(
     for _ in range(5):
         assert not mine.any_free(keys)
     assert len(looked) == 5
+    notes = []
+    note = Peers.read
+    monkeypatch.setattr(
+        Peers, "read", lambda self, worker: notes.append(worker) or note(self, worker)
+    )
+    for _ in range(5):
+        assert not mine.any_free(keys)
+    assert len(notes) == 5
     theirs.presence.stop()
     assert mine.any_free(keys)
     assert all(mine.maybe_free(key) for key in keys)
+
+
+OPENED: list[str] | None = None
+
+
+def _note_opened(event: str, arguments: tuple[Any, ...]) -> None:
+    if OPENED is not None and event in ("open", "os.listdir", "os.mkdir", "os.remove"):
+        OPENED.append(str(arguments[0]))
+
+
+def test_a_poll_opens_few_files_however_many_workers_there_are(tmp_path: Path) -> None:
+    global OPENED
+    mine = leases(tmp_path)
+    keys = [f"trial-{number}" for number in range(12)]
+    theirs = [leases(tmp_path) for _ in keys]
+    for key, one in zip(keys, theirs, strict=True):
+        assert one.claim(key) is not None
+    for _ in range(3 * len(keys)):  # the first looks at a worker are close ones
+        assert not mine.any_free(keys)
+    sys.addaudithook(_note_opened)
+    OPENED = []
+    try:
+        for _ in keys:
+            assert not mine.any_free(keys)
+    finally:
+        here, OPENED = [name for name in OPENED if str(tmp_path) in name], None
+    for one in [mine, *theirs]:
+        one.presence.stop()
+    assert len(keys) <= len(here) <= 4 * len(keys)
+
+
+def test_what_a_living_worker_dropped_among_many_is_found_in_turn(tmp_path: Path) -> None:
+    theirs, mine = leases(tmp_path), leases(tmp_path)
+    keys = [f"trial-{number}" for number in range(6)]
+    held = [theirs.claim(key) for key in keys]
+    assert not mine.any_free(keys)
+    assert held[4] is not None
+    held[4].drop()
+    assert sum(mine.any_free(keys) for _ in keys) == 1
+
+
+def test_what_a_worker_dropped_itself_it_finds_at_once(tmp_path: Path) -> None:
+    mine = leases(tmp_path)
+    keys = [f"trial-{number}" for number in range(6)]
+    held = [mine.claim(key) for key in keys]
+    assert not mine.any_free(keys)
+    assert held[4] is not None
+    held[4].drop()
+    for _ in keys:
+        assert mine.any_free(keys)
+        assert [key for key in keys if mine.maybe_free(key)] == ["trial-4"]
 
 
 def test_work_that_failed_in_a_process_waits_for_another_one(tmp_path: Path) -> None:
@@ -384,6 +445,35 @@ def test_what_killed_workers_left_is_tidied_up(tmp_path: Path, holder: Any) -> N
     assert len(list((tmp_path / "workers").iterdir())) == 2
     Peers(tmp_path / "workers").tidy()
     assert not list((tmp_path / "workers").iterdir())
+
+
+def test_a_note_without_a_sign_of_life_is_tidied_up_too(tmp_path: Path, holder: Any) -> None:
+    holder.kill()
+    holder.join()
+    for sign in (tmp_path / "workers").glob("*.alive"):
+        sign.unlink()
+    with Presence(tmp_path / "workers", patience_s=5.0) as mine:
+        Peers(tmp_path / "workers").tidy()
+        assert {path.stem for path in (tmp_path / "workers").iterdir()} == {mine.worker}
+
+
+def test_a_worker_far_away_lives_while_its_sign_is_younger_than_twice_its_own_patience(
+    tmp_path: Path,
+) -> None:
+    theirs = leases(tmp_path, patience=4.0).presence
+    theirs._sign._stop_heartbeat()
+    peers, far = Peers(tmp_path / "workers"), Owner("far", "another boot", 1, "1")
+    sign = tmp_path / "workers" / f"{theirs.worker}.alive"
+    for age_s, lives in [(0, True), (7, True), (9, False), (3600, False)]:
+        os.utime(sign, (time.time() - age_s,) * 2)
+        assert peers.shows_life(theirs.worker, far) is lives
+    assert peers.shows_life(theirs.worker, theirs.owner), "here its process can be looked up"
+    assert not peers.shows_life("nobody", far)
+    os.utime(sign)
+    assert peers.shows_life(theirs.worker, far)
+    later = leases(tmp_path).presence.worker  # by the disk's clock it is ten minutes later
+    os.utime(tmp_path / "workers" / f"{later}.alive", (time.time() + 600,) * 2)
+    assert not peers.shows_life(theirs.worker, far)
 
 
 def count_up(path: Path, times: int) -> None:
@@ -484,6 +574,23 @@ def test_fault_29_a_holder_far_away_that_was_broken_finds_out_before_it_writes(
         path.unlink()
         with FileLock(path), pytest.raises(LeaseLost, match="stood still"):
             slow.check()
+
+
+def test_a_thread_that_gave_up_waiting_for_a_lock_keeps_no_other_thread_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lock"
+    lock = FileLock(path)
+    with FileLock(path), monkeypatch.context() as asked:
+        asked.setattr(PATIENCE, "stop", lambda: True)
+        asked.setattr(lock_module, "_STOP_S", 0.0)
+        with pytest.raises(Interrupted, match=f"held by process {os.getpid()}"):
+            lock.acquire()
+    taken: list[bool] = []
+    other = threading.Thread(target=lambda: taken.append(lock.acquire()), daemon=True)
+    other.start()
+    other.join(timeout=20)
+    assert taken == [True]
 
 
 def test_who_holds_a_lock_may_take_it_again(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_margins_of_stacked_runs(loss):
 
 @pytest.mark.parametrize("margin", [0, -1.0, torch.tensor([1.0, 0.0])])
 def test_refuses_a_margin_that_is_not_positive(loss, margin):
-    with pytest.raises(ConfigError, match=r"margin must be positive, got .*: at 0 and below"):
+    with pytest.raises(ConfigError, match=r"margin = .*: a finite number above 0 .*at 0 and below"):
         type(loss)(margin=margin)
 
 

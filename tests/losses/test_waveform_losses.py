@@ -200,7 +200,7 @@ def test_ceilings_of_stacked_runs():
 
 
 def test_refuses_a_ceiling_that_is_no_number():
-    with pytest.raises(ConfigError, match="max_snr_db = 'high': a number is needed"):
+    with pytest.raises(ConfigError, match="max_snr_db = 'high': a finite number is needed"):
         ThresholdedSnr(max_snr_db="high")
 
 

@@ -115,5 +115,5 @@ def test_is_the_stacked_lstm_of_torch() -> None:
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, "half", float("nan"), True])
 def test_a_share_that_is_none_is_refused(share: object) -> None:
-    with pytest.raises(ConfigError, match=r"dropout = .*: a number from 0 to below 1"):
+    with pytest.raises(ConfigError, match=r"dropout = .*: a finite .* below 1"):
         small(dropout=share)

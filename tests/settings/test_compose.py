@@ -264,7 +264,7 @@ class TestARefusal:
         assert "no such folder" in refusal(config_dir=tmp_path / "nothing")
 
     def test_comes_from_a_constructor_too(self):
-        assert "epochs must be 1 or more, got 0" in refusal("trainer.epochs=0")
+        assert "epochs = 0: a whole number of at least 1 is needed" in refusal("trainer.epochs=0")
 
     def test_of_a_wrong_task_does_not_guess_about_the_rest(self):
         assert refusal("task=seperation", "net.depth=3").startswith("no task 'seperation'")

@@ -17,7 +17,7 @@ from lightning_sep.settings import (
     groups,
     locate,
 )
-from lightning_sep.signature import arguments
+from lightning_sep.settings.signature import arguments
 
 CONF = conf_folders()[0]
 EVERY = [(group, name) for group in groups() for name in entries(group)]

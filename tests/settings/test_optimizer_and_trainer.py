@@ -54,7 +54,7 @@ class TestEveryOptimizer:
 
     def test_knows_no_negative_decay(self, optimizer):
         name = type(optimizer).__name__.lower()
-        with pytest.raises(ConfigError, match="weight_decay must be 0 or more, got -1"):
+        with pytest.raises(ConfigError, match=r"weight_decay = -1\.0: a finite number"):
             compose([f"optimizer={name}", "optimizer.weight_decay=-1"])
 
 
@@ -156,13 +156,13 @@ def test_whole_numbers_are_not_fused():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Adam(0.0, (0.9, 0.999), 0.0), "learning_rate must be positive, got 0"),
-        (lambda: Adam(float("nan"), (0.9, 0.999), 0.0), "learning_rate must be positive"),
-        (lambda: Adam(0.1, (0.9, 1.0), 0.0), "betas must be"),
-        (lambda: RMSprop(0.1, 1.5, 0.0, 0.0), "decay must be"),
-        (lambda: RMSprop(0.1, 0.5, -0.1, 0.0), "momentum must be"),
-        (lambda: Adadelta(1.0, 1.0, 0.0), "decay must be"),
-        (lambda: Adadelta(1.0, 0.9, 0.0, 0.0), "eps must be positive"),
+        (lambda: Adam(0.0, (0.9, 0.999), 0.0), "learning_rate = 0.0: a finite number above 0"),
+        (lambda: Adam(float("nan"), (0.9, 0.999), 0.0), "learning_rate = nan"),
+        (lambda: Adam(0.1, (0.9, 1.0), 0.0), "betas = 1.0: a finite .* below 1"),
+        (lambda: RMSprop(0.1, 1.5, 0.0, 0.0), "decay = 1.5"),
+        (lambda: RMSprop(0.1, 0.5, -0.1, 0.0), "momentum = -0.1"),
+        (lambda: Adadelta(1.0, 1.0, 0.0), "decay = 1.0"),
+        (lambda: Adadelta(1.0, 0.9, 0.0, 0.0), "eps = 0.0: a finite number above 0"),
     ],
 )
 def test_a_number_out_of_its_range_is_refused(make, words):
@@ -186,7 +186,7 @@ def test_a_number_out_of_its_range_is_refused(make, words):
     ],
 )
 def test_a_trainer_setting_out_of_its_range_is_refused_by_name(name, value):
-    with pytest.raises(ConfigError, match=f"{name} must be"):
+    with pytest.raises(ConfigError, match=f"{name} = "):
         TrainerSettings(**{**GOOD, name: value})
 
 

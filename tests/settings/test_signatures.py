@@ -1,6 +1,6 @@
 """Values are compared with annotations."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NewType, Optional
 
@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lightning_sep.signature import accepts, arguments, converted, needs, normalised
+from lightning_sep.settings.signature import accepts, arguments, converted, normalised
+from lightning_sep.settings.words import needs
 
 Seconds = NewType("Seconds", float)
 
@@ -158,3 +159,17 @@ def test_an_annotation_that_cannot_be_resolved_leaves_the_value_open():
     known = arguments(_Strings)
     assert known is not None
     assert accepts("anything", known["unknown"].annotation)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_number_is_given_to_the_class_to_the_last_bit(value):
+    assert converted(value, float) == value
+    assert repr(converted([value], list[float])) == repr([value])
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation"),
+    [(10**400, float), (1, Literal[True]), ("\ud800", str), ([1, "a"], Iterable[int])],
+)
+def test_what_json_and_the_class_cannot_hold_is_refused(value, annotation):
+    assert not accepts(value, annotation)

@@ -61,7 +61,7 @@ def test_own_frames_are_never_fed_outside_of_training() -> None:
 
 
 def test_a_k_below_one_is_refused() -> None:
-    with pytest.raises(ConfigError, match="k must be at least 1"):
+    with pytest.raises(ConfigError, match="a finite number of at least 1"):
         task_of("0.5")
 
 
@@ -126,8 +126,11 @@ def test_every_schedule_says_how_often_true_frames_go_in(
     [
         (["task.teacher_forcing_k=10", "task.teacher_forcing_base=0.9"], "schedules of their own"),
         (["task.teacher_forcing_floor=0.1"], "belongs to teacher_forcing_slope"),
-        (["task.teacher_forcing_base=1.5"], "base must be between 0 and 1"),
-        (["task.teacher_forcing_slope=-1"], "slope must not be negative"),
+        (
+            ["task.teacher_forcing_base=1.5"],
+            "base = 1.5: a finite number above 0 and below 1 is needed",
+        ),
+        (["task.teacher_forcing_slope=-1"], "slope = -1.0: a finite number of at least 0"),
     ],
 )
 def test_a_schedule_that_cannot_be_is_refused(overrides: list[str], message: str) -> None:

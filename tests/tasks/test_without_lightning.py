@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -10,36 +9,16 @@ import torch
 from torch import nn
 
 from lightning_sep.experiment import build_task
-from lightning_sep.settings import build, compose
-from lightning_sep.tasks.base import Parts, Task
+from lightning_sep.settings import compose
 
 FACTS = {"sample_rate": 8000, "gain": 1.0, "normalise": "peak"}
 TASKS = ("separation", "autoregression", "verification")
 
 
-def plain(name: str) -> Task:
-    """A task without an optimizer."""
-    tree = compose([f"task={name}"]).tree
-
-    def make_net(**sizes: int) -> Any:
-        return build(tree["net"], **sizes)
-
-    torch.manual_seed(tree["seed"])
-    parts = Parts(
-        make_net=make_net,
-        head=build(tree["head"]),
-        loss=build(tree["loss"]),
-        make_optimizer=None,
-        facts=FACTS,
-        seed=tree["seed"],
-    )
-    task: Task = build(tree["task"], parts=parts)
-    return task
-
-
 @pytest.mark.parametrize("name", TASKS)
 def test_with_and_without_an_optimizer_a_task_is_the_same_module(name: str) -> None:
-    used, trained = plain(name), build_task(compose([f"task={name}"]).tree, FACTS)
+    tree = compose([f"task={name}"]).tree
+    used, trained = build_task(tree, FACTS, to_train=False), build_task(tree, FACTS)
     assert isinstance(trained, pl.LightningModule)
     assert not isinstance(used, pl.LightningModule)
     assert isinstance(used, nn.Module)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -88,3 +89,23 @@ def test_an_unknown_benchmark_is_refused(tmp_path: Path) -> None:
     assert told.returncode == 2
     assert "no nothing; known: growth, settings, start, workers" in told.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_sweeps_are_begun_and_worked_on_as_the_benchmarks_do(tmp_path: Path) -> None:
+    def do(what: str, count: int) -> dict[str, float]:
+        told = subprocess.run(
+            [sys.executable, FOLDER / "_sweeps.py", what, tmp_path / "runs", "tiny", str(count)],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "LIGHTNING_SEP_DATA": str(tmp_path / "data")},
+        )
+        found: dict[str, float] = json.loads(told.stdout)
+        return found
+
+    assert do("begin", 4) == {}
+    assert set(do("opening", 0)) == {"cpu_s"}
+    worked = do("work", 4)
+    assert 0 < worked["between"] <= worked["each"]
+    do("begin", 6)
+    assert do("optuna_alone", 2)["each"] > 0

@@ -1,6 +1,8 @@
 """What a trained run does with audio of one's own."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +71,20 @@ def recording(path: Path, *, seconds: float = 0.5, rate: int = RATE, channels: i
     samples = 0.1 * generator.standard_normal((round(seconds * rate), channels))
     soundfile.write(path, samples, rate)
     return path
+
+
+def test_using_a_run_does_not_wait_for_lightning(separator, home, tmp_path):
+    file = recording(tmp_path / "mixture.wav")
+    program = (
+        "import sys; from lightning_sep.cli import main; "
+        f"code = main(['separate', {str(home / separator)!r}, {str(file)!r}, '--out', 'out']); "
+        "print(code, [name for name in ('pytorch_lightning', 'scipy.signal', 'lhotse', 'optuna', "
+        "'wandb') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout.splitlines()[-1] == "0 []"
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (44100, 1), (16000, 2)])

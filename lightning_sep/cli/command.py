@@ -1,0 +1,76 @@
+"""What a command is: its words, its arguments, and what it does."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from lightning_sep.errors import ConfigError
+
+PROGRAM = "lightning-sep"
+
+Run = Callable[[argparse.Namespace], int | None]
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line, and whose epilog is made when it is read."""
+
+    def __init__(self, *args: Any, closing: Callable[[], str] | None = None, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        kwargs.setdefault("allow_abbrev", False)
+        super().__init__(*args, **kwargs)
+        self._closing = closing
+
+    def format_help(self) -> str:
+        if self._closing is not None:
+            self.epilog = self._closing()
+        return super().format_help()
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see `{self.prog} --help`")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command.
+
+    Args:
+        name: the word on the command line.
+        brief: half a line for the list of commands.
+        text: what ``--help`` says, with examples.
+        run: does it and returns the exit code; ``None`` is 0.
+        add: adds its arguments; gets the parser and the options that all commands share.
+        closing: the end of its help, for a folder of the user's own entries.
+    """
+
+    name: str
+    brief: str
+    text: str
+    run: Run
+    add: Callable[[Parser, Parser], None]
+    closing: Callable[[str | None], str] | None = None
+
+
+def add_settings(parser: argparse.ArgumentParser, text: str) -> None:
+    """Let a command take settings, before and after its options."""
+    parser.add_argument("settings", nargs="*", metavar="SETTING", help=text)
+    parser.set_defaults(rest="settings")
+
+
+def count(text: str) -> int:
+    """A whole number from 1, of an option."""
+    value = int(text) if text.isascii() and text.isdigit() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: a whole number from 1 is needed")
+    return value
+
+
+def seconds(text: str) -> float:
+    """A duration above 0, of an option."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: a positive number of seconds is needed")
+    return value

@@ -1,0 +1,146 @@
+"""From the command line to a command, and from its end to an exit code."""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from lightning_sep import __version__
+from lightning_sep.cli import (
+    data,
+    embed,
+    evaluate,
+    generate,
+    leaderboard,
+    separate,
+    status,
+    stop,
+    sweep,
+    train,
+    worker,
+)
+from lightning_sep.cli.command import PROGRAM, Command, Parser, Run
+from lightning_sep.errors import ConfigError, LightningSepError
+from lightning_sep.terminal import plain_streams
+
+COMMANDS: tuple[Command, ...] = (
+    train.COMMAND,
+    sweep.COMMAND,
+    status.COMMAND,
+    stop.COMMAND,
+    worker.COMMAND,
+    leaderboard.COMMAND,
+    data.COMMAND,
+    evaluate.COMMAND,
+    separate.COMMAND,
+    generate.COMMAND,
+    embed.COMMAND,
+)
+
+_TOP = """\
+Train audio models and compare their last layers: separation, autoregression, speaker verification.
+
+    lightning-sep train head=clip_at_eval          one run, on generated audio, in a minute or so
+    lightning-sep sweep --grid head=tanh,sine      every combination of a grid, one run each
+    lightning-sep status                           what runs, waits, failed, and why
+    lightning-sep leaderboard                      the runs, ranked
+"""
+_FOLDERS = """\
+Runs go to runs/ or LIGHTNING_SEP_HOME, data to data/ or LIGHTNING_SEP_DATA.
+`lightning-sep COMMAND --help` explains a command with examples.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    with plain_streams():
+        return _answered(list(sys.argv[1:] if argv is None else argv))
+
+
+def main_script() -> NoReturn:
+    """The console script."""
+    sys.exit(main())
+
+
+def _answered(given: list[str]) -> int:
+    try:
+        try:
+            code = _run(given)
+        except SystemExit as stop:  # argparse, after --help and --version
+            code = stop.code if isinstance(stop.code, int) else 0
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:  # `lightning-sep status | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if "--debug" in given:
+            traceback.print_exc()
+        if isinstance(error, LightningSepError):
+            return _fail(str(error), error.exit_code)
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return _fail(f"{reason} (unexpected; run again with --debug for the traceback)", 1)
+
+
+def _run(given: list[str]) -> int:
+    # Not set_defaults: it would also reset what stands before the command, `--debug train`.
+    defaults = argparse.Namespace(debug=False, config_dir=None, rest="")
+    arguments, unread = _parser(_config_dir_in(given)).parse_known_args(given, defaults)
+    options = [one for one in unread if one.startswith("-")]
+    if options or (unread and not hasattr(arguments, arguments.rest)):
+        raise ConfigError(
+            f"unknown argument: {' '.join(options or unread)}; "
+            f"see `{PROGRAM} {arguments.command} --help`"
+        )
+    if unread:  # settings may stand before and after options; argparse reads one stretch of them
+        getattr(arguments, arguments.rest).extend(unread)
+    handler: Run = arguments.handler
+    return handler(arguments) or 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"{PROGRAM}: error: {message}", file=sys.stderr)
+    return code
+
+
+def _parser(config_dir: str | None) -> Parser:
+    common = Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument("--debug", action="store_true", help="show tracebacks")
+    common.add_argument(
+        "--config-dir",
+        type=Path,
+        metavar="FOLDER",
+        help="a folder with entries of your own, besides conf/ of the working folder",
+    )
+    parser = Parser(prog=PROGRAM, description=_TOP, epilog=_FOLDERS, parents=[common])
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, title="commands"
+    )
+    for command in COMMANDS:
+        closing = command.closing
+        made: Parser = commands.add_parser(
+            command.name,
+            help=command.brief,
+            description=command.text,
+            parents=[common],
+            closing=None if closing is None else lambda closing=closing: closing(config_dir),
+        )
+        made.set_defaults(handler=command.run)
+        command.add(made, common)
+    return parser
+
+
+def _config_dir_in(given: Sequence[str]) -> str | None:
+    """``--config-dir``, which help must know before arguments are read."""
+    for number, one in enumerate(given):
+        if one == "--config-dir" and number + 1 < len(given):
+            return given[number + 1]
+        if one.startswith("--config-dir="):
+            return one.partition("=")[2]
+    return None

@@ -1,0 +1,28 @@
+"""`lightning-sep status`."""
+
+import argparse
+
+from lightning_sep.cli.command import Command, Parser
+from lightning_sep.homes import runs_home
+
+_TEXT = """\
+What runs, waits, is finished or failed, and why. Without a name: all sweeps, newest first.
+
+examples:
+    lightning-sep status
+    lightning-sep status bounded_heads --json     one JSON document on stdout
+"""
+
+
+def _add(parser: Parser, common: Parser) -> None:
+    parser.add_argument("sweep", nargs="?", help="name of a sweep (default: all)")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def _run(arguments: argparse.Namespace) -> int | None:
+    from lightning_sep.sweep import commands
+
+    return commands.status(sweep=arguments.sweep, json=arguments.json, home=runs_home())
+
+
+COMMAND = Command("status", "what runs, waits, failed, and why", _TEXT, _run, _add)

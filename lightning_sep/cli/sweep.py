@@ -1,0 +1,51 @@
+"""`lightning-sep sweep`."""
+
+import argparse
+
+from lightning_sep.cli.choices import choices_text
+from lightning_sep.cli.command import Command, Parser, add_settings, count
+from lightning_sep.errors import ConfigError
+from lightning_sep.homes import runs_home
+
+_TEXT = """\
+Launch a sweep, or go on with it: the same command resumes. A sweep is a Python file with a value
+SWEEP and a function overrides(trial), or a grid given here. Every configuration is trained once.
+
+examples:
+    lightning-sep sweep sweeps/bounded_heads.py                   a question asked in a file
+    lightning-sep sweep sweeps/bounded_heads.py trainer.epochs=2  the same, with a setting for all
+    lightning-sep sweep --grid head=tanh,sine,hard_clip           every entry once
+    lightning-sep sweep --grid reweighting=loss_softmax reweighting.alpha=0,0.1,0.3 seed=0,1
+"""
+
+
+def _add(parser: Parser, common: Parser) -> None:
+    add_settings(parser, "a sweep's file (.py), and settings for all of its runs")
+    parser.add_argument("--grid", action="store_true", help="try all combinations of a=1,2 b=3,4")
+    parser.add_argument(
+        "--name", help="name of the sweep's folder (default: from the file or grid)"
+    )
+    parser.add_argument("--trials", type=count, metavar="N", help="trials in all")
+    parser.add_argument("--workers", type=count, metavar="N", help="processes (default: per core)")
+
+
+def _run(arguments: argparse.Namespace) -> int | None:
+    from lightning_sep.sweep import commands
+
+    files = [one for one in arguments.settings if one.endswith(".py") and "=" not in one]
+    overrides = [one for one in arguments.settings if one not in files]
+    if not files and not arguments.grid:
+        raise ConfigError("a sweep's file or --grid is needed; see `lightning-sep sweep --help`")
+    return commands.launch(
+        files=files,
+        overrides=overrides,
+        grid=arguments.grid,
+        workers=arguments.workers,
+        trials=arguments.trials,
+        name=arguments.name,
+        home=runs_home(),
+        config_dir=arguments.config_dir,
+    )
+
+
+COMMAND = Command("sweep", "launch a sweep, or go on with it", _TEXT, _run, _add, choices_text)

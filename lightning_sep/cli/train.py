@@ -1,0 +1,90 @@
+"""`lightning-sep train`."""
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from lightning_sep.cli.choices import choices_text
+from lightning_sep.cli.command import PROGRAM, Command, Parser, add_settings
+from lightning_sep.cli.process import ready_process, stopped_by_signals, threads_in
+from lightning_sep.errors import Interrupted
+from lightning_sep.homes import runs_home
+
+_PRIMARY = (
+    "test/si_sdr_improvement_db",
+    "test/r2",
+    "test/r2_free_running",
+    "test/equal_error_rate",
+    "test/min_dcf",
+)
+
+_TEXT = """\
+Train and test one run. Settings are given as GROUP=ENTRY (a file of conf/GROUP) and
+GROUP.SETTING=VALUE. The same settings are never trained twice: a finished run is shown from its
+record, a stopped one goes on from its last checkpoint.
+
+examples:
+    lightning-sep train                                     separation with a small Wave-U-Net
+    lightning-sep train head=sine trainer.epochs=3          another head, three epochs
+    lightning-sep train task=autoregression seed=1          another task brings its own defaults
+    lightning-sep train reweighting=loss_softmax reweighting.alpha=0.1
+    lightning-sep train net=sudo_rm_rf_small --print-model  layers, shapes, parameters; no training
+
+On a CPU a run computes with trainer.threads threads, one unless asked, whatever the environment
+says: the number of threads changes the last digits of a result, so it is part of the run's id.
+"""
+
+
+def _add(parser: Parser, common: Parser) -> None:
+    add_settings(parser, "settings of the run: GROUP=ENTRY, GROUP.SETTING=VALUE")
+    parser.add_argument("--print-model", action="store_true", help="show the net and stop")
+    parser.add_argument("--json", action="store_true", help="print the run's record as JSON")
+
+
+def _run(arguments: argparse.Namespace) -> int | None:
+    ready_process(threads_in(arguments.settings, arguments.config_dir))
+    from lightning_sep.settings import compose
+
+    settings = compose(arguments.settings, arguments.config_dir)
+    from lightning_sep import experiment
+
+    if arguments.print_model:
+        print(experiment.print_model(settings))
+        return None
+    try:
+        with stopped_by_signals() as should_stop:
+            result = experiment.run(
+                settings, home=runs_home(), purpose="single", should_stop=should_stop
+            )
+    except (Interrupted, SystemExit) as stopped:  # Lightning leaves a loop so on SIGTERM
+        said = str(stopped) if isinstance(stopped, Interrupted) else "stopped on request"
+        print(
+            f"{PROGRAM}: error: {said}; the same command goes on from the last checkpoint",
+            file=sys.stderr,
+        )
+        return 130 if should_stop.signal == signal.SIGINT else 1
+    if arguments.json:
+        print(json.dumps(result.record, indent=2))
+        return None
+    print(f"run {result.run_id} {result.state}: {result.folder}")
+    for name, value in _headline(result.record):
+        print(f"    {name:<36} {value:.6g}")
+    for remark in result.record["facts"].get("remarks", ()):
+        print(f"    {remark}")
+    return None
+
+
+def _headline(record: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """What a run is judged by: its primary test metrics and the best validation value."""
+    metrics = record.get("metrics") or {}
+    found = [(name, metrics[name]) for name in _PRIMARY if metrics.get(name) is not None]
+    monitor = record.get("monitor") or {}
+    if monitor.get("value") is not None:
+        found.append((f"{monitor['name']} (best)", monitor["value"]))
+    return found
+
+
+COMMAND = Command("train", "train and test one run", _TEXT, _run, _add, choices_text)

@@ -1,0 +1,93 @@
+"""How far sweeps are, as people watch it: bars on a terminal, now and then a line elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from lightning_sep.sweep.report import Progress
+from lightning_sep.sweep.study import SweepStudy
+from lightning_sep.terminal import plain
+
+LINE_S = 5.0
+
+
+def tell(line: str) -> None:
+    """A line for whoever watches; stdout carries results."""
+    print(plain(line), file=sys.stderr, flush=True)  # rich's bars take what is printed
+
+
+class Clock:
+    """Time left, from the work done since the command began."""
+
+    def __init__(self) -> None:
+        self.began_s = time.monotonic()
+        self.first: int | None = None
+
+    def left(self, states: Sequence[Progress]) -> str:
+        done = sum(state.work_done for state in states)
+        total = sum(state.work_total for state in states)
+        if self.first is None:
+            self.first = done
+        if done == self.first or done >= total:
+            return ""
+        left_s = (time.monotonic() - self.began_s) / (done - self.first) * (total - done)
+        if left_s < 90:
+            return f", about {left_s:.0f} s left"
+        minutes = left_s / 60
+        return (
+            f", about {minutes:.0f} min left"
+            if minutes < 90
+            else f", about {minutes / 60:.1f} h left"
+        )
+
+
+@contextmanager
+def display(
+    studies: Sequence[SweepStudy],
+) -> Iterator[Callable[[Sequence[Progress]], None]]:
+    """Shows how far all sweeps are: live bars on a terminal, now and then a line elsewhere."""
+    clock = Clock()
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as Bars
+
+        columns = (
+            TextColumn("{task.fields[name]}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}", markup=False),
+        )
+        with Bars(*columns, console=Console(file=sys.stderr)) as bars:
+            rows = [bars.add_task("", name=study.definition.name, total=None) for study in studies]
+
+            def draw(states: Sequence[Progress]) -> None:
+                left = clock.left(states)
+                for row, state in zip(rows, states, strict=True):
+                    text = state.line().removeprefix(f"{state.name}: ")
+                    bars.update(
+                        row,
+                        completed=state.work_done,
+                        total=state.work_total,
+                        description=plain(text) + ("" if state.done else left),
+                    )
+
+            yield draw
+        return
+    shown: dict[str, str] = {}
+    at_s = 0.0
+
+    def write(states: Sequence[Progress]) -> None:
+        nonlocal at_s
+        ended = all(state.done for state in states)
+        if not ended and time.monotonic() - at_s < LINE_S:
+            return
+        left = clock.left(states)
+        for state in states:
+            if shown.get(state.name) != state.line() and (state.work_done or not shown):
+                shown[state.name] = state.line()
+                tell(state.line() + ("" if state.done else left))
+                at_s = time.monotonic()
+
+    yield write

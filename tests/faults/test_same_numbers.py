@@ -1,0 +1,140 @@
+"""One setting, one number: whatever the number of workers, the order, or who else is at it."""
+
+import os
+import re
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults.harness import (
+    ROOT,
+    Lab,
+    Raw,
+    at,
+    equal_runs,
+    frozen_below,
+    history,
+    invariants,
+    no_worker,
+    record_of,
+    same,
+    same_run,
+    trials_of,
+    until,
+    write_sweep,
+)
+
+MakeLab = Callable[..., Lab]
+IN_THE_MIDDLE = at("write", r"/metrics", 2, signal=signal.SIGSTOP)
+
+
+def test_fault_30_and_24_other_numbers_of_workers_and_a_stop_change_no_number(
+    lab: Lab, undisturbed: Lab, tiny: Path
+) -> None:
+    """One worker, and the sweep is stopped when its last run has begun; then two."""
+    last = at("write", r"/\.settings\.yaml", 4, signal=signal.SIGSTOP)
+    first = lab.start("sweep", str(tiny), "--workers", "1", fault=last)
+    first.until(lambda: frozen_below(first.pid))
+    assert lab.say("stop", "tiny") == 0
+    for pid in frozen_below(first.pid):
+        os.kill(pid, signal.SIGCONT)
+    first.end(1)
+    until(lambda: no_worker(lab.home))
+    assert len(list(lab.home.glob("*/record.json"))) == 3
+    lab.start("sweep", str(tiny), "--workers", "2").end()
+    same(lab, undisturbed, tiny)
+
+
+@pytest.mark.slow
+def test_fault_30_one_worker_finds_what_two_find(lab: Lab, undisturbed: Lab, tiny: Path) -> None:
+    lab.start("sweep", str(tiny), "--workers", "1").end()
+    same(lab, undisturbed, tiny)
+
+
+def copied(folder: Path) -> Path:
+    """The package as it is now, to be edited."""
+    for name in ("lightning_sep", "conf"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    return folder
+
+
+def test_fault_31_an_edited_head_is_another_run_and_undone_it_is_the_first_one(
+    lab: Lab, tmp_path: Path
+) -> None:
+    tree = copied(tmp_path / "tree")
+    head = tree / "lightning_sep" / "heads" / "tanh.py"
+    text = head.read_text()
+    head.write_text(text.replace(".tanh()", ".tanh() * 0.5"))
+    assert head.read_text() != text
+    first, edited = lab.train("head=tanh"), lab.train("head=tanh", PYTHONPATH=str(tree))
+    first.end()
+    edited.end()
+    said = [re.findall(r"run (\w+) finished", one.text())[0] for one in (first, edited)]
+    assert said[0] != said[1]
+    assert history(lab.home / said[0]) != history(lab.home / said[1])
+    head.write_text(text)
+    before = {path: path.stat().st_mtime_ns for path in (lab.home / said[0]).rglob("*")}
+    undone = lab.train("head=tanh", PYTHONPATH=str(tree))
+    undone.end()
+    assert f"run {said[0]} finished" in undone.text()
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.slow
+def test_a_sweep_without_a_pruner_takes_no_pruned_run_for_its_own(
+    lab: Lab, undisturbed: Lab, sweeps: Path
+) -> None:
+    body = "yield f\"head={trial.suggest_categorical('head', ['tanh', 'sine'])}\""
+    pruner = Raw("optuna.pruners.ThresholdPruner(lower=1000.0)")
+    pruned = write_sweep(sweeps / "pruned.py", body, finalists=0, pruner=pruner)
+    whole = write_sweep(sweeps / "whole.py", body, finalists=0)
+    for path in (pruned, whole):
+        lab.begin(path)
+        lab.worker(path.stem).end()
+        lab.conclude(path)
+    assert [trial["state"] for trial in lab.report("pruned")["trials"]] == ["pruned"] * 2
+    assert [trial["state"] for trial in lab.report("whole")["trials"]] == ["finished"] * 2
+    for run in lab.runs():
+        equal_runs(undisturbed.home / run.name, run)
+    invariants(lab, "whole")
+
+
+def test_fault_5_one_of_three_processes_trains_a_run_and_the_others_say_or_wait(
+    lab: Lab, undisturbed: Lab, one: Path
+) -> None:
+    """A ``train``, held in the middle; the same ``train`` again; a worker on the same run."""
+    lab.begin(one)
+    first = lab.train("head=tanh", fault=IN_THE_MIDDLE)
+    first.until(first.frozen)
+    [run] = lab.runs()
+    assert record_of(run) is None
+    second, worker = lab.train("head=tanh"), lab.worker("one")
+    second.end(1, 2)
+    assert str(first.pid) in second.text().splitlines()[-1]
+    assert "Traceback" not in second.text()
+    worker.until(lambda: trials_of(lab.home, "one"))
+    assert worker.running()
+    first.wake()
+    first.end()
+    worker.end()
+    same_run(lab, undisturbed, one)
+    assert len((run / "attempts.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_train_beside_a_worker_on_its_run_says_who_does_it(
+    lab: Lab, undisturbed: Lab, one: Path
+) -> None:
+    lab.begin(one)
+    worker = lab.worker("one", fault=IN_THE_MIDDLE)
+    worker.until(worker.frozen)
+    beside = lab.train("head=tanh")
+    beside.end(1, 2)
+    assert str(worker.pid) in beside.text().splitlines()[-1]
+    worker.wake()
+    worker.end()
+    same_run(lab, undisturbed, one)
