@@ -1,5 +1,6 @@
 """Inner products of signals, summed in float64 and differentiated in float32."""
 
+import math
 from typing import Any
 
 import torch
@@ -31,16 +32,31 @@ def sums_in_float64(signal: Tensor) -> bool:
     return signal.dtype == torch.float32 and signal.device.type != "mps"
 
 
+_AT_ONCE = 1 << 17  # samples: a megabyte of float64
+
+
 class _Products(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
     def forward(estimate: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        long, wide = estimate.double(), target.double()
+        batch, (count, time), others = estimate.shape[:-2], estimate.shape[-2:], target.shape[-2]
+        number = math.prod(batch)
+        one, two = estimate.reshape(number, count, time), target.reshape(number, others, time)
+        # A few examples at a time, whose copies in float64 stay in the processor's cache.
+        size = max(_AT_ONCE // max((count + others) * time, 1), 1)
+        parts = [
+            (long @ wide.mT, torch.linalg.vecdot(long, long), torch.linalg.vecdot(wide, wide))
+            for long, wide in (
+                (few.double(), fewer.double())
+                for few, fewer in zip(torch.split(one, size), torch.split(two, size), strict=True)
+            )
+        ]
+        products, whole, reference = (torch.cat(part) for part in zip(*parts, strict=True))
         return (
-            long @ wide.mT,
-            torch.linalg.vecdot(long, long),
-            torch.linalg.vecdot(wide, wide),
+            products.reshape(*batch, count, others),
+            whole.reshape(*batch, count),
+            reference.reshape(*batch, others),
         )
 
     @staticmethod

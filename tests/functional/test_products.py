@@ -50,6 +50,14 @@ def by_cosines(estimate, target):
     return 10 * ((share + eps).log10() - (1 - share).clamp(min=eps).log10())
 
 
+@pytest.mark.parametrize("shape", [(0, 2, 100), (7, 2, 40_000), (2, 3, 2, 500), (2, 0)])
+def test_batches_of_any_size_and_shape(shape):
+    estimate, target = signals(*shape)
+    products, whole, _ = inner_products(estimate, target)
+    torch.testing.assert_close(products, estimate.double() @ target.double().mT)
+    torch.testing.assert_close(whole, estimate.double().square().sum(-1))
+
+
 @pytest.mark.parametrize("level", [1e-30, 1e-12, 1.0, 1e12, 1e30])
 def test_si_sdr_of_float32_is_that_of_float64_at_every_level(level):
     estimate, target = signals(4, 3, 2000)
