@@ -105,6 +105,7 @@ def build_parts(settings: Settings, prepared: Any | None = None) -> Built:
         DataError: the data are not prepared, or not usable.
     """
     prepared = prepared if prepared is not None else open_data(settings)
+    build(settings.tree["plan"]).check(patience=settings.tree["trainer"]["patience"])
     examples = build(settings.tree["examples"])
     task = build_task(settings.tree, examples.facts(prepared))
     return Built(identify(settings, prepared), prepared, examples, task)
@@ -315,7 +316,8 @@ class _Run:
         return record
 
     def _train(self, about: Mapping[str, Any]) -> dict[str, Any]:
-        from lightning_sep.training import Attempt, BestLost, Training, flat
+        from lightning_sep.callbacks.checkpoint import BestLost
+        from lightning_sep.training import Attempt, Training, flat
 
         tree = self.settings.tree
         choices = self.settings.choices
@@ -356,8 +358,8 @@ class _Run:
             with ExitStack() as cleanup:
                 training = Training(tree, task, self._loader, attempt, mirrored, cleanup)
                 training.resume(from_start=again)
-                training.fit()
                 try:
+                    training.fit()
                     metrics = training.test()
                 except BestLost:
                     if again:

@@ -14,7 +14,7 @@ LAYERS = [
     {"functional"},
     {"settings", "record", "optimizers", "trainer_settings", "faults", "run_folder"},
     {"run_id", "leases", "checkpoint_files"},
-    {"heads", "losses", "reweighting", "nets", "data", "metrics", "tracking"},
+    {"heads", "losses", "reweighting", "nets", "data", "metrics", "plans", "tracking"},
     {"tasks"},
     {"callbacks"},
     {"training"},

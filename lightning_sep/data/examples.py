@@ -209,6 +209,9 @@ class Examples(ABC):
 class EpochBatches(Sampler[Key]):
     """Keys of the batches of an epoch: (epoch, indices). Lightning calls ``set_epoch``.
 
+    Attributes:
+        factor: of the next pass: how many times ``batch_size`` a batch is.
+
     Args:
         count: examples of an epoch, over all processes.
         batch_size: examples of a batch, over all processes.
@@ -243,10 +246,7 @@ class EpochBatches(Sampler[Key]):
         self.rank, self.world = rank, world
         self.fixed = fixed
         self.epoch = start_epoch
-        self._batches = math.ceil(count / batch_size)
-        if self._batches > 1 and 0 < count % batch_size < world:
-            # a last batch that would leave a process without any example joins the one before
-            self._batches -= 1
+        self.factor = 1
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch of the next pass."""
@@ -254,14 +254,18 @@ class EpochBatches(Sampler[Key]):
             self.epoch = epoch
 
     def __len__(self) -> int:
-        return self._batches
+        size = self.factor * self.batch_size
+        batches = math.ceil(self.count / size)
+        # a last batch that would leave a process without any example joins the one before
+        return batches - (batches > 1 and 0 < self.count % size < self.world)
 
     def __iter__(self) -> Iterator[Key]:
+        size, batches = self.factor * self.batch_size, len(self)
         first = self.start_batch if self.epoch == self.start_epoch else 0
-        for number in range(first, self._batches):
-            last = number == self._batches - 1
-            stop = self.count if last else (number + 1) * self.batch_size
-            indices = np.arange(number * self.batch_size, stop, dtype=np.int64)
+        for number in range(first, batches):
+            last = number == batches - 1
+            stop = self.count if last else (number + 1) * size
+            indices = np.arange(number * size, stop, dtype=np.int64)
             yield self.epoch, indices[self.rank :: self.world]
 
 

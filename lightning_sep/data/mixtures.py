@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from lightning_sep.checks import finite_number, one_of, refusal, whole_number
+from lightning_sep.data.audio_files import SILENCE_RMS
 from lightning_sep.data.batch import Batch
 from lightning_sep.data.corpus import Prepared, Table
 from lightning_sep.data.draws import below, distinct, uniform
@@ -16,7 +17,6 @@ from lightning_sep.data.examples import (
     Examples,
     Index,
     energy,
-    is_active,
     to_float,
 )
 from lightning_sep.data.passes import Pass
@@ -41,8 +41,10 @@ class Mixtures(Examples):
         sources: sounds in a mixture.
         segment_s: length of a mixture in seconds.
         snr_range_db: lowest and highest level of a source over the last one, in dB.
-        normalise: ``peak`` makes the largest sample of the mixture 1, ``std`` removes the mean of
-            the sources and makes the mixture's standard deviation 1, ``none`` leaves unit energy.
+        normalise: ``peak`` makes the largest sample of the mixture 1, ``sources`` that of its
+            sources, so that all of them stay within full scale and one reaches it; ``std`` removes
+            the mean of the sources and makes the mixture's standard deviation 1, which leaves full
+            scale (only an unbounded head follows); ``none`` leaves unit energy.
         pairing: ``any``, or ``speech_noise``: the first source is speech, the others are not.
         order: ``drawn``, or ``pass``: every file that may come first is the first source of one
             mixture of an epoch, in an order of its own; the others are drawn.
@@ -71,7 +73,7 @@ class Mixtures(Examples):
         self.sources = whole_number("sources", sources, at_least=1)
         self.segment_s = finite_number("segment_s", segment_s, above=0, meaning="seconds")
         self.snr_range_db = _range("snr_range_db", snr_range_db)
-        self.normalise = one_of("normalise", normalise, ("peak", "std", "none"))
+        self.normalise = one_of("normalise", normalise, ("peak", "sources", "std", "none"))
         self.pairing = one_of("pairing", pairing, ("any", "speech_noise"))
         self.order = one_of("order", order, ORDERS)
         if self.pairing == "speech_noise" and self.sources < 2:
@@ -269,8 +271,8 @@ def mix(
         float32 ``[batch, source, time]``, whose sum over sources is the mixture, and bool
         ``[batch, source]``.
     """
-    active = is_active(segments)
     power = energy(segments)
+    active = power >= SILENCE_RMS**2 * segments.shape[-1]
     gain = np.where(active, 10.0 ** (level_db / 20.0) / np.sqrt(np.where(active, power, 1.0)), 0.0)
     sources = to_float(segments) * gain.astype(np.float32)[..., None]
     if normalise == "std":
@@ -278,12 +280,16 @@ def mix(
     mixture = sources.sum(axis=1)
     if normalise == "peak":
         scale = np.abs(mixture).max(axis=-1).astype(np.float64)
+    elif normalise == "sources":
+        scale = np.abs(sources).max(axis=(-1, -2)).astype(np.float64)
     elif normalise == "std":
         scale = mixture.std(axis=-1, dtype=np.float64)
     else:
         scale = np.ones(len(mixture))
     factor = 1.0 / np.where(scale > 0, scale, 1.0)  # all sources silent: zeros stay zeros
     sources *= factor.astype(np.float32)[:, None, None]
+    if normalise == "sources":  # what rounding has put beyond
+        sources = sources.clip(-1.0, 1.0)
     return sources, active
 
 

@@ -93,7 +93,7 @@ class Sequences(Examples):
         """Samples of a sequence."""
         return self.frame_samples * self.frames
 
-    def draw(self, prepared: Prepared, split: str) -> "SequenceDraw":
+    def draw(self, prepared: Prepared, split: str) -> Draw:
         """See :meth:`Examples.draw`."""
         return SequenceDraw(self, prepared, split)
 
