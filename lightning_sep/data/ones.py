@@ -52,6 +52,12 @@ class Ones(Sequences):
         nothing = prepared.table(split).where(np.zeros(len(prepared.table(split)), dtype=bool))
         return OnesDraw(nothing, self.counts[split], self.samples)
 
+    def coverage(
+        self, prepared: Prepared, *, seed: int, epochs: int
+    ) -> dict[str, dict[str, float]]:
+        """Nothing of the recordings is in the examples."""
+        return {}
+
 
 class OnesDraw(Draw):
     """All ones; see :class:`Ones`."""
@@ -63,6 +69,10 @@ class OnesDraw(Draw):
         """See :meth:`Draw.places`: nothing of the set is heard, ``[index, 0]``."""
         none = np.zeros((len(index), 0), dtype=np.int64)
         return none, none
+
+    def places(self, *, seed: int, epoch: int, index: Index) -> tuple[Index, Index]:
+        """See :meth:`Draw.places`: no rows."""
+        return index[:0], index[:0]
 
     def batch(self, *, seed: int, epoch: int, index: Index) -> Batch:
         """See :meth:`Draw.batch`."""
