@@ -70,10 +70,6 @@ class OnesDraw(Draw):
         none = np.zeros((len(index), 0), dtype=np.int64)
         return none, none
 
-    def places(self, *, seed: int, epoch: int, index: Index) -> tuple[Index, Index]:
-        """See :meth:`Draw.places`: no rows."""
-        return index[:0], index[:0]
-
     def batch(self, *, seed: int, epoch: int, index: Index) -> Batch:
         """See :meth:`Draw.batch`."""
         count = len(index)
