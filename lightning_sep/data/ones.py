@@ -52,12 +52,6 @@ class Ones(Sequences):
         nothing = prepared.table(split).where(np.zeros(len(prepared.table(split)), dtype=bool))
         return OnesDraw(nothing, self.counts[split], self.samples)
 
-    def coverage(
-        self, prepared: Prepared, *, seed: int, epochs: int
-    ) -> dict[str, dict[str, float]]:
-        """Nothing of the recordings is in the examples."""
-        return {}
-
 
 class OnesDraw(Draw):
     """All ones; see :class:`Ones`."""
