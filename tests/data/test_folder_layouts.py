@@ -89,6 +89,14 @@ def test_what_is_left_out_is_counted_by_its_reason_with_examples(root, fill, pre
     assert prepared.class_names == ["dog"]
 
 
+def test_what_is_no_regular_file_is_counted(root, fill, prepare):
+    fill("0.wav", "1.wav", "2.wav")
+    os.mkfifo(root / "pipe.wav")
+    prepared = prepare()
+    assert left_out(prepared) == {"no regular file": 1}
+    assert prepared.source["found"] == 4
+
+
 def test_files_that_the_table_does_not_list_are_counted(root, fill, prepare):
     fill(*(f"{n}.wav" for n in range(8)))
     rows = "\n".join(f"{n}.wav" for n in range(4))
