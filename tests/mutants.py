@@ -47,7 +47,7 @@ TESTS = {
     "memory.py": ["cli/test_memory.py"],
     "optimizers.py": ["settings/test_optimizer_and_trainer.py"],
     "record.py": ["settings/test_run_identity.py", "end_to_end/test_train.py"],
-    "run_folder.py": ["callbacks", "end_to_end/test_resume.py"],
+    "run_folder.py": ["run_folder", "callbacks"],
     "run_id.py": ["settings/test_run_identity.py"],
     "sweep": ["sweep"],
     "tasks": ["tasks", "end_to_end/test_resume.py"],

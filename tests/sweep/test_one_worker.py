@@ -2,10 +2,12 @@
 
 import errno
 import json
+import math
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ from lightning_sep.errors import ConfigError, Interrupted, LeaseLost
 from lightning_sep.fsio import PATIENCE
 from lightning_sep.leases.presence import Peers, Presence
 from lightning_sep.sweep import worker as module
-from lightning_sep.sweep.folder import open_sweep
+from lightning_sep.sweep.definition import load_sweep
+from lightning_sep.sweep.folder import create, open_sweep
 from lightning_sep.sweep.runner import Outcome
 from lightning_sep.sweep.worker import Stop, Worker, wait_s
 
@@ -114,6 +117,21 @@ def test_a_full_disk_in_a_claim_is_waited_for_with_growing_pauses_and_told(
     assert worker.step() == "worked"
     assert [trial.state for trial in worker.study.trials()] == [TrialState.COMPLETE]
     assert worker._silent_since_s is None, "the next time is counted anew"
+
+
+def test_what_is_waited_for_below_a_run_is_told_too(
+    presence: Presence, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module._waits(presence, "Stale file handle: record.json")
+    assert note(presence)["waits_for"] == "Stale file handle: record.json"
+    module._waits(presence, None)
+    assert note(presence)["waits_for"] is None
+    module._waits(None, "no home yet")
+    said = [line.partition(" ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert said == [
+        f"the disk is waited for: {what}"
+        for what in ("Stale file handle: record.json", "no home yet")
+    ]
 
 
 def test_a_run_that_meets_a_full_disk_is_given_back_and_counts_no_crash(
@@ -272,23 +290,123 @@ def test_fault_14_memory_is_tried_as_often_as_the_sweep_says(
     assert (trial.state, trial.user_attrs["reason"]) == (TrialState.FAIL, "MemoryError: no room")
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_value_that_is_no_number_fails_its_setting(
+    sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    worker = a_worker(sandbox, presence, repeats=2)
+    run = sandbox.runner.run
+
+    def second_diverges(prepared: Any, errand: Any) -> Outcome:
+        outcome = run(prepared, errand)
+        return replace(outcome, value=value) if "seed=1" in prepared[1] else outcome
+
+    monkeypatch.setattr(sandbox.runner, "run", second_diverges)
+    assert worker.step() == "worked"
+    [trial] = worker.study.trials()
+    assert trial.state == TrialState.FAIL
+    assert trial.user_attrs["reason"] == f"val/value is {value} with seed 1"
+    assert len(trial.user_attrs["runs"]) == 2
+
+
+def pruning(sandbox: Any, presence: Presence, upper: float, **fields: Any) -> Worker:
+    path = sandbox.write(trials=1, finalists=0, repeats=2, pruner="PRUNER", **fields)
+    text = path.read_text()
+    path.write_text(text.replace("'PRUNER'", f"optuna.pruners.ThresholdPruner(upper={upper})"))
+    path.write_text("import optuna\n" + path.read_text())
+    study = create(sandbox.home, load_sweep(path))
+    return Worker(study, sandbox.runner, presence, Peers(presence.folder), Stop())
+
+
+def test_the_first_repeat_alone_reports_to_the_pruner_each_epoch_once(
+    sandbox: Any, presence: Presence
+) -> None:
+    worker = pruning(sandbox, presence, upper=9.0, body="yield 'rate=0.2'")
+    assert worker.step() == "worked"
+    [trial] = worker.study.trials()
+    runs = [sandbox.record(sandbox.home / run / "record.json") for run in trial.user_attrs["runs"]]
+    assert trial.state == TrialState.COMPLETE
+    assert trial.intermediate_values == dict(enumerate(runs[0]["values"]))
+    assert runs[0]["values"] != runs[1]["values"]
+    assert trial.value == pytest.approx((runs[0]["value"] + runs[1]["value"]) / 2, rel=1e-15)
+
+
+def test_a_trial_that_is_pruned_is_not_repeated(sandbox: Any, presence: Presence) -> None:
+    worker = pruning(sandbox, presence, upper=0.1, body="yield 'rate=0.01'")
+    assert worker.step() == "worked"
+    [trial] = worker.study.trials()
+    assert trial.state == TrialState.PRUNED
+    assert len(trial.user_attrs["runs"]) == 1
+    assert list(trial.intermediate_values) == [0]
+
+
+def test_what_is_no_number_is_not_reported_and_prunes_nothing(
+    sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = pruning(sandbox, presence, upper=0.1, body="yield 'rate=0.3'")
+    told = []
+
+    def odd(prepared: Any, errand: Any) -> Outcome:
+        told.extend(errand.report(epoch, value) for epoch, value in enumerate([math.nan, 0.05]))
+        told.append(errand.report(1, 0.05))  # once more, as after a checkpoint
+        told.append(errand.report(2, 7.0))
+        return Outcome(prepared[0], "finished", 0.5)
+
+    monkeypatch.setattr(sandbox.runner, "run", odd)
+    assert worker.step() == "worked"
+    [trial] = worker.study.trials()
+    assert told == [False, False, False, True] + [False] * 4, "the second repeat is only told"
+    assert trial.intermediate_values == {1: 0.05, 2: 7.0}
+
+
+def test_a_final_that_fails_in_two_processes_has_failed(
+    sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = a_worker(sandbox, presence, finalists=1, final_seeds=2)
+    seed = first.sweep.fresh_seeds[0]
+    assert first.step() == "worked"
+    failing = raising(sandbox.runner, ZeroDivisionError("no"), f"seed={seed}")
+    monkeypatch.setattr(sandbox.runner, "run", failing)
+    assert [first.step() for _ in range(3)] == ["worked", "worked", "left"]
+    second, its = other_worker(first)
+    assert [second.step(), second.step()] == ["worked", "done"]
+    its.stop()
+    results = second.finals.results()
+    assert sorted(one["state"] for one in results.values()) == ["failed", "finished"]
+    [failed] = [one for one in results.values() if one["state"] == "failed"]
+    assert (failed["seed"], failed["run_id"], failed["value"]) == (seed, None, None)
+    assert failed["reason"] == "ZeroDivisionError: no"
+    [good] = [one for one in results.values() if one["state"] == "finished"]
+    assert good["value"] == sandbox.record(sandbox.home / good["run_id"] / "record.json")["value"]
+    assert not list((second.study.folder / "leases").iterdir())
+
+
 class Waiting:
-    """A worker for whom nothing is left but to wait, so many times."""
+    """A worker for whom nothing is left but to wait; and what it says after its steps."""
 
     name = "quick"
 
-    def __init__(self, clock: Clock, times: int) -> None:
-        self.clock, self.left = clock, times
+    def __init__(self, clock: Clock, states: list[str]) -> None:
+        self.clock, self.states = clock, states
         self.polled_s: list[float] = []
 
     def step(self) -> str:
         self.polled_s.append(self.clock.now_s)
-        self.left -= 1
-        return "waiting" if self.left else "stopped"
+        return self.states.pop(0)
+
+
+def test_a_worker_that_had_work_polls_often_again(clock: Clock) -> None:
+    states = ["waiting"] * 5 + ["worked"] + ["waiting"] * 2 + ["stopped"]
+    waiting = Waiting(clock, states)
+    assert module._work([waiting], Stop()) == 0  # type: ignore[list-item]
+    pauses = [b - a for a, b in zip(waiting.polled_s, waiting.polled_s[1:], strict=False)]
+    wanted = [0.25, 0.375, 0.5625, 0.84375, 1.265625, 0.0, 0.25, 0.375]
+    assert pauses == pytest.approx(wanted, abs=0.26)
+    assert pauses[6] == pytest.approx(0.25, abs=0.01)
 
 
 def test_a_worker_without_work_polls_with_growing_pauses(clock: Clock) -> None:
-    waiting = Waiting(clock, 14)
+    waiting = Waiting(clock, ["waiting"] * 13 + ["stopped"])
     assert module._work([waiting], Stop()) == 0  # type: ignore[list-item]
     pauses = [b - a for a, b in zip(waiting.polled_s, waiting.polled_s[1:], strict=False)]
     wanted = [min(10.0, 0.25 * 1.5**power) for power in range(13)]
@@ -307,6 +425,41 @@ def test_a_launchers_number_that_is_none_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("LIGHTNING_SEP_LAUNCHER_PID", "x")
     with pytest.raises(ConfigError, match="LIGHTNING_SEP_LAUNCHER_PID = 'x'"):
         Stop()
+
+
+FAILS = """
+import sys
+from lightning_sep.errors import StorageError
+from lightning_sep.sweep import worker
+
+def fail(home, name):
+    error = OSError({number}, "it fails")
+    if {told}:
+        raise StorageError("the disk refuses") from error
+    raise error
+
+worker.open_sweep = fail
+sys.exit(worker.main("quick"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "told", "code"),
+    [
+        (errno.ESTALE, False, 75),
+        (errno.ENOSPC, True, 75),
+        (errno.EACCES, True, 2),
+        (errno.ELOOP, False, 1),
+    ],
+)
+def test_how_a_worker_ends_says_whether_work_is_left(
+    tmp_path: Path, number: int, told: bool, code: int
+) -> None:
+    environment = os.environ | {"LIGHTNING_SEP_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", FAILS.format(number=number, told=told)]
+    done = subprocess.run(command, env=environment, capture_output=True)
+    assert done.returncode == code, done.stderr.decode()
+    assert (b"Traceback" in done.stderr) is (code == 1)
 
 
 def test_a_sweep_that_is_not_there_ends_a_worker_with_2(

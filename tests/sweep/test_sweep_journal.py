@@ -1,6 +1,7 @@
 """The journal: a torn last line is cut off before anybody writes or reads on."""
 
 import json
+import os
 from pathlib import Path
 
 import optuna
@@ -118,8 +119,6 @@ def test_a_running_trial_taken_up_again_keeps_its_number_and_parameters(journal:
 def test_fault_11_a_full_disk_leaves_the_journal_whole(
     journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import os
-
     made = study(journal)
     before = journal.read_bytes()
 
@@ -133,3 +132,80 @@ def test_fault_11_a_full_disk_leaves_the_journal_whole(
     assert journal.read_bytes()[: len(before)] == before
     made.tell(made.ask(), 5.0)
     assert study(journal).get_trials()[-1].value == 5.0
+
+
+ODD = [
+    (b"[1, 2]", "it is no object"),
+    (b'{"op_code": 4}', "worker_id is missing"),
+    (b'{"op_code": 77, "worker_id": "a"}', "op_code 77 is unknown"),
+    (b'{"op_code": 4, "worker_id": "a", "study_id": "0"}', "study_id is missing"),
+    (b"{", "it is no JSON"),
+]
+
+
+@pytest.mark.parametrize(("line", "wrong"), ODD, ids=[wrong for _, wrong in ODD])
+def test_a_line_that_is_no_record_is_named_once_kept_and_passed_over(
+    journal: Path, line: bytes, wrong: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*lines[:6], line + b"\n", *lines[6:]]))
+    before = journal.read_bytes()
+    made = study(journal)
+    assert [trial.value for trial in made.get_trials()] == [1.0, 2.0, 3.0]
+    made.tell(made.ask(), 4.0)
+    assert [trial.value for trial in study(journal).get_trials()] == [1.0, 2.0, 3.0, 4.0]
+    assert journal.read_bytes().startswith(before), "what is there stays as it is"
+    (kept,) = journal.parent.glob("journal.log.damaged-*")
+    assert kept.read_bytes() == line + b"\n"
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2, "each process names it once"
+    assert wrong in said[0]
+    assert f"kept in {kept.name}" in said[0]
+
+
+def test_who_only_looks_writes_nothing_and_makes_nothing(
+    journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*lines[:6], b"[]\n", *lines[6:], b'{"torn']))
+    before = sorted((path.name, path.read_bytes()) for path in tmp_path.iterdir())
+    looked = Journal(journal, None)
+    assert len(list(looked.read_logs(0))) == len(lines)
+    assert "it is no object; it is passed over" in capsys.readouterr().err
+    with pytest.raises(StorageError, match="opened to be looked at"):
+        looked.append_logs([{"op_code": 4}])
+    assert list(Journal(tmp_path / "none" / "journal.log", None).read_logs(0)) == []
+    assert sorted((path.name, path.read_bytes()) for path in tmp_path.iterdir()) == before
+
+
+def test_records_are_read_from_any_one_on(journal: Path) -> None:
+    made = Journal(journal, FileLock(journal.with_name("lock")))
+    records = [json.loads(line) for line in journal.read_text().splitlines()]
+    for first in [0, 3, len(records), 1, 5, 2]:
+        assert list(made.read_logs(first)) == records[first:]
+    with journal.open("ab") as file:
+        file.write(b'{"op_code":4,"worker')
+    assert list(made.read_logs(4)) == records[4:]
+
+
+def test_fault_29_whoever_breaks_a_lock_lets_nobody_append_to_the_old_journal(
+    journal: Path,
+) -> None:
+    """A far holder that has opened the journal before it was frozen writes into nothing."""
+    frozen = journal.open("ab")
+    lock = FileLock(journal.with_name("lock"), grace_s=0.2)
+    os.symlink("another boot|12|34|far|abc", lock.path)
+    made = Journal(journal, lock)
+    before, inode = journal.read_bytes(), journal.stat().st_ino
+    record = json.loads(before.splitlines()[-1])
+    made.append_logs([record])
+    assert journal.stat().st_ino != inode
+    frozen.write(b"what was decided long ago\n")
+    frozen.close()
+    whole = journal.read_bytes()
+    assert whole.startswith(before)
+    assert json.loads(whole[len(before) :]) == record
+    inode = journal.stat().st_ino
+    made.append_logs([record])
+    assert journal.stat().st_ino == inode, "once is enough"
+    assert sorted(path.name for path in journal.parent.iterdir()) == ["journal.log"]
