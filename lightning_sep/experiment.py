@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lightning_sep import run_id as identities
 from lightning_sep.data.progress import ProgressLine
-from lightning_sep.errors import Busy, Interrupted, LeaseLost
+from lightning_sep.errors import Busy, DataError, Interrupted, LeaseLost
 from lightning_sep.faults import is_machines
 from lightning_sep.fingerprint import digest, fingerprint, host, software
 from lightning_sep.fsio import (
@@ -80,9 +80,15 @@ def open_data(settings: Settings) -> Any:
     """The prepared corpus of a run; stderr tells how far it is where it has to be prepared first.
 
     Raises:
-        DataError: it is not prepared, or not usable.
+        DataError: it is not prepared, not usable, or for testing only.
     """
-    return build(settings.tree["data"]).open(data_home(), ProgressLine())
+    prepared = build(settings.tree["data"]).open(data_home(), ProgressLine())
+    if prepared.test_only:
+        raise DataError(
+            f"{prepared.name} was prepared for testing only, so nothing can be trained on it: "
+            "lightning-sep evaluate RUN data=... tests a run on it; data.test_only=false splits it"
+        )
+    return prepared
 
 
 def identify(settings: Settings, prepared: Any | None = None) -> str:
@@ -99,6 +105,7 @@ def build_parts(settings: Settings, prepared: Any | None = None) -> Built:
         DataError: the data are not prepared, or not usable.
     """
     prepared = prepared if prepared is not None else open_data(settings)
+    build(settings.tree["plan"]).check(patience=settings.tree["trainer"]["patience"])
     examples = build(settings.tree["examples"])
     task = build_task(settings.tree, examples.facts(prepared))
     return Built(identify(settings, prepared), prepared, examples, task)
@@ -309,13 +316,15 @@ class _Run:
         return record
 
     def _train(self, about: Mapping[str, Any]) -> dict[str, Any]:
-        from lightning_sep.training import Attempt, BestLost, Training, flat
+        from lightning_sep.callbacks.checkpoint import BestLost
+        from lightning_sep.training import Attempt, Training, flat
 
         tree = self.settings.tree
         choices = self.settings.choices
-        if remark := self.parts.prepared.remark():
+        if slow := self.parts.prepared.remark():
+            print(slow, file=sys.stderr, flush=True)
+        for remark in filter(None, (slow, *self.parts.task.facts.get("remarks", ()))):
             self.log.write(remark)
-            print(remark, file=sys.stderr, flush=True)
         mirrored = {
             "group": about["sweep"],
             "job_type": about["task"],
@@ -349,8 +358,8 @@ class _Run:
             with ExitStack() as cleanup:
                 training = Training(tree, task, self._loader, attempt, mirrored, cleanup)
                 training.resume(from_start=again)
-                training.fit()
                 try:
+                    training.fit()
                     metrics = training.test()
                 except BestLost:
                     if again:
@@ -358,6 +367,9 @@ class _Run:
                     self.log.write("the best epoch's weights are damaged or gone: train again")
                     continue
                 outcome = training.outcome(metrics)
+                outcome["coverage"] = self.parts.examples.coverage(
+                    self.parts.prepared, seed=tree["seed"], epochs=len(training.history.rows)
+                )
                 if outcome["state"] == "finished":
                     self._tidy = training.tidy
                 return outcome

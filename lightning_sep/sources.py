@@ -19,9 +19,10 @@ COUNTED = (
     "metrics",
     "data",
     "optimizers",
+    "plans",
 )
 # What every run goes through, whatever its settings name.
-ALWAYS = ("training", "callbacks.reweight")
+ALWAYS = ("training", "callbacks.plan", "callbacks.reweight")
 
 
 def code_hash(targets: Iterable[str] = ()) -> str:

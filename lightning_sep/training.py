@@ -15,8 +15,9 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from lightning_sep import checkpoint_files
-from lightning_sep.callbacks.checkpoint import Checkpoints, SafeCheckpointIO
+from lightning_sep.callbacks.checkpoint import BestLost, Checkpoints, SafeCheckpointIO
 from lightning_sep.callbacks.history import History
+from lightning_sep.callbacks.plan import Rate, Stages
 from lightning_sep.callbacks.reweight import Reweight
 from lightning_sep.callbacks.watch import Watch
 from lightning_sep.fingerprint import weights_hash
@@ -59,10 +60,6 @@ class Attempt:
     show: Callable[[dict[str, Any]], None]
 
 
-class BestLost(Exception):
-    """The best epoch's weights are damaged or gone: it takes training to get them back."""
-
-
 class Training:
     """A run's trainer and all that hangs on it, built once per attempt.
 
@@ -98,13 +95,14 @@ class Training:
         self.weights: dict[str, Any] | None = None
         self._resume_from: Path | None = None
         self._step = 0
-        self._validation_pending = False
 
         name, mode = task.monitor
         tracking = build(tree["tracking"])
         # Nobody listens to the thousands of runs of a search.
         self.audio_count = 0 if attempt.purpose == "search" else tracking.audio_examples
-        reweight = Reweight(build(tree["reweighting"]))
+        self.batches = len(loader("train"))  # of an epoch, as long as they are of the usual size
+        steps = self.batches * settings.epochs
+        reweight = Reweight(build(tree["reweighting"]), steps=steps)
 
         def told(row: dict[str, Any]) -> None:
             if reweight.histogram is not None:
@@ -129,6 +127,8 @@ class Training:
             every_min=settings.checkpoint_every_min,
             guard=attempt.guard,
         )
+        plan = build(tree["plan"])
+        self.stages = Stages(plan, self.history, self.folder, attempt.run_id)
         self.watch = Watch(
             self.history,
             self.checkpoints,
@@ -137,6 +137,7 @@ class Training:
             alive=attempt.alive,
             sweep=attempt.sweep,
             patience=settings.patience,
+            over=lambda: self.stages.now.over,
         )
         self.trainer = pl.Trainer(
             accelerator="gpu" if self.device == "cuda" else "cpu",
@@ -145,7 +146,15 @@ class Training:
             max_epochs=settings.epochs,
             gradient_clip_val=settings.gradient_clip,
             deterministic="warn" if settings.deterministic else False,
-            callbacks=[reweight, self.history, self.watch, self.checkpoints],
+            callbacks=[
+                reweight,
+                Rate(plan, self.history, steps=steps),
+                self.history,
+                self.watch,
+                self.stages,
+                self.checkpoints,
+            ],
+            reload_dataloaders_every_n_epochs=int(plan.changes_batch),
             plugins=[SafeCheckpointIO(attempt.run_id), LightningEnvironment()],
             default_root_dir=self.folder.path,
             logger=False,
@@ -181,12 +190,11 @@ class Training:
             for callback in (self.history, self.watch):
                 callback.load_state_dict(saved["callbacks"][callback.state_key])
             self._resume_from, self._step = found.path, found.step
-            self._validation_pending = bool(saved.get("validation_pending"))
             self._adopt_best()
         self.history.begin()
         for row in self.history.rows:
             self.tracker.log(row)
-        total = self._batches * self.settings.epochs
+        total = self.batches * self.settings.epochs
         self.attempt.log(f"start at step {self._step} of {total}")
 
     def _adopt_best(self) -> None:
@@ -197,29 +205,27 @@ class Training:
             if best is not None:
                 self.checkpoints.adopt_best(best[0])
 
-    @property
-    def _batches(self) -> int:
-        return len(self.loader("train"))
-
     def fit(self) -> None:
         """Train to the end: of the epochs, of the patience, or of a pruner's.
 
         Raises:
             Interrupted: stopped on request, after a checkpoint.
             NonFiniteLoss: training diverged.
+            BestLost: the weights that a stage begins with are damaged or gone.
         """
         if self.watch.ended:  # it was killed between its last epoch and its record
             return
         random.seed(self.seed)
         np.random.seed(self.seed)
         torch.manual_seed(self.seed)
-        batches = self._batches
-        epoch, batch = divmod(self._step, batches)
-        if self._validation_pending:  # the epoch is trained: none of its batches is left
-            epoch, batch = epoch - 1, batches
+        # An epoch whose validation is still to come has no line yet, and no batch left.
+        rows = self.history.rows
+        done = rows[-1]["step"] if rows else 0
+        train = self.loader("train", start_epoch=len(rows), start_batch=self._step - done)
+        train.sampler.factor = self.stages.now.batch
         self.trainer.fit(
             self.task,
-            self.loader("train", start_epoch=epoch, start_batch=batch),
+            train,
             self.loader("val"),
             ckpt_path=self._resume_from,
             weights_only=True,

@@ -37,6 +37,7 @@ TESTS = {
         *("callbacks", "end_to_end/test_train.py", "end_to_end/test_resume.py"),
         "end_to_end/test_bad_input.py",
     ],
+    "faults.py": ["sweep/test_whose_fault.py", "sweep/test_one_worker.py"],
     "functional": ["functional", "functional_log_mel", "reweighting", "losses", "heads", "metrics"],
     "heads": ["heads", "tasks/test_cross_product.py"],
     "homes.py": ["cli", "data/test_data_commands.py"],
@@ -45,12 +46,14 @@ TESTS = {
     "memory.py": ["cli/test_memory.py"],
     "optimizers.py": ["settings/test_optimizer_and_trainer.py"],
     "record.py": ["settings/test_run_identity.py", "end_to_end/test_train.py"],
+    "run_folder.py": ["callbacks", "end_to_end/test_resume.py"],
     "run_id.py": ["settings/test_run_identity.py"],
     "sweep": ["sweep"],
     "tasks": ["tasks", "end_to_end/test_resume.py"],
     "terminal.py": ["cli/test_plain_terminal.py"],
     "tracking.py": ["tracking"],
     "trainer_settings.py": ["settings/test_optimizer_and_trainer.py", "end_to_end/test_train.py"],
+    "training.py": ["callbacks", "end_to_end/test_resume.py", "end_to_end/test_train.py"],
     "use.py": ["use"],
 }
 # What says something to people: neither taken out nor changed within.

@@ -16,6 +16,10 @@ from lightning_sep.run_folder import RunFolder
 KEPT = 2  # the newest ones; the older of them is there while the newer one is written
 
 
+class BestLost(Exception):
+    """The best epoch's weights are damaged or gone: it takes training to get them back."""
+
+
 class SafeCheckpointIO(CheckpointIO):
     """Lets Lightning write and read checkpoints as `checkpoint_files` does.
 
@@ -137,7 +141,6 @@ class Checkpoints(pl.callbacks.Checkpoint):
             progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
             begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
             progress |= {"total": dict(begun), "current": dict(begun), "is_last_batch": False}
-            checkpoint["validation_pending"] = True
 
     def save_before_validation(self, trainer: pl.Trainer) -> None:
         """Write a checkpoint from within validation: the epoch is trained, validation is to come.

@@ -28,14 +28,16 @@ class Reweight(Callback):
 
     Args:
         rule: what makes weights of losses.
+        steps: of the whole run as planned, all attempts together; the trainer's without it.
 
     Attributes:
         histogram: counts and edges of weight times number of examples, over the last epoch; values
             beyond the last edge are counted in the last bin. ``None`` before the first epoch's end.
     """
 
-    def __init__(self, rule: Reweighting) -> None:
+    def __init__(self, rule: Reweighting, *, steps: int | None = None) -> None:
         self.rule = rule
+        self.steps = steps
         self.histogram: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
         self._start("cpu")
 
@@ -56,8 +58,7 @@ class Reweight(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         task: Any = pl_module
-        # Of the run as planned, all attempts together: the length of a loader is that of an epoch.
-        steps = int(trainer.estimated_stepping_batches)
+        steps = self.steps or int(trainer.estimated_stepping_batches)
         self.rule.prepare(steps=steps, classes=task.class_names())
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

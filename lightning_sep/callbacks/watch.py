@@ -25,6 +25,7 @@ class Watch(pl.callbacks.Checkpoint):
         alive: called after each batch: the run makes progress.
         sweep: the sweep on whose behalf runs are pruned.
         patience: epochs without improvement after which training ends; ``None`` is never.
+        over: whether the run has come to an end that others know of.
 
     Raises:
         Interrupted: after a checkpoint was saved.
@@ -40,6 +41,7 @@ class Watch(pl.callbacks.Checkpoint):
         alive: Callable[[], None],
         sweep: str | None,
         patience: int | None,
+        over: Callable[[], bool] = lambda: False,
     ) -> None:
         self.history = history
         self.checkpoints = checkpoints
@@ -48,6 +50,7 @@ class Watch(pl.callbacks.Checkpoint):
         self.alive = alive
         self.sweep = sweep
         self.patience = patience
+        self.over = over
         self.ended = False
         self.pruned = False
 
@@ -101,5 +104,5 @@ class Watch(pl.callbacks.Checkpoint):
             self.patience is not None and self.history.epochs_without_improvement >= self.patience
         )
         last = trainer.current_epoch + 1 == trainer.max_epochs
-        self.ended = self.pruned or out_of_patience or last
-        trainer.should_stop = self.pruned or out_of_patience
+        trainer.should_stop = self.pruned or out_of_patience or self.over()
+        self.ended = trainer.should_stop or last

@@ -12,6 +12,7 @@ from lightning_sep import __version__
 from lightning_sep.cli import (
     data,
     embed,
+    evaluate,
     generate,
     leaderboard,
     separate,
@@ -33,6 +34,7 @@ COMMANDS: tuple[Command, ...] = (
     worker.COMMAND,
     leaderboard.COMMAND,
     data.COMMAND,
+    evaluate.COMMAND,
     separate.COMMAND,
     generate.COMMAND,
     embed.COMMAND,

@@ -72,6 +72,8 @@ def _run(arguments: argparse.Namespace) -> int | None:
     print(f"run {result.run_id} {result.state}: {result.folder}")
     for name, value in _headline(result.record):
         print(f"    {name:<36} {value:.6g}")
+    for remark in result.record["facts"].get("remarks", ()):
+        print(f"    {remark}")
     return None
 
 

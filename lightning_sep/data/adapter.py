@@ -46,7 +46,7 @@ class Adapter(Corpus):
 
     def key(self) -> str:
         """See :meth:`Corpus.key`."""
-        kept = ["keep"] if self.keep else []
+        kept = ["keep"] * self.keep + ["test"] * self.test_only
         return "-".join([self.name, str(self.sample_rate or "native"), *self.settings(), *kept])
 
     def prepare_from(
@@ -99,6 +99,7 @@ class Adapter(Corpus):
             sample_rate=self.sample_rate,
             cache_limit_mb=self.cache_limit_mb,
             keep=self.keep,
+            test_only=self.test_only,
             progress=progress,
         )
 

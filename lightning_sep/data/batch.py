@@ -17,6 +17,8 @@ class Batch:
             direction to project on and is left out of losses, weights and means.
         index: ``[batch]`` int64, number of the example within its epoch or split.
         sources: ``[batch, source, time]`` float32, adding up to ``waveform``; separation only.
+        sessions: ``[batch]`` int64, numbers of the recordings or of the sessions in which they were
+            made; two snippets of one are no trial. Verification only.
     """
 
     waveform: Tensor
@@ -24,6 +26,7 @@ class Batch:
     active: Tensor
     index: Tensor
     sources: Tensor | None = None
+    sessions: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.waveform)
@@ -40,4 +43,5 @@ class Batch:
             active=move(self.active),
             index=move(self.index),
             sources=None if self.sources is None else move(self.sources),
+            sessions=None if self.sessions is None else move(self.sessions),
         )

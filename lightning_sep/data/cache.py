@@ -216,10 +216,10 @@ class Reader(ABC):
         """
         inside = (offset >= 0) & (offset + count <= available)
         if inside.all():
-            return self._inside(recording, start + offset, count)
+            return self.inside(recording, start + offset, count)
         out = np.zeros((len(recording), count), dtype=np.int16)
         if inside.any():
-            out[inside] = self._inside(recording[inside], (start + offset)[inside], count)
+            out[inside] = self.inside(recording[inside], (start + offset)[inside], count)
         for row in np.flatnonzero(~inside):
             length, first = int(available[row]), int(offset[row])
             if repeat:
@@ -233,7 +233,8 @@ class Reader(ABC):
                     )
         return out
 
-    def _inside(self, recording: NDArray[np.int64], start: NDArray[np.int64], count: int) -> Int16:
+    def inside(self, recording: NDArray[np.int64], start: NDArray[np.int64], count: int) -> Int16:
+        """``[n, count]`` samples that lie inside their recordings."""
         rows = [self.whole(int(r), int(s), count) for r, s in zip(recording, start, strict=True)]
         return np.stack(rows)
 
@@ -260,7 +261,7 @@ class MappedReader(Reader):
         first = int(self._offsets[recording]) + start
         return np.asarray(self._samples()[first : first + count], dtype=np.int16)
 
-    def _inside(self, recording: NDArray[np.int64], start: NDArray[np.int64], count: int) -> Int16:
+    def inside(self, recording: NDArray[np.int64], start: NDArray[np.int64], count: int) -> Int16:
         windows = np.lib.stride_tricks.sliding_window_view(self._samples(), count)
         return np.asarray(windows[self._offsets[recording] + start], dtype=np.int16)
 

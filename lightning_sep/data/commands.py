@@ -25,11 +25,7 @@ def corpus(name: str, settings: Sequence[str] = ()) -> Corpus:
     Raises:
         ConfigError: there is no such entry, it builds something else, or a setting cannot be used.
     """
-    known = entries("data")
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"Did you mean '{near[0]}'? " if near else ""
-        raise ConfigError(f"no data '{name}' in conf/data. {hint}Known: {', '.join(known)}")
+    node = entry(name)
     if settings:
         others = [one for one in settings if not one.startswith("data.")]
         if others:
@@ -38,15 +34,29 @@ def corpus(name: str, settings: Sequence[str] = ()) -> Corpus:
             )
         node = compose([f"data={name}", *settings]).tree["data"]
         return _built(node, f"data={name}")
+    return _built(node, f"data={name}")
+
+
+def entry(name: str) -> dict[str, Any]:
+    """The settings of ``data=<name>`` as its file says them.
+
+    Raises:
+        ConfigError: there is no such entry, or it cannot be read.
+    """
+    known = entries("data")
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"Did you mean '{near[0]}'? " if near else ""
+        raise ConfigError(f"no data '{name}' in conf/data. {hint}Known: {', '.join(known)}")
     for folder in reversed(conf_folders()):  # an entry of the user's own goes before ours
         path = folder / "data" / f"{name}.yaml"
         if path.is_file():
             break
     try:
-        node = yaml.safe_load(path.read_text())
+        node: dict[str, Any] = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    return _built(node, str(path))
+    return node
 
 
 def _built(node: dict[str, Any], where: str) -> Corpus:

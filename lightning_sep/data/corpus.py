@@ -54,6 +54,8 @@ class Table:
         label: class number, into ``Prepared.class_names``.
         speaker: speaker number, into ``Prepared.speaker_names``; -1 where there is none.
         group: group number, into ``Prepared.group_names``.
+        session: number of the session in which it was recorded; -1 where nobody knows.
+        corpus: number of the set, where several are combined; 0 elsewhere.
     """
 
     recording: NDArray[np.int64]
@@ -62,13 +64,20 @@ class Table:
     label: NDArray[np.int64]
     speaker: NDArray[np.int64]
     group: NDArray[np.int64]
+    session: NDArray[np.int64]
+    corpus: NDArray[np.int64]
+
+    @classmethod
+    def columns(cls) -> list[str]:
+        """Names of the columns."""
+        return list(cls.__dataclass_fields__)
 
     def __len__(self) -> int:
         return len(self.recording)
 
     def where(self, chosen: NDArray[np.bool_]) -> "Table":
         """The rows that ``chosen`` marks."""
-        return Table(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
+        return Table(*(getattr(self, name)[chosen] for name in self.columns()))
 
 
 class Prepared:
@@ -83,6 +92,9 @@ class Prepared:
     Raises:
         DataError: the folder is not whole.
     """
+
+    given_priors: list[float] | None = None
+    """Of sets that are combined, where the user gave any."""
 
     def __init__(
         self,
@@ -120,7 +132,8 @@ class Prepared:
     def statistics_of(self, group: str) -> dict[str, float]:
         """The same for one group of sounds; ``""`` is all of them."""
         if group not in self._statistics:
-            raise DataError(f"{self.name} has no '{group}' in its train part")
+            what = f"'{group}' in its train part" if self._statistics else "train part"
+            raise DataError(f"{self.name} has no {what}")
         return dict(self._statistics[group])
 
     @cached_property
@@ -138,6 +151,10 @@ class Prepared:
             label=numbers("class", self.class_names),
             speaker=numbers("speaker", self.speaker_names),
             group=numbers("group", self.group_names),
+            session=numbers("session", sorted(set(items["session"]) - {""}))
+            if "session" in items
+            else np.full(len(items["recording"]), -1),
+            corpus=np.zeros(len(items["recording"]), dtype=np.int64),
         )
         splits = np.array(items["split"])
         return {split: everything.where(splits == split) for split in SPLITS}
@@ -145,6 +162,21 @@ class Prepared:
     def table(self, split: str) -> Table:
         """The pieces of ``split`` ("train", "val" or "test")."""
         return self._tables[split]
+
+    @property
+    def all_statistics(self) -> dict[str, dict[str, float]]:
+        """The same for each group, and for all under ``""``."""
+        return dict(self._statistics)
+
+    @property
+    def priors(self) -> list[float]:
+        """Share of each set that is combined here."""
+        return [1.0]
+
+    @property
+    def test_only(self) -> bool:
+        """Whether there is a test part alone."""
+        return not len(self.table("train"))
 
     def hours(self, split: str | None = None) -> float:
         """Length of one split, or of all."""
@@ -154,12 +186,13 @@ class Prepared:
 
     def cuts(self, split: str) -> Any:
         """lhotse ``CutSet`` of one split; each cut is a piece, with one supervision."""
-        return load_cuts(self.folder, split)
+        paths = {one["id"]: one["path"] for one in self._columns["recordings"]}
+        return load_cuts(self.folder, split, paths)
 
     @cached_property
     def reader(self) -> Reader:
         """Where samples come from: the memory-mapped cache, or the files beyond its bound."""
-        recordings, lengths = self._columns["recordings"], self._lengths
+        recordings, lengths = self._columns["recordings"], self.lengths
         needed = 2 * int(lengths.sum())
         limit = None if self.cache_limit_mb is None else self.cache_limit_mb * _MIB
         offsets = None
@@ -182,7 +215,8 @@ class Prepared:
         return MappedReader(self.cache.samples_path, offsets)
 
     @property
-    def _lengths(self) -> NDArray[np.int64]:
+    def lengths(self) -> NDArray[np.int64]:
+        """``[recording]`` number of samples."""
         return np.array([r["samples"] for r in self._columns["recordings"]], dtype=np.int64)
 
     def remark(self) -> str:
@@ -192,7 +226,7 @@ class Prepared:
         """
         if not isinstance(self.reader, StreamReader):
             return ""
-        lengths = self._lengths
+        lengths = self.lengths
         needed = 2 * int(lengths.sum()) / _MIB
         bound = (
             f"data.cache_limit_mb allows {self.cache_limit_mb:g}"
@@ -301,6 +335,8 @@ class Corpus(ABC):
         keep: take files that are clipped, that cancel when their channels are averaged, whose
             rate no recording has or whose Ogg stream does not end, and sets that are all silence.
             Which ones is written down and counts as a part of the set.
+        test_only: make all of it the test part, for ``lightning-sep evaluate``; nothing can be
+            trained on it.
 
     Raises:
         ConfigError: a setting cannot be used.
@@ -313,6 +349,7 @@ class Corpus(ABC):
         sample_rate: int | None = None,
         cache_limit_mb: float | None = None,
         keep: bool = False,
+        test_only: bool = False,
     ) -> None:
         if sample_rate is not None and (
             not isinstance(sample_rate, int)
@@ -329,6 +366,7 @@ class Corpus(ABC):
         self.sample_rate = sample_rate
         self.cache_limit_mb = cache_limit_mb
         self.keep = keep
+        self.test_only = yes_or_no("test_only", test_only)
 
     @abstractmethod
     def key(self) -> str:

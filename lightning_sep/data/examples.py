@@ -6,8 +6,8 @@ saved in a checkpoint, because nothing random is kept: a loader starts at any ba
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import torch
@@ -16,12 +16,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lightning_sep.data.audio_files import FULL_SCALE, SILENCE_RMS, Int16
 from lightning_sep.data.batch import Batch
-from lightning_sep.data.corpus import Prepared
+from lightning_sep.data.corpus import Prepared, Table
 from lightning_sep.data.splits import SPLITS
 from lightning_sep.errors import ConfigError
 
 Index: TypeAlias = NDArray[np.int64]
 Key: TypeAlias = tuple[int, Index]  # epoch, and the numbers of the examples of one batch
+
+ORDERS = ("drawn", "pass")
 
 # Draws of validation and test are fixed, so that all runs are measured on one set of examples.
 # The seeds are those of the published experiments on gradient reweighting (arXiv:2010.13228).
@@ -34,9 +36,71 @@ class Draw(ABC):
     count: int
     """Examples of one epoch."""
 
+    table: Table
+    """What is drawn from."""
+
+    samples: int
+    """Of one segment."""
+
+    repeats: ClassVar[bool] = False
+    """Whether a piece shorter than a segment fills it by being repeated."""
+
+    @abstractmethod
+    def places(self, *, seed: int, epoch: int, index: Index) -> tuple[Index, Index]:
+        """Rows of the table and first samples within their pieces, ``[index(, source)]``.
+
+        Samples before the piece (a negative first one) and after it are no part of it.
+        """
+
     @abstractmethod
     def batch(self, *, seed: int, epoch: int, index: Index) -> Batch:
         """The examples ``index`` of ``epoch``, all built in one go."""
+
+
+class Heard:
+    """How much of what a draw draws from was in the examples of the epochs that were added.
+
+    Args:
+        draw: of the split.
+        seed: of its draws.
+    """
+
+    def __init__(self, draw: Draw, seed: int) -> None:
+        self._draw, self._seed = draw, seed
+        # of all pieces one after the other
+        self._ends = np.cumsum(draw.table.samples)
+        self._low = self._high = np.zeros(0, dtype=np.int64)
+
+    def add(self, epoch: int) -> None:
+        """Add all examples of an epoch."""
+        draw = self._draw
+        index = np.arange(draw.count, dtype=np.int64)
+        rows, offset = (
+            value.reshape(-1) for value in draw.places(seed=self._seed, epoch=epoch, index=index)
+        )
+        size = draw.table.samples[rows]
+        first = self._ends[rows] - size
+        if draw.repeats:
+            offset = np.where(size < draw.samples, 0, offset)
+        low = np.concatenate([self._low, first + np.clip(offset, 0, size)])
+        high = np.concatenate([self._high, first + np.clip(offset + draw.samples, 0, size)])
+        order = np.argsort(low, kind="stable")
+        low, reach = low[order], np.maximum.accumulate(high[order])
+        starts = np.append(True, low[1:] > reach[:-1])  # where a stretch meets none before it
+        self._low, self._high = low[starts], reach[np.append(np.flatnonzero(starts)[1:] - 1, -1)]
+
+    def share(self) -> dict[str, float]:
+        """Shares between 0 and 1: of the ``files`` that are heard at all, of the ``seconds``."""
+        table = self._draw.table
+        whole = self._high > self._low
+        first = np.searchsorted(self._ends, self._low[whole], side="right")
+        last = np.searchsorted(self._ends, self._high[whole] - 1, side="right")
+        marks = np.zeros(len(table) + 1, dtype=np.int64)
+        np.add.at(marks, first, 1)
+        np.add.at(marks, last + 1, -1)
+        files = np.unique(table.recording[np.cumsum(marks)[:-1] > 0])
+        seconds = int((self._high - self._low).sum()) / int(table.samples.sum())
+        return {"files": len(files) / len(np.unique(table.recording)), "seconds": seconds}
 
 
 class Examples(ABC):
@@ -61,6 +125,41 @@ class Examples(ABC):
     @abstractmethod
     def facts(self, prepared: Prepared) -> dict[str, Any]:
         """What a task has to know of the set, as JSON types."""
+
+    def remarks(self, prepared: Prepared) -> list[str]:
+        """What numbers that are measured on this set cannot say, a line each."""
+        return []
+
+    def as_trained(self, facts: Mapping[str, Any]) -> "Examples":
+        """These examples for a net that was trained with ``facts`` on another set: what was
+        measured on its training part is not measured anew."""
+        return self
+
+    def coverage(
+        self, prepared: Prepared, *, seed: int, epochs: int
+    ) -> dict[str, dict[str, float]]:
+        """Which shares of the files and seconds of each split the examples hold.
+
+        Args:
+            prepared: the set.
+            seed: of the run.
+            epochs: that were trained.
+
+        Returns:
+            ``files`` and ``seconds``, shares between 0 and 1, of ``first_epoch`` and ``train`` (all
+            epochs together), and of ``val`` and ``test``.
+        """
+        train = Heard(self.draw(prepared, "train"), seed)
+        train.add(0)
+        shares = {"first_epoch": train.share()}
+        for epoch in range(1, epochs):
+            train.add(epoch)
+        shares["train"] = train.share()
+        for split, fixed in FIXED_SEEDS.items():
+            heard = Heard(self.draw(prepared, split), fixed)
+            heard.add(0)
+            shares[split] = heard.share()
+        return shares
 
     def loader(
         self,
@@ -110,6 +209,9 @@ class Examples(ABC):
 class EpochBatches(Sampler[Key]):
     """Keys of the batches of an epoch: (epoch, indices). Lightning calls ``set_epoch``.
 
+    Attributes:
+        factor: of the next pass: how many times ``batch_size`` a batch is.
+
     Args:
         count: examples of an epoch, over all processes.
         batch_size: examples of a batch, over all processes.
@@ -144,10 +246,7 @@ class EpochBatches(Sampler[Key]):
         self.rank, self.world = rank, world
         self.fixed = fixed
         self.epoch = start_epoch
-        self._batches = math.ceil(count / batch_size)
-        if self._batches > 1 and 0 < count % batch_size < world:
-            # a last batch that would leave a process without any example joins the one before
-            self._batches -= 1
+        self.factor = 1
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch of the next pass."""
@@ -155,14 +254,18 @@ class EpochBatches(Sampler[Key]):
             self.epoch = epoch
 
     def __len__(self) -> int:
-        return self._batches
+        size = self.factor * self.batch_size
+        batches = math.ceil(self.count / size)
+        # a last batch that would leave a process without any example joins the one before
+        return batches - (batches > 1 and 0 < self.count % size < self.world)
 
     def __iter__(self) -> Iterator[Key]:
+        size, batches = self.factor * self.batch_size, len(self)
         first = self.start_batch if self.epoch == self.start_epoch else 0
-        for number in range(first, self._batches):
-            last = number == self._batches - 1
-            stop = self.count if last else (number + 1) * self.batch_size
-            indices = np.arange(number * self.batch_size, stop, dtype=np.int64)
+        for number in range(first, batches):
+            last = number == batches - 1
+            stop = self.count if last else (number + 1) * size
+            indices = np.arange(number * size, stop, dtype=np.int64)
             yield self.epoch, indices[self.rank :: self.world]
 
 

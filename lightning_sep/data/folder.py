@@ -23,7 +23,7 @@ from lightning_sep.data.splits import IN_TIME, SPLITS, joined, split_by_key, spl
 from lightning_sep.errors import ConfigError, DataError
 from lightning_sep.fsio import write_json
 
-COLUMNS = ("filename", "class", "speaker", "split", "group", "source", "text")
+COLUMNS = ("filename", "class", "speaker", "split", "group", "source", "session", "text")
 
 
 class Folder(Corpus):
@@ -43,6 +43,8 @@ class Folder(Corpus):
     group     ``speech``, ``noise``, ``music`` or any word; without it ``speech``
               where there is a speaker, ``sound`` elsewhere
     source    what must not be in two splits, where that is not the speaker
+    session   in which sitting, call or video it was recorded: two recordings of one
+              are no trial of speaker verification
     text      what is said
     ========= ====================================================================
 
@@ -57,6 +59,7 @@ class Folder(Corpus):
         sample_rate: in Hz; ``None`` takes the rate that most files have.
         cache_limit_mb: bound of the decoded cache in MiB.
         keep: see :class:`~lightning_sep.data.corpus.Corpus`.
+        test_only: see :class:`~lightning_sep.data.corpus.Corpus`.
     """
 
     name = "folder"
@@ -68,8 +71,9 @@ class Folder(Corpus):
         sample_rate: int | None = None,
         cache_limit_mb: float | None = None,
         keep: bool = False,
+        test_only: bool = False,
     ) -> None:
-        super().__init__(sample_rate, cache_limit_mb, keep)
+        super().__init__(sample_rate, cache_limit_mb, keep, test_only)
         if path is not None and (not isinstance(path, str | Path) or not str(path)):
             raise refusal("path", path, "the path of a folder is needed")
         self.path = path
@@ -110,7 +114,7 @@ class Folder(Corpus):
     def key(self) -> str:
         """See :meth:`Corpus.key`."""
         settings = [str(self.root().resolve()), self.seed, self.sample_rate, resampler()]
-        kept = ["keep"] if self.keep else []
+        kept = ["keep"] * self.keep + ["test"] * self.test_only
         digest = hashlib.sha256(json.dumps([*settings, *kept]).encode()).hexdigest()
         return f"folder-{digest[:12]}"
 
@@ -176,6 +180,7 @@ class Folder(Corpus):
                     speaker=row.get("speaker", ""),
                     text=row.get("text", ""),
                     source=row.get("source", ""),
+                    session=row.get("session", ""),
                 )
                 for row, class_name in zip(table.rows, split.classes, strict=True)
             ],
@@ -192,6 +197,7 @@ class Folder(Corpus):
             cache_limit_mb=self.cache_limit_mb,
             keep=self.keep,
             splitter=split.pieces,
+            test_only=self.test_only,
             progress=progress,
         )
 

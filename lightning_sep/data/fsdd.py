@@ -19,6 +19,7 @@ class Fsdd(Adapter):
         sample_rate: in Hz; ``None`` keeps that of the files.
         cache_limit_mb: bound of the decoded cache in MiB.
         keep: see :class:`~lightning_sep.data.corpus.Corpus`.
+        test_only: see :class:`~lightning_sep.data.corpus.Corpus`.
     """
 
     name = "fsdd"
@@ -31,8 +32,9 @@ class Fsdd(Adapter):
         sample_rate: int | None = None,
         cache_limit_mb: float | None = None,
         keep: bool = False,
+        test_only: bool = False,
     ) -> None:
-        super().__init__(sample_rate, cache_limit_mb, keep)
+        super().__init__(sample_rate, cache_limit_mb, keep, test_only)
         self.held_out = one_of("held_out", held_out, ("separate", "shared"))
 
     def settings(self) -> list[str]:

@@ -37,6 +37,7 @@ class Librispeech(Adapter):
                 class_name="speech",
                 group="speech",
                 speaker=row["speaker"],
+                session=row.get("chapter", ""),
                 pieces=whole(split),
             )
             for row, split in zip(rows, splits, strict=True)

@@ -71,7 +71,9 @@ class Entry:
         speaker: who speaks; empty where nobody does or nobody knows.
         text: what is said, where known.
         source: what must not be in two splits, besides the speaker; empty where nothing is known.
+        session: in which sitting, call or video it was recorded; empty where nobody knows.
         pieces: which stretch belongs to which split; almost always one split for all of it.
+        temporary: the file goes away when the set is prepared, so a copy is kept.
     """
 
     id: str
@@ -81,7 +83,9 @@ class Entry:
     speaker: str = ""
     text: str = ""
     source: str = ""
+    session: str = ""
     pieces: Pieces = field(default_factory=lambda: whole("train"))
+    temporary: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,7 @@ def build(
     store_all: bool = False,
     keep: bool = False,
     splitter: Splitter | None = None,
+    test_only: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """Prepare a set and return its folder; the caller holds the lock of the set.
@@ -137,6 +142,7 @@ def build(
         store_all: keep FLAC copies even of files that could be read where they lie.
         keep: take files whose levels or rates no good recording has, and say so in the set.
         splitter: decides the splits once all files are read; without it the entries say theirs.
+        test_only: everything is the test part, whatever the entries and ``splitter`` say.
         progress: called for each file.
 
     Raises:
@@ -158,9 +164,9 @@ def build(
             draft = _Draft(entries, origin, rate, aside, store_all, keep, progress)
             limit = room(aside) if cache_limit_mb is None else int(cache_limit_mb * (1 << 20))
             draft.read(CacheFile(aside / "cache", "draft"), limit)
-            content = draft.finish(splitter)
+            content = draft.finish(home, _all_test if test_only else splitter)
             _rename_cache(aside, content, rate)
-            folder = home / f"{origin.name}-{content[:12]}"
+            folder = _final(home, origin.name, content)
             old = home / f"{BUILDING}{origin.name}-old-{uuid4().hex[:8]}"
             if folder.exists():  # the same content again: the new copy mends what was damaged
                 os.replace(folder, old)
@@ -171,6 +177,14 @@ def build(
     finally:
         if aside.exists():
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def _final(home: Path, name: str, content: str) -> Path:
+    return home / f"{name}-{content[:12]}"
+
+
+def _all_test(entries: Sequence[Entry], heard: Sequence[str]) -> tuple[list[Pieces], str]:
+    return [whole("test") for _ in entries], "all of it is for testing (data.test_only)"
 
 
 def sweep_builds(home: Path, name: str) -> None:
@@ -269,7 +283,7 @@ class _Draft:
         )
         digest, moments = hashlib.sha256(), _Moments()
         place = str(entry.path.resolve())
-        copied = self.store_all or not is_text(place)
+        copied = self.store_all or entry.temporary or not is_text(place)
         name = f"audio/{entry.id if entry.id.endswith('.flac') else f'{entry.id}.flac'}"
         stored = False
         try:
@@ -320,8 +334,12 @@ class _Draft:
         )
         self.whole.append(moments)
 
-    def finish(self, splitter: Splitter | None) -> str:
+    def finish(self, home: Path, splitter: Splitter | None) -> str:
         """Split, write manifests and facts; return the hash of the content.
+
+        Args:
+            home: where the folder will lie in the end.
+            splitter: see :func:`build`.
 
         Raises:
             DataError: a split is empty, all files are silent, or two splits share what they must
@@ -347,10 +365,11 @@ class _Draft:
         items, moments = self._items(pieces)
         present = Counter(item["split"] for item in items)
         missing = [split for split in SPLITS if not present[split]]
-        if missing:
+        if missing and splitter is not _all_test:
             raise DataError(
                 f"{source}: nothing is left for {' and '.join(missing)} ({rule}). More files, "
-                "speakers or sources are needed, or a column 'split' in metadata.csv"
+                "speakers or sources are needed, or a column 'split' in metadata.csv. To only test "
+                "on all of it: data.test_only=true"
             )
         facts: list[Any] = [
             FORMAT,
@@ -368,7 +387,8 @@ class _Draft:
         write_json_compact(
             self.folder / "items.json", {"recordings": self.recordings, "items": columns}
         )
-        manifests = _write_manifests(self.folder, self.recordings, items, self.rate)
+        final = _final(home.resolve(), self.origin.name, content)
+        manifests = _write_manifests(self.folder, self.recordings, items, self.rate, final)
         named = ("items.json", "statistics.json", *manifests)
         left_out = {
             reason: {"files": len(names), "examples": [shown(name) for name in sorted(names)[:3]]}
@@ -402,6 +422,7 @@ class _Draft:
     ) -> tuple[list[dict[str, Any]], dict[str, "_Moments"]]:
         """The pieces as rows, and the moments of those that train, in all and by group."""
         items: list[dict[str, Any]] = []
+        sessions = any(entry.session for entry in self.entries)  # else hashes are as without them
         moments: dict[str, _Moments] = defaultdict(_Moments)
         for number, (entry, own) in enumerate(zip(self.entries, pieces, strict=True)):
             samples = self.recordings[number]["samples"]
@@ -420,6 +441,7 @@ class _Draft:
                         "speaker": entry.speaker,
                         "text": entry.text,
                         "silent": self.whole[number].silent,
+                        **({"session": entry.session} if sessions else {}),
                     }
                 )
                 if split == "train":
@@ -535,16 +557,24 @@ def write_json_compact(path: Path, value: Any) -> None:
 
 
 def _write_manifests(
-    folder: Path, recordings: list[dict[str, Any]], items: list[dict[str, Any]], rate: int
+    folder: Path,
+    recordings: list[dict[str, Any]],
+    items: list[dict[str, Any]],
+    rate: int,
+    final: Path,
 ) -> list[str]:
-    """lhotse recordings, supervisions and cuts of each split; returns the files' names."""
+    """lhotse recordings, supervisions and cuts of each split; returns the files' names.
+
+    Paths of audio are absolute, from where the folder will lie in the end (``final``), so that
+    lhotse finds it from anywhere.
+    """
     from lhotse import CutSet, MonoCut, Recording, RecordingSet, SupervisionSegment, SupervisionSet
     from lhotse.audio import AudioSource
 
     made = [
         Recording(
             id=r["id"],
-            sources=[AudioSource(type="file", channels=[0], source=r["path"])],
+            sources=[AudioSource(type="file", channels=[0], source=str(final / r["path"]))],
             sampling_rate=rate,
             num_samples=r["samples"],
             duration=r["samples"] / rate,
@@ -568,6 +598,7 @@ def _write_manifests(
                     "class_name": item["class"],
                     "group": item["group"],
                     "silent": item["silent"],
+                    **({"session": item["session"]} if item.get("session") else {}),
                 },
             )
             supervisions.append(supervision)

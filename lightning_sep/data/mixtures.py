@@ -7,17 +7,19 @@ import torch
 from numpy.typing import NDArray
 
 from lightning_sep.checks import finite_number, one_of, refusal, whole_number
+from lightning_sep.data.audio_files import SILENCE_RMS
 from lightning_sep.data.batch import Batch
 from lightning_sep.data.corpus import Prepared, Table
 from lightning_sep.data.draws import below, distinct, uniform
 from lightning_sep.data.examples import (
+    ORDERS,
     Draw,
     Examples,
     Index,
     energy,
-    is_active,
     to_float,
 )
+from lightning_sep.data.passes import Pass
 from lightning_sep.errors import ConfigError, DataError
 
 SPEECH = "speech"  # name of the group that `pairing: speech_noise` sets against all others
@@ -39,10 +41,14 @@ class Mixtures(Examples):
         sources: sounds in a mixture.
         segment_s: length of a mixture in seconds.
         snr_range_db: lowest and highest level of a source over the last one, in dB.
-        normalise: ``peak`` makes the largest sample of the mixture 1, ``std`` removes the mean of
-            the sources and makes the mixture's standard deviation 1, ``none`` leaves unit energy.
+        normalise: ``peak`` makes the largest sample of the mixture 1, ``sources`` that of its
+            sources, so that all of them stay within full scale and one reaches it; ``std`` removes
+            the mean of the sources and makes the mixture's standard deviation 1, which leaves full
+            scale (only an unbounded head follows); ``none`` leaves unit energy.
         pairing: ``any``, or ``speech_noise``: the first source is speech, the others are not.
-        train: mixtures of an epoch, drawn afresh in each.
+        order: ``drawn``, or ``pass``: every file that may come first is the first source of one
+            mixture of an epoch, in an order of its own; the others are drawn.
+        train: mixtures of an epoch, drawn afresh in each; with ``pass`` the files count.
         val: mixtures of the validation part, always the same.
         test: mixtures of the test part, always the same.
         batch_size: mixtures of a step.
@@ -58,6 +64,7 @@ class Mixtures(Examples):
         snr_range_db: tuple[float, float] | list[float] = (-5.0, 5.0),
         normalise: str = "peak",
         pairing: str = "any",
+        order: str = "drawn",
         train: int = 256,
         val: int = 64,
         test: int = 128,
@@ -66,8 +73,9 @@ class Mixtures(Examples):
         self.sources = whole_number("sources", sources, at_least=1)
         self.segment_s = finite_number("segment_s", segment_s, above=0, meaning="seconds")
         self.snr_range_db = _range("snr_range_db", snr_range_db)
-        self.normalise = one_of("normalise", normalise, ("peak", "std", "none"))
+        self.normalise = one_of("normalise", normalise, ("peak", "sources", "std", "none"))
         self.pairing = one_of("pairing", pairing, ("any", "speech_noise"))
+        self.order = one_of("order", order, ORDERS)
         if self.pairing == "speech_noise" and self.sources < 2:
             raise refusal("pairing", pairing, "it needs examples.sources of 2 or more")
         self.counts = {
@@ -105,7 +113,6 @@ class MixtureDraw(Draw):
     """Mixtures of one split; see :class:`Mixtures`."""
 
     def __init__(self, settings: Mixtures, prepared: Prepared, split: str) -> None:
-        self.count = settings.counts[split]
         self.sources = settings.sources
         self.samples = round(settings.segment_s * prepared.sample_rate)
         if self.samples < 1:
@@ -117,42 +124,54 @@ class MixtureDraw(Draw):
         self.normalise = settings.normalise
         self.table = prepared.table(split)
         self.reader = prepared.reader
-        self.kinds = _kinds(self.table, self.sources, f"{split} part of {prepared.name}")
-        number = int(self.kinds.max()) + 1
+        where = f"{split} part of {prepared.name}"
+        self.kinds = np.full(len(self.table), -1)
+        self.sets: list[Index] = []  # kinds of each set
+        number = 0
+        for one in range(len(prepared.priors)):
+            rows = self.table.corpus == one
+            own = _kinds(self.table.where(rows), self.sources, where)
+            self.kinds[rows] = own + number
+            self.sets.append(np.arange(number, number + int(own.max()) + 1))
+            number += len(self.sets[-1])
+        self.priors = prepared.priors
         order = np.argsort(self.kinds, kind="stable")
         self.members = order  # items, kind by kind
         self.sizes = np.bincount(self.kinds, minlength=number)
         self.firsts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]])
         # kinds to draw from, and how many of them, in the order of the sources
-        self.pools = [(np.arange(number), self.sources)]
+        self.pools = [(self.sets[0], self.sources)] if len(self.sets) == 1 else []
         if settings.pairing == "speech_noise":
             speech = _speech_kinds(self.table, self.kinds, prepared, split, self.sources)
             self.pools = [
                 (np.flatnonzero(speech), 1),
                 (np.flatnonzero(~speech), self.sources - 1),
             ]
+        self.count = settings.counts[split]
+        self.order: Pass | None = None
+        if split == "train" and settings.order == "pass":
+            first = self.pools[0][0] if self.pools else np.arange(number)
+            self.leading = np.flatnonzero(np.isin(self.kinds, first))
+            self.count = len(self.leading)
+            self.order = Pass(self.count)
 
     def batch(self, *, seed: int, epoch: int, index: Index) -> Batch:
         """See :meth:`Draw.batch`."""
 
-        def numbers(purpose: str, columns: int) -> NDArray[np.float64]:
-            return uniform(seed=seed, epoch=epoch, index=index, purpose=purpose, columns=columns)
-
-        kinds = self._distinct_kinds(seed, epoch, index)
-        chosen = below(numbers("file", self.sources), self.sizes[kinds])
-        items = self.members[self.firsts[kinds] + chosen]
-        available = self.table.samples[items]
-        offset = random_offset(numbers("offset", self.sources), available, self.samples)
+        items, offset = self.places(seed=seed, epoch=epoch, index=index)
         flat = items.reshape(-1)
         segments = self.reader.read(
             self.table.recording[flat],
             self.table.start[flat],
-            available.reshape(-1),
+            self.table.samples[flat],
             offset.reshape(-1),
             self.samples,
         ).reshape(len(index), self.sources, self.samples)
         low, high = self.snr_range_db
-        level_db = low + (high - low) * numbers("level", self.sources)
+        numbers = uniform(
+            seed=seed, epoch=epoch, index=index, purpose="level", columns=self.sources
+        )
+        level_db = low + (high - low) * numbers
         level_db[:, -1] = 0.0
         sources, active = mix(segments, level_db=level_db, normalise=self.normalise)
         stack = torch.from_numpy(sources)
@@ -164,8 +183,37 @@ class MixtureDraw(Draw):
             sources=stack,
         )
 
+    def places(self, *, seed: int, epoch: int, index: Index) -> tuple[Index, Index]:
+        """See :meth:`Draw.places`; ``[index, source]``."""
+
+        def numbers(purpose: str) -> NDArray[np.float64]:
+            return uniform(
+                seed=seed, epoch=epoch, index=index, purpose=purpose, columns=self.sources
+            )
+
+        kinds = self._distinct_kinds(seed, epoch, index)
+        chosen = below(numbers("file"), self.sizes[kinds])
+        items = self.members[self.firsts[kinds] + chosen]
+        if self.order is not None:
+            items = self._led(items, kinds, self.order.order(seed=seed, epoch=epoch)[index])
+        offset = random_offset(numbers("offset"), self.table.samples[items], self.samples)
+        return items, offset
+
+    def _led(self, items: Index, kinds: Index, order: Index) -> Index:
+        """The mixtures with their turn's file in front, in the place of one of its kind if any."""
+        first = self.leading[order]
+        alike = kinds == self.kinds[first][:, None]
+        place = np.where(alike.any(axis=1), alike.argmax(axis=1), 0)
+        rows = np.arange(len(items))
+        led = items.copy()
+        led[rows, place] = items[:, 0]
+        led[:, 0] = first
+        return led
+
     def _distinct_kinds(self, seed: int, epoch: int, index: Index) -> Index:
         """``[batch, source]`` kinds, none twice in a row."""
+        if not self.pools:
+            return self._kinds_of_sets(seed, epoch, index)
         drawn: list[Index] = []
         for among, columns in self.pools:
             skip = sum(one.shape[1] for one in drawn)
@@ -181,6 +229,25 @@ class MixtureDraw(Draw):
                 )
             )
         return np.concatenate(drawn, axis=1)
+
+    def _kinds_of_sets(self, seed: int, epoch: int, index: Index) -> Index:
+        """The same where several sets are combined: first the set of each source, by the priors."""
+        about: dict[str, Any] = {"seed": seed, "epoch": epoch, "index": index}
+        which = drawn_sets(uniform(**about, purpose="set", columns=self.sources), self.priors)
+        kinds = [
+            distinct(**about, purpose=f"kind of {n}", among=among - among[0], columns=self.sources)
+            + among[0]
+            for n, among in enumerate(self.sets)
+        ]
+        alike = which[:, :, None] == which[:, None, :]
+        turn = np.tril(alike, k=-1).sum(axis=2)  # how many earlier sources are of the same set
+        rows = np.arange(len(index))[:, None]
+        return np.asarray(np.stack(kinds)[which, rows, turn])
+
+
+def drawn_sets(numbers: NDArray[np.float64], priors: list[float]) -> Index:
+    """Numbers of sets, from uniform ``numbers`` of any shape."""
+    return np.asarray(np.searchsorted(np.cumsum(priors)[:-1], numbers, side="right"))
 
 
 def random_offset(numbers: NDArray[np.float64], available: Index, count: int) -> Index:
@@ -204,8 +271,8 @@ def mix(
         float32 ``[batch, source, time]``, whose sum over sources is the mixture, and bool
         ``[batch, source]``.
     """
-    active = is_active(segments)
     power = energy(segments)
+    active = power >= SILENCE_RMS**2 * segments.shape[-1]
     gain = np.where(active, 10.0 ** (level_db / 20.0) / np.sqrt(np.where(active, power, 1.0)), 0.0)
     sources = to_float(segments) * gain.astype(np.float32)[..., None]
     if normalise == "std":
@@ -213,12 +280,16 @@ def mix(
     mixture = sources.sum(axis=1)
     if normalise == "peak":
         scale = np.abs(mixture).max(axis=-1).astype(np.float64)
+    elif normalise == "sources":
+        scale = np.abs(sources).max(axis=(-1, -2)).astype(np.float64)
     elif normalise == "std":
         scale = mixture.std(axis=-1, dtype=np.float64)
     else:
         scale = np.ones(len(mixture))
     factor = 1.0 / np.where(scale > 0, scale, 1.0)  # all sources silent: zeros stay zeros
     sources *= factor.astype(np.float32)[:, None, None]
+    if normalise == "sources":  # what rounding has put beyond
+        sources = sources.clip(-1.0, 1.0)
     return sources, active
 
 

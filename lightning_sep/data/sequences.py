@@ -1,15 +1,19 @@
 """Stretches of one recording cut into frames, for autoregression."""
 
+from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from lightning_sep.checks import refusal, whole_number
+from lightning_sep.checks import one_of, refusal, whole_number
 from lightning_sep.data.batch import Batch
 from lightning_sep.data.corpus import Prepared, Table
 from lightning_sep.data.draws import below, uniform
-from lightning_sep.data.examples import Draw, Examples, Index, is_active, to_float
+from lightning_sep.data.examples import ORDERS, Draw, Examples, Index, is_active, to_float
+from lightning_sep.data.passes import Pass
 from lightning_sep.errors import ConfigError, DataError
 
 
@@ -27,7 +31,9 @@ class Sequences(Examples):
         frame_samples: samples of a frame; the task's own setting.
         frames: frames of a sequence.
         group: group of sounds to draw from; ``auto`` takes music where the set has any, else all.
-        train: sequences of an epoch, drawn afresh in each.
+        order: ``drawn``, or ``pass``: each recording is cut into sequences from a start that is
+            drawn for the epoch, and all of them come once, shuffled.
+        train: sequences of an epoch, drawn afresh in each; with ``pass`` the recordings count.
         val: sequences of the validation part, at most; ``None`` takes all.
         test: sequences of the test part, at most; ``None`` takes all.
         batch_size: sequences of a step.
@@ -41,6 +47,7 @@ class Sequences(Examples):
         frame_samples: int = 64,
         frames: int = 50,
         group: str = "auto",
+        order: str = "drawn",
         train: int = 256,
         val: int | None = 64,
         test: int | None = 128,
@@ -51,19 +58,42 @@ class Sequences(Examples):
         if not isinstance(group, str) or not group:
             raise refusal("group", group, "'auto' or the name of a group is needed")
         self.group = group
+        self.order = one_of("order", order, ORDERS)
         self.train = whole_number("train", train)
         self.limits = {
             "val": None if val is None else whole_number("val", val),
             "test": None if test is None else whole_number("test", test),
         }
         self.batch_size = whole_number("batch_size", batch_size)
+        self._gain: float | None = None  # of the set that a net was trained on
+
+    def as_trained(self, facts: Mapping[str, Any]) -> "Sequences":
+        """See :meth:`Examples.as_trained`: the gain stays."""
+        same = copy(self)
+        same._gain = float(facts["gain"])
+        return same
+
+    def gain(self, prepared: Prepared) -> float:
+        """What samples are multiplied by.
+
+        Raises:
+            DataError: the set has no train part, or it is silent.
+        """
+        if self._gain is not None:
+            return self._gain
+        peak = prepared.statistics_of(self.chosen_group(prepared))["peak"]
+        if peak == 0:
+            raise DataError(
+                f"the train part of {prepared.name} is digital silence: nothing to learn"
+            )
+        return 1.0 / peak
 
     @property
     def samples(self) -> int:
         """Samples of a sequence."""
         return self.frame_samples * self.frames
 
-    def draw(self, prepared: Prepared, split: str) -> "SequenceDraw":
+    def draw(self, prepared: Prepared, split: str) -> Draw:
         """See :meth:`Examples.draw`."""
         return SequenceDraw(self, prepared, split)
 
@@ -71,15 +101,10 @@ class Sequences(Examples):
         """``sample_rate``, ``gain``, ``train_statistics`` (of the recordings before the gain),
         ``frame_samples``, ``frames``, ``group`` and ``class_names``."""
         group = self.chosen_group(prepared)
-        statistics = prepared.statistics_of(group)
-        if statistics["peak"] == 0:
-            raise DataError(
-                f"the train part of {prepared.name} is digital silence: nothing to learn"
-            )
         return {
             "sample_rate": prepared.sample_rate,
-            "gain": 1.0 / statistics["peak"],
-            "train_statistics": statistics,
+            "gain": self.gain(prepared),
+            "train_statistics": prepared.statistics_of(group),
             "frame_samples": self.frame_samples,
             "frames": self.frames,
             "group": group or "all",
@@ -105,7 +130,7 @@ class SequenceDraw(Draw):
 
     def __init__(self, settings: Sequences, prepared: Prepared, split: str) -> None:
         self.samples = settings.samples
-        self.gain = np.float32(settings.facts(prepared)["gain"])
+        self.gain = np.float32(settings.gain(prepared))
         self.reader = prepared.reader
         table = prepared.table(split)
         group = settings.chosen_group(prepared)
@@ -120,24 +145,26 @@ class SequenceDraw(Draw):
                 f"the longest has {longest}. Lower examples.frames to "
                 f"{max(longest // settings.frame_samples, 2)} or less, or task.frame_samples"
             )
+        self.order: Pass | None = None
         self.fixed: tuple[Index, Index] | None = None  # item and offset of each sequence
         if split == "train":
             self.count = settings.train
             # every start within every recording counts once
             self.ends = np.cumsum(self.table.samples - self.samples + 1)
+            self.edges, self.stretches = _sets(self.table, self.ends, prepared.priors)
+            if settings.order == "pass":
+                each = self.table.samples // self.samples
+                self.row = np.repeat(np.arange(len(each)), each)
+                self.number = np.arange(len(self.row)) - np.repeat(np.cumsum(each) - each, each)
+                self.order = Pass(len(self.row))
+                self.count = self.order.count
         else:
             self.fixed = _in_a_row(self.table, self.samples, settings.limits[split])
             self.count = len(self.fixed[0])
 
     def batch(self, *, seed: int, epoch: int, index: Index) -> Batch:
         """See :meth:`Draw.batch`."""
-        if self.fixed is not None:
-            item, offset = self.fixed[0][index], self.fixed[1][index]
-        else:
-            numbers = uniform(seed=seed, epoch=epoch, index=index, purpose="start")[:, 0]
-            place = below(numbers, int(self.ends[-1]))
-            item = np.searchsorted(self.ends, place, side="right")
-            offset = place - np.where(item > 0, self.ends[item - 1], 0)
+        item, offset = self.places(seed=seed, epoch=epoch, index=index)
         samples = self.reader.read(
             self.table.recording[item],
             self.table.start[item],
@@ -151,6 +178,34 @@ class SequenceDraw(Draw):
             active=torch.from_numpy(is_active(samples)),
             index=torch.from_numpy(index.copy()),
         )
+
+    def places(self, *, seed: int, epoch: int, index: Index) -> tuple[Index, Index]:
+        """See :meth:`Draw.places`; ``[index]``."""
+        if self.fixed is not None:
+            return self.fixed[0][index], self.fixed[1][index]
+        if self.order is not None:
+            turn = self.order.order(seed=seed, epoch=epoch)[index]
+            item = self.row[turn]
+            numbers = uniform(seed=seed, epoch=epoch, index=item, purpose="phase")[:, 0]
+            first = below(numbers, self.table.samples[item] % self.samples + 1)
+            return item, first + self.number[turn] * self.samples
+        numbers = uniform(seed=seed, epoch=epoch, index=index, purpose="start")[:, 0]
+        one = np.searchsorted(self.edges[1:-1], numbers, side="right")  # the set
+        share = (numbers - self.edges[one]) / (self.edges[one + 1] - self.edges[one])
+        first, last = self.stretches[one], self.stretches[one + 1]
+        place = first + below(share, last - first)
+        item = np.searchsorted(self.ends, place, side="right")
+        return item, place - np.where(item > 0, self.ends[item - 1], 0)
+
+
+def _sets(table: Table, ends: Index, priors: list[float]) -> tuple[NDArray[np.float64], Index]:
+    """Where the sets that have any recording lie, ``[set + 1]`` each: in [0, 1] by their priors,
+    and among all starts."""
+    present, first = np.unique(table.corpus, return_index=True)
+    shares = np.array([priors[one] for one in present])
+    edges = np.concatenate([[0.0], np.cumsum(shares / shares.sum())[:-1], [1.0]])
+    before = np.concatenate([[0], ends])
+    return edges, np.append(before[first], ends[-1])
 
 
 def _in_a_row(table: Table, count: int, limit: int | None) -> tuple[Index, Index]:

@@ -59,8 +59,17 @@ class Synthetic(Corpus):
 
     def key(self) -> str:
         """See :meth:`Corpus.key`."""
-        settings = [_VERSION, self.seed, self.speakers, self.sample_rate, resampler()]
-        return f"synthetic-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]}"
+        settings: list[object] = [_VERSION, self.seed, self.speakers, self.sample_rate, resampler()]
+        settings += self.further()
+        return f"{self.name}-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]}"
+
+    def further(self) -> list[float]:
+        """Settings of a subclass that change the sounds; part of the key."""
+        return []
+
+    def recorded(self, signal: synthesis.Signal, identity: str) -> synthesis.Signal:
+        """What a recording of ``signal`` holds; ``identity`` is the recording's own."""
+        return signal
 
     def make(self, home: Path, progress: Progress | None = None) -> Path:
         """See :meth:`Corpus.make`."""
@@ -80,6 +89,7 @@ class Synthetic(Corpus):
                     sample_rate=self.sample_rate or synthesis.SAMPLE_RATE,
                     cache_limit_mb=self.cache_limit_mb,
                     store_all=True,
+                    keep=self.keep,
                     progress=progress,
                 )
         finally:
@@ -94,7 +104,8 @@ class Synthetic(Corpus):
         ) -> None:
             identity = f"{class_name}/{name}.flac"
             path = folder / identity
-            write_flac(path, to_int16(signal)[0], synthesis.SAMPLE_RATE)
+            recorded = self.recorded(signal, identity)
+            write_flac(path, to_int16(recorded)[0], synthesis.SAMPLE_RATE)
             entries.append(Entry(identity, path, class_name, group, who, pieces=whole(split)))
 
         for number in range(self.speakers):

@@ -16,8 +16,9 @@ class WaveformHead(nn.Module, ABC):
     listener, a metric or the next autoregressive step gets. Heads that bound their output only at
     evaluation differ in the two. Both are computed in float32 at least, under autocast too.
 
-    Subclasses write the hooks ``training_view`` and ``decoded``; those that draw also ``drawn``,
-    and those that bring their own loss ``cross_entropy``.
+    Subclasses write the hooks ``training_view`` and ``decoded``; those that clip also
+    ``before_clipping``, those that draw ``drawn``, and those that bring their own loss
+    ``cross_entropy``.
 
     Shapes: raw values ``[..., raw_per_sample]``, one row of them per output sample ``[...]``.
     """
@@ -26,7 +27,8 @@ class WaveformHead(nn.Module, ABC):
     raw_per_sample: int = 1  # raw numbers that the net must give per output sample
     brings_loss: ClassVar[bool] = False  # trained with `own_loss` instead of a loss on waveforms
     exact_gradient: ClassVar[bool] = True  # False: backward is meant not to be the derivative
-    bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)  # decoded values stay inside, ends included
+    # Decoded values stay inside, ends included; infinite where there are none.
+    bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,6 +40,10 @@ class WaveformHead(nn.Module, ABC):
     @abstractmethod
     def decoded(self, raw: Tensor) -> Tensor:
         """What ``decode`` returns, ``[...]``, from finite raw values in full precision."""
+
+    def before_clipping(self, raw: Tensor) -> Tensor:
+        """What ``unclipped`` returns; heads that clip override it."""
+        return self.decoded(raw)
 
     def drawn(self, raw: Tensor, generator: torch.Generator) -> Tensor:
         """What ``sample`` returns, ``[...]``; without a distribution there is one value."""
@@ -77,6 +83,19 @@ class WaveformHead(nn.Module, ABC):
         self._check(raw)
         with without_autocast(raw):
             return self.decoded(_finite(at_least_float32(raw))).clamp(*self.bounds)
+
+    @final
+    def unclipped(self, raw: Tensor) -> Tensor:
+        """What ``decode`` would give if it did not clip, ``[...]``: how often the bounds bind.
+
+        Heads that bend towards their bounds, or fold back from them, have nothing to clip.
+
+        Raises:
+            ValueError: the last dimension of ``raw`` is not ``raw_per_sample``.
+        """
+        self._check(raw)
+        with without_autocast(raw):
+            return self.before_clipping(_finite(at_least_float32(raw)))
 
     @final
     def sample(self, raw: Tensor, generator: torch.Generator) -> Tensor:

@@ -19,3 +19,6 @@ class ClipAtEval(WaveformHead):
 
     def decoded(self, raw: Tensor) -> Tensor:
         return raw.squeeze(-1).clamp(*self.bounds)
+
+    def before_clipping(self, raw: Tensor) -> Tensor:
+        return raw.squeeze(-1)

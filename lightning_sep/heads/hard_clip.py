@@ -13,3 +13,6 @@ class HardClip(WaveformHead):
 
     def decoded(self, raw: Tensor) -> Tensor:
         return self.training_view(raw)
+
+    def before_clipping(self, raw: Tensor) -> Tensor:
+        return raw.squeeze(-1)

@@ -22,13 +22,20 @@ class LogisticMixture(WaveformHead):
         components: of the mixture; the net gives three raw values per sample for each.
         levels: of amplitude, 256 for 8 bits, 65536 for 16.
         log_scale_floor: least logarithm of a scale; -7 suits 256 levels, -16 suits 65536.
+        start_log_scale: logarithm of the scale that a raw value of 0 means, near which a net
+            starts: at 0 its distribution is as wide as full scale.
     """
 
     brings_loss: ClassVar[bool] = True
     log_scale_floor: float | Tensor
+    start_log_scale: float | Tensor
 
     def __init__(
-        self, components: int = 4, levels: int = 256, log_scale_floor: float | Tensor = -7.0
+        self,
+        components: int = 4,
+        levels: int = 256,
+        log_scale_floor: float | Tensor = -7.0,
+        start_log_scale: float | Tensor = -2.0,
     ) -> None:
         super().__init__()
         self.components = whole_number(
@@ -43,6 +50,12 @@ class LogisticMixture(WaveformHead):
             at_most=0.0,
             meaning="least logarithm of a scale, where full scale is 1",
         )
+        hold(
+            self,
+            "start_log_scale",
+            start_log_scale,
+            meaning="logarithm of the scale that a raw value of 0 means",
+        )
 
     def training_view(self, raw: Tensor) -> Tensor:
         return torch.cat(self._mixture(raw), dim=-1)
@@ -52,6 +65,10 @@ class LogisticMixture(WaveformHead):
         return logistic_mixture.expectation(
             log_shares=log_shares, means=means, log_scales=log_scales
         )
+
+    def before_clipping(self, raw: Tensor) -> Tensor:
+        log_shares, means, _ = self._mixture(raw)
+        return (log_shares.exp() * means).sum(-1)
 
     def drawn(self, raw: Tensor, generator: torch.Generator) -> Tensor:
         log_shares, means, log_scales = self._mixture(raw)
@@ -78,5 +95,6 @@ class LogisticMixture(WaveformHead):
 
     def _mixture(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         logits, means, log_scales = raw.chunk(3, dim=-1)
+        log_scales = log_scales + self.start_log_scale
         floor = torch.as_tensor(self.log_scale_floor, dtype=raw.dtype, device=raw.device)
         return logits.log_softmax(-1), means, torch.maximum(log_scales, floor)

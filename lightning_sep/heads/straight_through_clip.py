@@ -23,3 +23,6 @@ class StraightThroughClip(WaveformHead):
 
     def decoded(self, raw: Tensor) -> Tensor:
         return raw.squeeze(-1).clamp(*self.bounds)
+
+    def before_clipping(self, raw: Tensor) -> Tensor:
+        return raw.squeeze(-1)

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -27,6 +27,7 @@ from lightning_sep.sweep.grid import grid_sweep, is_axis
 from lightning_sep.sweep.names import JOURNAL, stop_file, sweep_folder, sweep_names, workers_folder
 from lightning_sep.sweep.runner import ExperimentRunner, Runner, task_monitor
 from lightning_sep.sweep.study import SweepStudy
+from lightning_sep.sweep.worker import wait_s
 
 POLL_S = 0.5
 GRACE_S = 60.0
@@ -89,14 +90,17 @@ def launch(
     PATIENCE.home = home
     for definition in definitions:
         stop_file(home, definition.name).unlink(missing_ok=True)
-    if not all(Finals(study).done() for study in studies):
-        if launcher is None:
-            launcher = _launcher(mine, workers, folder)
-        threads = max(one.threads for one in examined)
-        code = _work(studies, launcher, command, home, threads)
-        if code is not None:
-            return code
-    return _conclude(studies, home, page or _page)
+    with ExitStack() as cleanup:
+        if not all(Finals(study).done() for study in studies):
+            if launcher is None:
+                launcher = _launcher(mine, workers, folder)
+            threads = max(one.threads for one in examined)
+            with _signals() as received:
+                cleanup.enter_context(_patience(received))
+                code = _work(studies, launcher, command, home, threads, received)
+            if code is not None:
+                return code
+        return _conclude(studies, home, page or _page)
 
 
 def status(sweep: str | None = None, json: bool = False, home: Path | None = None) -> int:
@@ -201,8 +205,18 @@ def _work(
     command: Callable[[Sequence[str]], list[str]],
     home: Path,
     threads: int,
+    received: list[int],
 ) -> int | None:
-    """Let workers work until everything is done; an exit code when it ended before that."""
+    """Let workers work until everything is done; an exit code when it ended before that.
+
+    Args:
+        studies: the sweeps.
+        launcher: starts the workers.
+        command: the command of a worker.
+        home: folder of all runs.
+        threads: the most threads that a run uses.
+        received: the signals that have come so far.
+    """
     look_at = _Looks(studies)
     states = look_at()
     left = sum(state.work_total - state.work_done for state in states)
@@ -219,10 +233,14 @@ def _work(
     if (idle := launcher.idle()) is not None:
         tell(idle)
     try:
-        with _signals() as received, display(studies) as show:
+        with display(studies) as show:
             good = sum(state.work_good for state in states)
             while True:
-                states = look_at()
+                try:
+                    states = look_at()
+                except OSError:
+                    if not received:
+                        raise
                 show(states)
                 if all(state.done for state in states):
                     return None
@@ -338,6 +356,28 @@ def _changed_s(home: Path, name: str) -> float:
         return (sweep_folder(home, name) / JOURNAL).stat().st_mtime
     except OSError:
         return 0.0
+
+
+@contextmanager
+def _patience(received: list[int]) -> Iterator[None]:
+    """As long as its workers do, the command waits for a disk that is full or does not answer.
+
+    Args:
+        received: the first signal ends the waiting.
+    """
+
+    def say(what: str | None) -> None:
+        if what is not None and what not in said:
+            said.append(what)
+            tell(f"the disk is waited for: {what}")
+
+    said: list[str] = []
+    before = PATIENCE.wait_s, PATIENCE.tell, PATIENCE.stop
+    PATIENCE.wait_s, PATIENCE.tell, PATIENCE.stop = wait_s(), say, lambda: bool(received)
+    try:
+        yield
+    finally:
+        PATIENCE.wait_s, PATIENCE.tell, PATIENCE.stop = before
 
 
 @contextmanager

@@ -118,6 +118,9 @@ class Worker:
             work = self._claim()
         except OSError as error:
             return self._wait_for_disk(error)
+        except LeaseLost as error:  # it stood still with the lock in its hand
+            say(f"{self.name}: {error}")
+            return "worked"
         if work is not None:
             return self._do(work)
         if self.study.searching():
@@ -294,8 +297,8 @@ def main(
     try:
         stop = Stop()
         stop.listen()
-        PATIENCE.wait_s = positive_seconds("LIGHTNING_SEP_WAIT_S", WAIT_S)
-        PATIENCE.home, PATIENCE.stop = home, stop
+        PATIENCE.wait_s = wait_s()
+        PATIENCE.home, PATIENCE.stop, PATIENCE.tell = home, stop, partial(_waits, None)
         studies = [open_sweep(home, name) for name in names]
         presence = Presence(folder, patience_s=max(study.patience_s for study in studies))
         presence.chores.append(partial(peers.look_after, presence))
@@ -321,6 +324,15 @@ def main(
             with suppress(OSError):
                 presence.stop()
                 peers.tidy()  # one that was killed cannot
+
+
+def wait_s() -> float:
+    """Seconds that a disk is waited for; LIGHTNING_SEP_WAIT_S sets it.
+
+    Raises:
+        ConfigError: the variable holds no positive number.
+    """
+    return positive_seconds("LIGHTNING_SEP_WAIT_S", WAIT_S)
 
 
 def _work(workers: list[Worker], stop: Stop) -> int:
@@ -360,10 +372,11 @@ def _runner(home: Path, study: SweepStudy) -> Runner:
     return ExperimentRunner(home, study.definition.config_dir)
 
 
-def _waits(presence: Presence, what: str | None) -> None:
+def _waits(presence: Presence | None, what: str | None) -> None:
     if what is not None:
         say(f"the disk is waited for: {what}")
-    presence.waits_for(what)
+    if presence is not None:
+        presence.waits_for(what)
 
 
 def say(line: str) -> None:

@@ -181,6 +181,10 @@ class Autoregression(Task):
             index=batch.index,
         )
 
+        bounds = self.head.bounds
+        self.count_beyond("targets_beyond_bounds", frames[:, 1:], bounds)
+        self.count_beyond("outputs_beyond_bounds", self.head.unclipped(raw), bounds)
+
     def finish_evaluation(self, stage: str) -> tuple[dict[str, float], dict[str, list[float]]]:
         metrics = {name: float(value) for name, value in self.teacher_forced.compute().items()}
         metrics["r2_free_running"] = float(self.free_running.compute()["r2"])

@@ -31,6 +31,8 @@ class MakeNet(Protocol):
     def __call__(self, *, inputs: int, outputs: int) -> nn.Module: ...
 
 
+_ROUNDING = 1e-6  # of float32 arithmetic on samples around full scale
+
 MakeOptimizer = Callable[[Any], torch.optim.Optimizer]
 
 
@@ -137,6 +139,7 @@ class Task(Module, ABC):
         # losses, examples, weighted losses, steps, losses that are not finite.
         self.train_sums = torch.zeros(5, dtype=torch.float64)
         self.epoch_metrics: dict[str, float] = {}
+        self._sums: dict[str, Tensor] = {}  # of an evaluation: sum and number by metric
 
     @abstractmethod
     def sizes(self) -> tuple[int, int]:
@@ -258,6 +261,13 @@ class Task(Module, ABC):
         sums = [torch.where(kept, scored.losses, 0.0).double().sum(), kept.sum().double()]
         self._sums[name] = self._sums.get(name, 0.0) + torch.stack(sums)
 
+    def count_beyond(self, name: str, values: Tensor, bounds: tuple[float, float]) -> None:
+        """Add a batch to the share of values that lie beyond ``bounds``, by more than rounding."""
+        low, high = bounds
+        beyond = ((values < low - _ROUNDING) | (values > high + _ROUNDING)).sum().double()
+        sums = torch.stack([beyond, torch.full_like(beyond, values.numel())])
+        self._sums[name] = self._sums.get(name, 0.0) + sums
+
     def on_validation_epoch_start(self) -> None:
         self._start("val")
 
@@ -265,7 +275,7 @@ class Task(Module, ABC):
         self._start("test")
 
     def _start(self, stage: str) -> None:
-        self._sums: dict[str, Tensor] = {}
+        self._sums.clear()
         self.start_evaluation(stage)
 
     def on_validation_epoch_end(self) -> None:

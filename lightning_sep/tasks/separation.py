@@ -1,5 +1,6 @@
 """Source separation: a mixture in, one waveform per source out, in any order."""
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Literal
 
@@ -30,8 +31,8 @@ class Separation(Task):
             the head's bounds at evaluation only (Stoller et al., arXiv:1806.03185, sec. 3.2.1).
 
     Raises:
-        ConfigError: a setting is out of its range, or the head brings its own loss, which says
-            nothing about a difference.
+        ConfigError: a setting is out of its range, the sources are normalised beyond the head's
+            bounds, or it brings its own loss, which says nothing about a difference.
     """
 
     monitor = ("val/si_sdr_improvement_db", "max")
@@ -55,6 +56,12 @@ class Separation(Task):
         self.level = level
         self.difference = difference
         super().__init__(parts=parts)
+        if self.facts.get("normalise") == "std" and math.isfinite(self.head.bounds[1]):
+            raise ConfigError(
+                "examples.normalise=std puts sources beyond full scale, out of reach of "
+                f"head={type(self.head).__name__}: use examples.normalise=sources, which makes "
+                "their largest sample 1, or head=linear, which has no bounds"
+            )
         self._evaluation_order = SiSdr()
 
     @property
@@ -127,6 +134,14 @@ class Separation(Task):
             return sources
         return self._last_clipped(_with_difference(sources, mixture))
 
+    def unclipped(self, raw: Tensor, mixture: Tensor) -> Tensor:
+        """What would be heard without clipping, ``[batch, source, time]``."""
+        sources = self.head.unclipped(raw)
+        if not self.difference:
+            return sources
+        last = _with_difference(self.head.decode(raw), mixture)[:, -1:]
+        return torch.cat([sources, last], dim=1)
+
     def _last_clipped(self, sources: Tensor) -> Tensor:
         return torch.cat([sources[:, :-1], sources[:, -1:].clamp(*self.head.bounds)], dim=1)
 
@@ -185,6 +200,9 @@ class Separation(Task):
             mask=batch.active & ~alone,
             index=batch.index,
         )
+        bounds = self.head.bounds
+        self.count_beyond("targets_beyond_bounds", target, bounds)
+        self.count_beyond("outputs_beyond_bounds", self.unclipped(raw, batch.waveform), bounds)
 
     def finish_evaluation(self, stage: str) -> tuple[dict[str, float], dict[str, list[float]]]:
         metrics = {name: float(value) for name, value in self.improvement.compute().items()}

@@ -21,6 +21,7 @@ class Verification(Task):
     two divergences of its pair, and the decision threshold is the one that equals both errors on
     validation data. All pairs of a part are trials; its loss is that of same and of different
     speakers in the shares that they have in training batches, so that curves can be compared.
+    Two snippets of one speaker from one recording or session are no trial: the room would tell.
 
     Args:
         parts: net, head, loss and what else a task is made of.
@@ -118,21 +119,32 @@ class Verification(Task):
         self.trials = EqualErrorRate().to(next(self.parameters()).device)
         self._raw: list[Tensor] = []
         self._labels: list[Tensor] = []
+        self._sessions: list[Tensor] = []
 
     def evaluate(self, batch: Batch, raw: Tensor) -> None:
         self._raw.append(raw[batch.active])
         self._labels.append(batch.labels[batch.active])
+        sessions = batch.index if batch.sessions is None else batch.sessions
+        self._sessions.append(sessions[batch.active])
 
     def finish_evaluation(self, stage: str) -> tuple[dict[str, float], dict[str, list[float]]]:
         raw, labels = torch.cat(self._raw), torch.cat(self._labels)
+        sessions = torch.cat(self._sessions)
         divergence = self.head.divergence(raw)
         pairs = torch.triu_indices(len(raw), len(raw), offset=1, device=raw.device)
-        one, two = pairs[0], pairs[1]
-        same = labels[one] == labels[two]
-        self.trials.update(-(divergence[one, two] + divergence[two, one]) / 2, same)
         losses = self.loss(divergence=divergence, same=labels[:, None] == labels[None, :])
+        of_one_speaker = labels[pairs[0]] == labels[pairs[1]]
+        trial = ~of_one_speaker | (sessions[pairs[0]] != sessions[pairs[1]])
+        (one, two), losses, same = pairs[:, trial], losses[trial], of_one_speaker[trial]
+        self.trials.update(-(divergence[one, two] + divergence[two, one]) / 2, same)
         metrics = {name: float(value) for name, value in self.trials.compute().items()}
         of_same, of_others = (float(losses[kind].double().mean()) for kind in (same, ~same))
+        metrics["trials_same"], metrics["trials_different"] = (
+            float(same.sum()),
+            float((~same).sum()),
+        )
+        metrics["pairs_in_one_session"] = float((~trial).sum())
+        metrics["trial_speakers"] = float(len(set(labels.tolist())))
         metrics["loss_same"], metrics["loss_different"] = of_same, of_others
         share = self.same_share()
         metrics["loss"] = share * of_same + (1 - share) * of_others

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from lightning_sep import cli, experiment
-from lightning_sep.callbacks.checkpoint import SafeCheckpointIO
+from lightning_sep.callbacks.checkpoint import Checkpoints, SafeCheckpointIO
+from lightning_sep.callbacks.history import History
 from lightning_sep.checkpoint_files import newest as newest_of
 from lightning_sep.checkpoint_files import verifies
 from lightning_sep.errors import Interrupted, LeaseLost, LightningSepError, StorageError
@@ -166,7 +167,7 @@ def test_removal_leaves_no_checksum_behind(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_kill_at_any_moment_leaves_the_last_good_checkpoint(tmp_path):
+def test_fault_10_a_kill_at_any_moment_leaves_the_last_good_checkpoint(tmp_path):
     """The child keeps two checkpoints, as a run does; its TMPDIR is on another disk."""
     told_path, draw = tmp_path / "told", random.Random(0)
     folder = tmp_path / "checkpoints"
@@ -200,7 +201,7 @@ def test_a_kill_at_any_moment_leaves_the_last_good_checkpoint(tmp_path):
     assert mid_write, "no kill fell into a write"
 
 
-def test_a_full_disk_loses_nothing_and_the_same_command_goes_on(
+def test_fault_11_a_full_disk_loses_nothing_and_the_same_command_goes_on(
     small_disk, undisturbed, capsys, monkeypatch
 ):
     monkeypatch.setenv("LIGHTNING_SEP_HOME", str(small_disk))
@@ -235,7 +236,9 @@ def test_a_full_disk_stops_training_but_not_because_of_wandb(
     assert said.count("\n") == 1
 
 
-def test_a_folder_that_may_not_be_written_is_told_before_training(tmp_path, capsys, monkeypatch):
+def test_fault_12_a_folder_that_may_not_be_written_is_told_before_training(
+    tmp_path, capsys, monkeypatch
+):
     folder = tmp_path / "readonly"
     folder.mkdir()
     mounted = subprocess.run(
@@ -297,7 +300,66 @@ def test_the_best_epoch_is_kept_beside_the_newest(undisturbed):
     best = max(rows, key=lambda row: row["val/si_sdr_improvement_db"])
     path = undisturbed.folder / "checkpoints" / "best.1.ckpt"
     assert verifies(path)
-    assert torch.load(path, weights_only=True)["global_step"] == best["step"]
+    content = torch.load(path, weights_only=True)
+    assert content["global_step"] == best["step"]
+    assert not content.keys() & {"optimizer_states", "callbacks"}, "nobody goes on from it"
+
+
+def test_the_last_epoch_is_saved_though_it_is_not_its_turn(tmp_path, settings):
+    made = settings("trainer.checkpoint_every_epochs=2", "trainer.checkpoint_every_steps=null")
+    child = os.fork()
+    if child == 0:
+        try:
+            experiment.write_record = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+            experiment.run(made, home=tmp_path)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    found = sorted(path.name for path in tmp_path.glob("*/checkpoints/step-*.ckpt"))
+    assert found == ["step-000000008.1.ckpt", "step-000000012.1.ckpt"]
+
+
+def test_a_checkpoint_is_due_some_minutes_after_the_last_one(tmp_path):
+    now_s = [1000.0]
+    folder, guard = RunFolder(tmp_path), lambda: None
+    history = History(folder, generation=1, monitor="a", mode="max", told=print, guard=guard)
+    made = Checkpoints(
+        folder, history=history, generation=1, every_min=2.0, guard=guard, clock=lambda: now_s[0]
+    )
+    assert not made.due
+    now_s[0] += 119.0
+    assert not made.due
+    now_s[0] += 2.0
+    assert made.due
+
+
+def test_what_is_due_is_saved_in_training_and_in_validation(tmp_path, settings, monkeypatch):
+    saved: list[tuple[int, bool]] = []
+    save = SafeCheckpointIO.save_checkpoint
+
+    def noted(self, checkpoint, path, storage_options=None):
+        if Path(path).name.startswith("step-"):
+            saved.append((checkpoint["global_step"], "validation_pending" in checkpoint))
+        save(self, checkpoint, path, storage_options)
+
+    monkeypatch.setattr(SafeCheckpointIO, "save_checkpoint", noted)
+    rarely = ["trainer.checkpoint_every_steps=null", "trainer.checkpoint_every_epochs=100"]
+    for every_min in ("1e-9", "1000"):
+        experiment.run(
+            settings(*rarely, "trainer.epochs=2", f"trainer.checkpoint_every_min={every_min}"),
+            home=tmp_path / every_min,
+        )
+    first, second = [(1, False), (2, False), (3, False), (4, True), (4, False)], (8, False)
+    later = [(step + 4, pending) for step, pending in first]
+    assert saved == [*first, *later, second]
+
+
+def test_validation_saves_nothing_by_itself(tmp_path, settings, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise AssertionError("nobody has asked for it, nor is it due")
+
+    monkeypatch.setattr(Checkpoints, "save_before_validation", refuse)
+    experiment.run(settings("trainer.epochs=1"), home=tmp_path)
 
 
 def test_storage_errors_of_a_checkpoint_name_the_folder(small_disk):

@@ -258,3 +258,19 @@ def test_progress_is_told_file_by_file(published, tmp_path):
 def test_licences_of_the_files_are_counted(published, tmp_path):
     prepared = Esc10().prepare_from(published(clips()), tmp_path / "home")
     assert prepared.licence.endswith("Files: 24 CC0")
+
+
+def test_a_set_of_one_speaker_can_be_prepared_for_testing_only(published, tmp_path):
+    rows = [
+        {"filename": f"ann/{number}.wav", "speaker": "ann", "digit": number} for number in range(4)
+    ]
+    source = published(rows)
+    with pytest.raises(DataError, match=r"nothing is left for val and test.*data.test_only=true"):
+        Fsdd().prepare_from(source, tmp_path / "home")
+    prepared = Fsdd(test_only=True).prepare_from(source, tmp_path / "home")
+    assert [len(prepared.table(split)) for split in SPLITS] == [0, 0, 4]
+    assert prepared.test_only
+    assert prepared.source["split_rule"] == "all of it is for testing (data.test_only)"
+    with pytest.raises(DataError, match="fsdd has no train part"):
+        _ = prepared.statistics
+    assert Fsdd().key() != Fsdd(test_only=True).key()

@@ -85,3 +85,22 @@ def test_a_name_that_is_added_leaves_the_others_in_order(names, seed):
     names = sorted(names)
     order = shuffled_order(names, seed=seed)
     assert shuffled_order(names[1:], seed=seed) == [name for name in order if name != names[0]]
+
+
+@pytest.mark.parametrize("skip", [0, 2])
+def test_of_many_one_after_the_other_is_drawn_from_those_that_are_left(skip):
+    index, among = np.arange(40), np.arange(1000, 1006)
+    about = {"seed": 5, "epoch": 1, "index": index, "purpose": "x"}
+    found = distinct(**about, among=among, columns=4, skip=skip)
+    hashes = uniform(**about, columns=skip + 4)
+    for row, numbers in zip(found.tolist(), hashes.tolist(), strict=True):
+        left = among.tolist()
+        assert row == [left.pop(int(number * len(left))) for number in numbers[skip:]]
+
+
+def test_the_number_below_which_all_are_ranked_is_256():
+    about = {"seed": 5, "epoch": 1, "index": np.arange(40), "purpose": "x", "columns": 2}
+    ranked, drawn = (distinct(**about, among=np.arange(count)) for count in (256, 257))
+    hashes = uniform(**{**about, "columns": 256})
+    assert np.array_equal(ranked, np.argsort(hashes, axis=1)[:, :2])
+    assert np.array_equal(drawn[:, 0], np.floor(257 * hashes[:, 0]))

@@ -579,3 +579,65 @@ def test_a_stamp_looks_at_a_bounded_number_of_places(tmp_path):
     os.chmod(tmp_path, stat.S_IRWXU)
     (tmp_path / "x.wav").touch()
     assert not holds(tmp_path, made)
+
+
+# --- tables as programs write them, samples as they are stored
+
+ROWS = "filename,class\n" + "".join(f"{n}.wav,c{n % 2}\n" for n in range(6))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        b"\xef\xbb\xbf" + ROWS.replace("\n", "\r\n").encode(),
+        ROWS.replace("\n", "\n\n").encode(),
+        ROWS.replace("\n", ",,\n").encode(),
+    ],
+    ids=["CRLF and BOM", "blank lines", "extra commas"],
+)
+def test_tables_as_spreadsheets_write_them_are_read(root, fill, prepare, table):
+    fill(*(f"{number}.wav" for number in range(6)))
+    (root / "metadata.csv").write_bytes(table)
+    prepared = prepare()
+    assert prepared.class_names == ["c0", "c1"]
+    assert sum(map(len, everything(prepared))) == 6
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (ROWS.replace(",", ";").encode(), r"no column filename: it has filename;class"),
+        (ROWS.replace(",", "\t").encode(), r"no column filename: it has filename\tclass"),
+        (ROWS.encode("utf-16"), r"metadata.csv cannot be read as a table"),
+        (ROWS.replace("filename", "Filename").encode(), r"no column filename: it has Filename"),
+    ],
+    ids=["semicolons", "tabs", "UTF-16", "upper case"],
+)
+def test_tables_in_another_form_are_refused(root, fill, prepare, table, message):
+    fill(*(f"{number}.wav" for number in range(6)))
+    (root / "metadata.csv").write_bytes(table)
+    with pytest.raises(DataError, match=message):
+        prepare()
+
+
+def test_names_and_classes_may_hold_any_character(root, fill, prepare):
+    names = ["an 'apostrophe'.wav", 'a "quote".wav', "caf\u00e9 \U0001f415.wav", "a, b.wav"]
+    fill(*names)
+    quoted = [name.replace('"', '""') for name in names]
+    (root / "metadata.csv").write_text(
+        "filename,class\n" + "".join(f'"{name}","\U0001f415, {name}"\n' for name in quoted)
+    )
+    prepared = prepare()
+    assert set().union(*everything(prepared)) == set(names)
+    assert prepared.class_names == sorted(f"\U0001f415, {name}" for name in names)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+def test_samples_of_any_width_become_the_nearest_16_bits(root, prepare, tone, subtype):
+    for number in range(3):
+        soundfile.write(root / f"{number}.wav", tone(number, 0.1), 8000, subtype=subtype)
+    prepared = prepare()
+    for number in range(3):
+        stored, _ = soundfile.read(root / f"{number}.wav", dtype="float64")
+        found = prepared.reader.whole(number, 0, len(stored))
+        assert np.array_equal(found, np.rint(stored * 32768))

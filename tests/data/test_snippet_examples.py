@@ -5,9 +5,11 @@ import pytest
 import soundfile
 import torch
 
+from lightning_sep.data.corpus import Prepared
 from lightning_sep.data.folder import Folder
-from lightning_sep.data.snippets import Snippets
+from lightning_sep.data.snippets import Snippets, _shared_out
 from lightning_sep.data.splits import SPLITS
+from lightning_sep.data.synthetic import Synthetic
 from lightning_sep.errors import ConfigError, DataError
 
 
@@ -81,17 +83,94 @@ def test_more_speakers_than_there_are_is_refused(digits):
         Snippets(speakers=9).loader(digits, "train", seed=0)
 
 
-def test_a_part_with_one_snippet_a_speaker_is_refused(tmp_path, tone):
-    folder = tmp_path / "once"
-    folder.mkdir()
-    rows = ["filename,speaker"]
-    for number in range(9):
-        soundfile.write(folder / f"{number}.wav", tone(number), 8000)
-        rows.append(f"{number}.wav,s{number}")
-    (folder / "metadata.csv").write_text("\n".join(rows))
-    prepared = Folder(str(folder)).open(tmp_path / "home")
-    with pytest.raises(DataError, match=r"one snippet of 0.4 s"):
-        Snippets(segment_s=0.4).loader(prepared, "val", seed=0)
+@pytest.fixture
+def recorded(tmp_path, tone):
+    """Writes a set of nine speakers from rows of (speaker, session), each a file of 0.5 s."""
+
+    def write(rows: list[tuple[str, str]], seconds: float = 0.5) -> Prepared:
+        folder = tmp_path / f"set{len(rows)}"
+        folder.mkdir()
+        lines = ["filename,speaker,session,split"]
+        for number, (speaker, session) in enumerate(rows):
+            soundfile.write(folder / f"{number:02d}.wav", tone(number, seconds), 8000)
+            split = "train" if speaker < "s4" else "val" if speaker < "s6" else "test"
+            lines.append(f"{number:02d}.wav,{speaker},{session},{split}")
+        (folder / "metadata.csv").write_text("\n".join(lines))
+        return Folder(str(folder)).open(tmp_path / "home")
+
+    return write
+
+
+def test_a_part_whose_speakers_have_one_file_each_is_refused(recorded):
+    prepared = recorded([(f"s{number}", "") for number in range(9)])
+    with pytest.raises(DataError, match=r"no speaker of the val part of folder has two files"):
+        Snippets(segment_s=0.1).loader(prepared, "val", seed=0)
+
+
+def numbered(draw):
+    """Speaker, file and session of every snippet of a fixed draw."""
+    batch = draw.batch(seed=0, epoch=0, index=np.arange(draw.count))
+    items = draw.fixed[0]
+    return batch.labels.tolist(), draw.table.recording[items].tolist(), batch.sessions.tolist()
+
+
+def test_without_sessions_each_file_is_one(recorded):
+    prepared = recorded([(f"s{number // 3}", "") for number in range(27)])
+    _, files, sessions = numbered(Snippets(segment_s=0.1).draw(prepared, "test"))
+    pairs = set(zip(files, sessions, strict=True))
+    assert len(pairs) == len(set(files)) == len(set(sessions)) == 9
+
+
+def test_files_of_one_session_share_it(recorded):
+    prepared = recorded([(f"s{n // 4}", f"s{n // 4}-{n // 2 % 2}") for n in range(36)])
+    speakers, files, sessions = numbered(Snippets(segment_s=0.1).draw(prepared, "test"))
+    assert len(set(files)) == 12
+    places = set(zip(speakers, sessions, strict=True))
+    assert len(places) == 6
+    assert all(
+        (one // 2 == other // 2) == (a == b)
+        for one, a in zip(files, sessions, strict=True)
+        for other, b in zip(files, sessions, strict=True)
+    )
+    assert prepared.cuts("test")[0].supervisions[0].custom["session"] == "s6-0"
+
+
+def test_where_no_speaker_has_two_sessions_files_are_compared_and_that_is_said(recorded):
+    prepared = recorded([(f"s{n // 3}", f"day {n // 3}") for n in range(27)])
+    _, files, sessions = numbered(Snippets(segment_s=0.1).draw(prepared, "test"))
+    assert sessions == files
+    said = Snippets().facts(prepared)["remarks"]
+    assert said[0].startswith("the test part of folder has 3 speakers: its error rates hold for")
+    assert said[1].startswith("no speaker of the test part of folder has two sessions")
+    assert len(said) == 2
+
+
+def test_ten_test_speakers_are_enough_to_say_nothing(tmp_path):
+    prepared = Synthetic(speakers=60).open(tmp_path)
+    assert Snippets().facts(prepared)["remarks"] == []
+
+
+def test_the_test_hears_every_file_and_validation_ten_snippets_of_each_speaker(recorded):
+    prepared = recorded([(f"s{n // 12}", "") for n in range(108)], seconds=0.25)
+    draw = Snippets(segment_s=0.1).draw(prepared, "test")
+    assert np.bincount(draw.fixed[0]).tolist() == [1] * 36
+    draw = Snippets(segment_s=0.1).draw(prepared, "val")
+    assert np.bincount(draw.table.speaker[draw.fixed[0]])[-2:].tolist() == [10, 10]
+    assert max(np.bincount(draw.fixed[0])) == 1
+
+
+@pytest.mark.parametrize(
+    ("each", "limit", "taken"),
+    [
+        ([3, 3], 10, [3, 3]),
+        ([1, 100, 1], 5, [1, 3, 1]),
+        ([4, 4, 4, 4], 6, [2, 1, 2, 1]),
+        ([9, 9, 9, 9, 9], 2, [1, 0, 1, 0, 0]),
+        ([2, 8], 8, [2, 6]),
+    ],
+)
+def test_snippets_are_shared_out_evenly(each, limit, taken):
+    assert _shared_out(np.array(each), limit).tolist() == taken
 
 
 def test_a_set_without_speakers_is_refused(tmp_path, tone):

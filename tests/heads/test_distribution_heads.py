@@ -1,4 +1,6 @@
 import math
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -6,39 +8,44 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lightning_sep.errors import ConfigError
 from lightning_sep.functional import logistic_mixture, mu_law
 from lightning_sep.heads.logistic_mixture import LogisticMixture
 from lightning_sep.heads.mu_law_softmax import MuLawSoftmax
 
+# As the formulas have them: raw values of 0 are all levels alike, or as wide as full scale.
+FlatMuLaw = partial(MuLawSoftmax, start_scale=None)
+WideMixture = partial(LogisticMixture, start_log_scale=0.0)
+
 
 def test_uniform_mu_law_prediction_costs_eight_bits():
-    loss = MuLawSoftmax().own_loss(
+    loss = FlatMuLaw().own_loss(
         torch.zeros(3, 256, dtype=torch.float64), torch.tensor([-1.0, 0.1, 1.0])
     )
     torch.testing.assert_close(loss, torch.full((3,), 5.545177, dtype=torch.float64))
 
 
 def test_uniform_mu_law_prediction_decodes_to_silence():
-    assert MuLawSoftmax().decode(torch.zeros(256)).item() == pytest.approx(0.0, abs=1e-6)
+    assert FlatMuLaw().decode(torch.zeros(256)).item() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_mu_law_expectation_is_the_mean_over_levels():
     raw = torch.randn(256, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     p = np.exp(raw.numpy()) / np.exp(raw.numpy()).sum()
     levels = [mu_law.decode(torch.tensor(k), dtype=torch.float64).item() for k in range(256)]
-    assert MuLawSoftmax().decode(raw).item() == pytest.approx(float(p @ levels), abs=1e-12)
+    assert FlatMuLaw().decode(raw).item() == pytest.approx(float(p @ levels), abs=1e-12)
 
 
 def test_temperature_divides_the_raw_values():
     raw = torch.randn(5, 256, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(MuLawSoftmax(temperature=0.5)(raw), MuLawSoftmax()(2 * raw))
+    torch.testing.assert_close(FlatMuLaw(temperature=0.5)(raw), FlatMuLaw()(2 * raw))
 
 
 def test_mu_law_draws_follow_the_distribution():
     raw = torch.full((4, 256), -torch.inf)
     raw[:, 239] = math.log(0.75)
     raw[:, 16] = math.log(0.25)
-    drawn = MuLawSoftmax().sample(
+    drawn = FlatMuLaw().sample(
         raw.clamp(min=-1e4).repeat(5000, 1), torch.Generator().manual_seed(0)
     )
     # 20 000 draws: a standard error of 0.003
@@ -50,7 +57,7 @@ def raw_of(mean, log_scale, dtype=torch.float64):
 
 
 def probabilities(levels, raw, components=1):
-    head = LogisticMixture(components=components, levels=levels, log_scale_floor=-16.0)
+    head = WideMixture(components=components, levels=levels, log_scale_floor=-16.0)
     grid = logistic_mixture.value_of(torch.arange(levels), levels=levels, dtype=raw.dtype)
     return (-head.own_loss(raw.expand(levels, -1), grid)).exp()
 
@@ -95,7 +102,7 @@ def test_level_probability_is_a_difference_of_sigmoids(mean, log_scale, level):
 
 def test_far_levels_keep_a_finite_loss_and_its_gradient_in_float32():
     raw = raw_of(0.9, -7.0, dtype=torch.float32).requires_grad_()
-    loss = LogisticMixture(components=1).own_loss(raw, torch.tensor(-0.5))
+    loss = WideMixture(components=1).own_loss(raw, torch.tensor(-0.5))
     (gradient,) = torch.autograd.grad(loss, raw)
     assert loss.item() == pytest.approx(1.4 * math.exp(7), rel=0.01)
     assert gradient[1].item() == pytest.approx(math.exp(7), rel=0.01)
@@ -108,24 +115,66 @@ def test_decodes_to_the_mean_over_levels(mean, log_scale, dtype):
     levels = 4096
     mass = probabilities(levels, raw_of(mean, log_scale))
     grid = logistic_mixture.value_of(torch.arange(levels), levels=levels, dtype=torch.float64)
-    decoded = LogisticMixture(components=1).decode(raw_of(mean, log_scale, dtype))
+    decoded = WideMixture(components=1).decode(raw_of(mean, log_scale, dtype))
     # the closed form is of the continuous distribution: they differ by less than a level
     assert decoded.item() == pytest.approx((mass @ grid).item(), abs=2 / levels)
 
 
 def test_logistic_draws_have_the_decoded_mean():
     raw = torch.tensor([0.0, 1.0, 0.7, -0.4, -1.0, -2.0]).expand(40_000, -1)
-    head = LogisticMixture(components=2)
+    head = WideMixture(components=2)
     drawn = head.sample(raw, torch.Generator().manual_seed(0))
     # 40 000 draws with a standard deviation of about 0.6: a standard error of 0.003
     assert drawn.mean().item() == pytest.approx(head.decode(raw[0]).item(), abs=0.012)
 
 
 def test_scales_stay_above_the_floor():
-    view = LogisticMixture(components=2, log_scale_floor=-3.0)(torch.tensor([0.0, 0, 0, 0, -9, 1]))
+    view = WideMixture(components=2, log_scale_floor=-3.0)(torch.tensor([0.0, 0, 0, 0, -9, 1]))
     assert view[-2:].tolist() == [-3.0, 1.0]
 
 
 def test_forward_normalises_the_shares():
-    view = LogisticMixture(components=3)(torch.randn(4, 9, generator=torch.Generator()))
+    view = WideMixture(components=3)(torch.randn(4, 9, generator=torch.Generator()))
     torch.testing.assert_close(view[:, :3].exp().sum(-1), torch.ones(4))
+
+
+@pytest.mark.parametrize("levels", [2, 64, 256])
+@pytest.mark.parametrize("temperature", [0.1, 1.0])
+def test_a_mu_law_net_starts_at_a_logistic_distribution(levels, temperature):
+    head = MuLawSoftmax(levels=levels, temperature=temperature, start_scale=0.1)
+    values = [mu_law.decode(torch.tensor(k), levels=levels).item() for k in range(levels)]
+    edges = [-math.inf, *[(a + b) / 2 for a, b in pairwise(values)], math.inf]
+    below = [1 / (1 + math.exp(-edge / 0.1)) if edge > -math.inf else 0.0 for edge in edges]
+    shares = torch.tensor([b - a for a, b in pairwise(below)])
+    zeros = torch.zeros(1, 1, 1, levels)
+    torch.testing.assert_close(head(zeros[0, 0, 0]).exp(), shares, rtol=1e-3, atol=1e-7)
+    assert head.decode(zeros[0, 0, 0]).item() == pytest.approx(0.0, abs=1e-5)
+    target = torch.tensor([[[0.3]]])
+    one = -shares[mu_law.encode(target.flatten(), levels=levels)].log()
+    torch.testing.assert_close(head.own_loss(zeros[0, 0], target[0, 0]), one, rtol=1e-3, atol=0)
+    torch.testing.assert_close(head.pairwise_loss(zeros, target).flatten(), one, rtol=1e-3, atol=0)
+    draws = head.sample(zeros.expand(1, 1, 20_000, levels), torch.Generator().manual_seed(0))
+    top = float(shares[-1])
+    assert (draws == values[-1]).double().mean().item() == pytest.approx(top, abs=0.02)
+
+
+def test_a_start_scale_of_nothing_is_refused():
+    with pytest.raises(ConfigError, match=r"start_scale = 0\.0: a finite number above 0"):
+        MuLawSoftmax(start_scale=0.0)
+
+
+def test_a_mixture_starts_at_its_scale():
+    raw = raw_of(0.2, 0.5)
+    started = LogisticMixture(components=1, start_log_scale=-2.5)
+    plain = WideMixture(components=1)
+    torch.testing.assert_close(started(raw), plain(raw - torch.tensor([0.0, 0.0, 2.5])))
+    target = torch.tensor(0.1, dtype=torch.float64)
+    torch.testing.assert_close(
+        started.own_loss(raw, target), plain.own_loss(raw_of(0.2, -2.0), target)
+    )
+
+
+def test_a_mixture_beyond_its_bounds_is_seen_before_it_is_clipped():
+    head = WideMixture(components=2)
+    raw = torch.tensor([math.log(3.0), 0.0, 1.6, -0.4, -3.0, -3.0], dtype=torch.float64)
+    assert head.unclipped(raw).item() == pytest.approx(0.75 * 1.6 - 0.25 * 0.4)

@@ -14,6 +14,8 @@ from lightning_sep import fingerprint as machine
 from lightning_sep import sources
 from lightning_sep.fingerprint import digest, fingerprint, software, weights_hash
 from lightning_sep.record import misfits, read_record, supersede, write_record
+from lightning_sep.settings import compose, groups
+from lightning_sep.sources import reached
 
 ROOT = Path(__file__).parents[2]
 TANH = "lightning_sep.heads.tanh.Tanh"
@@ -72,12 +74,22 @@ def test_fault_31_an_edited_head_is_other_code_and_undone_the_first_again(packag
         ("heads/base.py", "class WaveformHead", "SURPRISE = 1\n\n\nclass WaveformHead"),
         ("training.py", "torch.manual_seed(self.seed)", "torch.manual_seed(self.seed + 1)"),
         ("callbacks/reweight.py", "pl_module.reweighting = self.rule", "pass"),
+        ("callbacks/plan.py", 'group["lr"] = rate', 'group["lr"] = 2 * rate'),
     ],
 )
 def test_fault_31_what_every_run_of_it_goes_through_counts(package, name, old, new):
     before = package.hashes()
     package.edit(name, old, new)
     assert not set(before) & set(package.hashes())
+
+
+@pytest.mark.parametrize("group", groups())
+def test_fault_31_what_any_entry_of_settings_names_counts(group):
+    if group in ("launcher", "tracking", "trainer"):  # they carry numbers around
+        pytest.skip("decides no number")
+    target = compose([]).tree[group]["_target_"]
+    module = target.removeprefix("lightning_sep.").rpartition(".")[0]
+    assert module in reached([target])
 
 
 @pytest.mark.parametrize(

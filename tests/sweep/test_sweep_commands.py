@@ -107,7 +107,7 @@ def test_a_pruner_ends_poor_trials_early(sandbox: Any) -> None:
     assert states[0.4] == "COMPLETE"
 
 
-def test_another_space_under_the_same_name_is_refused(sandbox: Any) -> None:
+def test_fault_19_another_space_under_the_same_name_is_refused(sandbox: Any) -> None:
     path = sandbox.write()
     sandbox.launch(path)
     path.write_text(path.read_text().replace("0.05", "0.06"))
@@ -117,14 +117,14 @@ def test_another_space_under_the_same_name_is_refused(sandbox: Any) -> None:
     sandbox.check("second")
 
 
-def test_other_settings_under_the_same_name_are_refused(sandbox: Any) -> None:
+def test_fault_19_other_settings_under_the_same_name_are_refused(sandbox: Any) -> None:
     path = sandbox.write()
     sandbox.launch(path)
     with pytest.raises(ConfigError, match="--name NEW"):
         sandbox.launch(path, overrides=["steps=5"])
 
 
-def test_a_worker_with_other_versions_is_refused(sandbox: Any) -> None:
+def test_fault_20_a_worker_with_other_versions_is_refused(sandbox: Any) -> None:
     sandbox.begin()
     path = sandbox.home / "sweeps" / "quick" / "sweep.json"
     record = sandbox.record(path)

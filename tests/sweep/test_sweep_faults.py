@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
+from lightning_sep.leases.presence import Peers, Presence
 from lightning_sep.sweep import commands
 from lightning_sep.sweep.finals import Finals
 from lightning_sep.sweep.report import report
-from lightning_sep.sweep.worker import WORK_LEFT
+from lightning_sep.sweep.worker import WORK_LEFT, Stop, Worker
 
 LONG = ["steps=25"]
 SLOWLY = {"QUADRATIC_STEP_S": "0.03"}
@@ -189,6 +190,30 @@ def test_a_sweep_that_is_killed_again_and_again_fails_none_of_its_trials(
         worker.wait()
     assert sandbox.launch(path, workers=1) == 0
     assert [trial.state for trial in sandbox.open().trials()] == [TrialState.COMPLETE]
+
+
+def test_fault_29_a_worker_whose_lock_was_broken_within_a_claim_claims_anew(
+    sandbox: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a long stop far away: somebody else has broken the lock and let go of it again."""
+    study = sandbox.begin(trials=1, finalists=0)
+    append = study.journal.append_logs
+
+    def broken(logs: Any) -> None:
+        study.lock.path.unlink()
+        monkeypatch.setattr(study.journal, "append_logs", append)
+        append(logs)
+
+    workers = sandbox.home / "leases" / "workers"
+    with Presence(workers, patience_s=15.0) as presence:
+        worker = Worker(study, sandbox.runner, presence, Peers(workers), Stop())
+        monkeypatch.setattr(study.journal, "append_logs", broken)
+        assert worker.step() == "worked"
+        assert study.trials() == []
+        assert worker.step() == "worked"
+        assert worker.step() == "done"
+    assert [trial.state for trial in sandbox.open().trials()] == [TrialState.COMPLETE]
+    sandbox.check()
 
 
 def test_fault_21_duplicates_share_one_run_and_count_once_each(sandbox: Any) -> None:

@@ -115,7 +115,7 @@ def test_a_running_trial_taken_up_again_keeps_its_number_and_parameters(journal:
         made.tell(trial, 5.0)
 
 
-def test_a_full_disk_leaves_the_journal_whole(
+def test_fault_11_a_full_disk_leaves_the_journal_whole(
     journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import os

@@ -177,3 +177,23 @@ def test_all_pairs_of_all_batches_are_trials_and_cost_what_pairs_cost() -> None:
     assert found["val/loss"] == pytest.approx(
         share * np.mean(costs[True]) + (1 - share) * np.mean(costs[False]), rel=1e-6
     )
+
+
+def test_two_snippets_of_one_recording_are_no_trial() -> None:
+    task, batch = task_of(), batch_of(8, seed=6)  # two snippets of each of four speakers
+    batch.sessions = torch.tensor([5, 5, 6, 7, 8, 8, 9, 9])
+    scores, same = trials_of(task, batch)
+    kept = [n for n, (i, j) in enumerate(pairs_of(batch)) if batch.sessions[i] != batch.sessions[j]]
+    assert sum(same[n] for n in kept) == 1
+    found = evaluated(task, "val", batch)
+    expected = oracles.closest_threshold([scores[n] for n in kept], [same[n] for n in kept])
+    assert found["val/threshold"] == pytest.approx(expected, rel=1e-6)
+    assert found["val/trials_same"] == 1
+    assert found["val/trials_different"] == 24
+    assert found["val/pairs_in_one_session"] == 3
+    assert found["val/trial_speakers"] == 4
+    with torch.no_grad():
+        p = rows_of(logits_of(task, batch))
+    assert found["val/loss_same"] == pytest.approx(
+        oracles.hinge_pair(p[2], p[3], True, MARGIN), rel=1e-6
+    )

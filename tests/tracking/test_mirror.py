@@ -160,7 +160,7 @@ def test_an_unknown_mode_is_refused(monkeypatch):
         Tracking()
 
 
-def test_a_run_finishes_without_its_mirror_and_says_so(home):
+def test_fault_18_a_run_finishes_without_its_mirror_and_says_so(home):
     settings = compose([*SETTINGS, "seed=2"])
     folder = home / experiment.identify(settings)
     folder.mkdir(parents=True)
@@ -227,7 +227,7 @@ for step in range(first, 10**6):
 """
 
 
-def test_after_kill_and_resume_no_step_is_missing_or_doubled(tmp_path):
+def test_fault_18_after_kill_and_resume_no_step_is_missing_or_doubled(tmp_path):
     """The whole process group is killed, so that W&B's helper loses what it had not written."""
     code = CHILD.format(here=str(Path(__file__).parents[2]))
     for _ in range(2):
@@ -246,7 +246,7 @@ def test_after_kill_and_resume_no_step_is_missing_or_doubled(tmp_path):
     assert steps(tmp_path) == told == list(range(len(told)))
 
 
-def test_training_goes_on_when_the_helper_of_wandb_is_killed(tmp_path):
+def test_fault_18_training_goes_on_when_the_helper_of_wandb_is_killed(tmp_path):
     code = f"""
 import json, os, signal, sys, time, warnings
 from pathlib import Path

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from lightning_sep.heads.tanh import Tanh
@@ -45,7 +46,7 @@ class Faulty(Tanh):
         self.amount = amount
 
     def training_view(self, raw: Tensor) -> Tensor:
-        if self.training:
+        if torch.is_grad_enabled():  # validation asks for this view too
             self.misbehave()
         return super().training_view(raw)
 

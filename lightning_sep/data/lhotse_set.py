@@ -1,0 +1,345 @@
+"""What lhotse has prepared: cuts, recordings with supervisions, a Kaldi folder, or Shar."""
+
+import hashlib
+import json
+import re
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+
+from lightning_sep.checks import refusal, whole_number
+from lightning_sep.data.audio_files import resampler, to_int16, write_flac
+from lightning_sep.data.corpus import Corpus
+from lightning_sep.data.manifests import BUILDING, Entry, Origin, Pieces, Progress, build
+from lightning_sep.data.names import shown, some
+from lightning_sep.data.splits import joined, split_by_key, split_named, whole
+from lightning_sep.errors import ConfigError, DataError
+from lightning_sep.fsio import storage_errors
+
+_KINDS = ("cuts", "recordings", "kaldi", "shar")
+_PLAIN = re.compile(r"[\w@+=-][\w.@+=-]*(/[\w@+=-][\w.@+=-]*)*")  # ids that can be file names
+_NO_SUPERVISION = "sound"
+
+Where = str | Mapping[str, str] | None
+
+
+class LhotseSet(Corpus):
+    """Recordings that lhotse knows; each cut, or each supervision, is one recording here.
+
+    One of ``cuts``, ``recordings``, ``kaldi`` and ``shar`` is given: a path, or a path for each
+    split (``{train: a, val: b, test: c}``). With one path for all, 15 % of the speakers each (of
+    the recordings, where speakers are not known) validate and test. A cut that is a whole mono file
+    is used as it lies; all others are read through lhotse, averaged to mono and stored as FLAC.
+
+    Args:
+        cuts: manifest of cuts.
+        recordings: manifest of recordings.
+        supervisions: manifest of supervisions that belong to ``recordings``.
+        kaldi: Kaldi folder (``wav.scp``, ``segments``, ``utt2spk``).
+        shar: folder in lhotse's Shar format.
+        class_from: what the classes are: ``speaker``, ``text``, or ``custom.NAME`` of the
+            supervision, which gives ``speech`` where there is a speaker and no such field.
+        seed: another seed gives another split.
+        sample_rate: in Hz; ``None`` takes the rate that most recordings have.
+        cache_limit_mb: bound of the decoded cache in MiB.
+        keep: see :class:`~lightning_sep.data.corpus.Corpus`.
+        test_only: see :class:`~lightning_sep.data.corpus.Corpus`.
+
+    Raises:
+        ConfigError: a setting cannot be used.
+    """
+
+    name = "lhotse"
+
+    def __init__(
+        self,
+        cuts: Where = None,
+        recordings: Where = None,
+        supervisions: Where = None,
+        kaldi: Where = None,
+        shar: Where = None,
+        class_from: str = "custom.class_name",
+        seed: int = 0,
+        sample_rate: int | None = None,
+        cache_limit_mb: float | None = None,
+        keep: bool = False,
+        test_only: bool = False,
+    ) -> None:
+        super().__init__(sample_rate, cache_limit_mb, keep, test_only)
+        given = {"cuts": cuts, "recordings": recordings, "kaldi": kaldi, "shar": shar}
+        self._given = {kind: _by_split(kind, where) for kind, where in given.items() if where}
+        self._supervisions = _by_split("supervisions", supervisions) if supervisions else {}
+        if class_from not in ("speaker", "text") and not re.fullmatch(r"custom\.\w+", class_from):
+            raise refusal("class_from", class_from, "known are speaker, text and custom.NAME")
+        self.class_from = class_from
+        self.seed = whole_number("seed", seed, at_least=None)
+
+    def _source(self) -> tuple[str, dict[str, Path]]:
+        """Which kind was given, and where the splits lie; ``""`` stands for all of them.
+
+        Raises:
+            ConfigError: none or several were given.
+        """
+        if len(self._given) != 1:
+            raise ConfigError(
+                f"data=lhotse needs one of {', '.join(f'data.{kind}=PATH' for kind in _KINDS)}; "
+                f"given: {', '.join(self._given) or 'none'}"
+            )
+        [(kind, places)] = self._given.items()
+        if self._supervisions and (kind != "recordings" or set(self._supervisions) != set(places)):
+            raise ConfigError(
+                "data.supervisions goes with data.recordings, with a path for the same splits"
+            )
+        for path in (*places.values(), *self._supervisions.values()):
+            if not path.exists():
+                raise DataError(f"{shown(path)} is not there: data.{kind} names what lhotse wrote")
+        return kind, places
+
+    def key(self) -> str:
+        """See :meth:`Corpus.key`: changed manifests are another set."""
+        kind, places = self._source()
+        files = sorted(
+            file
+            for place in (*places.values(), *self._supervisions.values())
+            for file in ([place] if place.is_file() else place.rglob("*"))
+            if file.is_file()
+        )
+        stamps = [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
+        facts = [
+            *(kind, {split: str(path.resolve()) for split, path in places.items()}, stamps),
+            *(self.class_from, self.seed, self.sample_rate, resampler(), self.keep, self.test_only),
+        ]
+        return f"lhotse-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}"
+
+    def make(self, home: Path, progress: Progress | None = None) -> Path:
+        """See :meth:`Corpus.make`."""
+        kind, places = self._source()
+        folder = home / f"{BUILDING}{self.name}-made-{uuid4().hex[:8]}"
+        told = ", ".join(str(path.resolve()) for path in places.values())
+        try:
+            with storage_errors(folder):
+                cuts = [
+                    (split, cut)
+                    for split, place in places.items()
+                    for cut in self._cuts(kind, split, place)
+                ]
+                _refuse_overlap(cuts, told)
+                entries = [
+                    self._entry(number, split, cut, folder)
+                    for number, (split, cut) in enumerate(_told(cuts, progress, self.name))
+                ]
+                return build(
+                    entries,
+                    Origin(
+                        name=self.name,
+                        source=told,
+                        licence="the user's",
+                        split_rule="as given, manifest by manifest",
+                    ),
+                    home=home,
+                    sample_rate=self.sample_rate,
+                    cache_limit_mb=self.cache_limit_mb,
+                    keep=self.keep,
+                    splitter=self._drawn if "" in places else None,
+                    test_only=self.test_only,
+                    progress=progress,
+                )
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _cuts(self, kind: str, split: str, place: Path) -> Iterator[Any]:
+        """lhotse's cuts of one split.
+
+        Raises:
+            DataError: lhotse cannot read them.
+        """
+        from lhotse import CutSet, RecordingSet, SupervisionSet, load_kaldi_data_dir
+
+        try:
+            if kind == "cuts":
+                yield from _from_here(CutSet.from_file(place), place)
+            elif kind == "shar":
+                yield from CutSet.from_shar(in_dir=place)
+            else:
+                if kind == "kaldi":
+                    rate = self.sample_rate or _kaldi_rate(place)
+                    recordings, supervisions, _ = load_kaldi_data_dir(place, sampling_rate=rate)
+                else:
+                    recordings = RecordingSet.from_file(place)
+                    given = self._supervisions.get(split)
+                    supervisions = None if given is None else SupervisionSet.from_file(given)
+                cuts = CutSet.from_manifests(recordings=recordings, supervisions=supervisions)
+                cuts = cuts if supervisions is None else cuts.trim_to_supervisions()
+                yield from _from_here(cuts, place)
+        except (DataError, OSError):
+            raise
+        except Exception as error:  # lhotse raises whatever its parsers do
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise DataError(
+                f"{shown(place)}: lhotse cannot read it as {kind} ({reason})"
+            ) from error
+
+    def _entry(self, number: int, split: str, cut: Any, folder: Path) -> Entry:
+        speakers = {one.speaker for one in cut.supervisions if one.speaker}
+        texts = [one.text for one in cut.supervisions if one.text]
+        custom: dict[str, Any] = {}
+        for one in cut.supervisions:
+            custom |= one.custom or {}
+        speaker = speakers.pop() if len(speakers) == 1 else ""
+        text = " ".join(texts)
+        named = {"speaker": speaker, "text": text}
+        kind = named.get(self.class_from, "")
+        if self.class_from.startswith("custom."):
+            kind = str(custom.get(self.class_from.removeprefix("custom."), ""))
+        spoken = bool(speaker)
+        identity = str(cut.id)
+        if not _PLAIN.fullmatch(identity):
+            identity = f"cut-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+        path = _as_it_lies(cut)
+        temporary = path is None
+        if path is None:
+            path = folder / f"{identity}.flac"
+            write_flac(path, _mono(cut), int(cut.sampling_rate))
+        return Entry(
+            id=identity,
+            path=path,
+            class_name=kind or ("speech" if spoken else _NO_SUPERVISION),
+            group=str(custom.get("group") or ("speech" if spoken else _NO_SUPERVISION)),
+            speaker=speaker,
+            text=text,
+            source="" if split else _recording(cut),
+            session=str(custom.get("session", "")),
+            pieces=whole(split or "train"),
+            temporary=temporary,
+        )
+
+    def _drawn(self, entries: Sequence[Entry], heard: Sequence[str]) -> tuple[list[Pieces], str]:
+        """See :data:`~lightning_sep.data.manifests.Splitter`."""
+        labels = [
+            [f"{kind} {key}" for kind, key in zip("rsc", keys, strict=True) if key]
+            for keys in zip(
+                (entry.source for entry in entries),
+                (entry.speaker for entry in entries),
+                heard,
+                strict=True,
+            )
+        ]
+        groups = joined(labels)
+        names = [entries[group].id for group in groups]
+        splits = split_by_key(names, seed=self.seed, strata=[e.class_name for e in entries])
+        rule = f"by speaker and recording, in an order seeded by {self.seed}"
+        return [whole(split) for split in splits], rule
+
+
+def _by_split(kind: str, where: Where) -> dict[str, Path]:
+    """Paths by split, ``""`` where one is for all."""
+    if isinstance(where, str):
+        return {"": Path(where).expanduser()}
+    if not isinstance(where, Mapping) or not all(isinstance(one, str) for one in where.values()):
+        raise refusal(kind, where, "a path is needed, or {train: PATH, val: PATH, test: PATH}")
+    named = {name: split_named(str(name)) for name in where}
+    unknown = [str(name) for name, split in named.items() if not split]
+    if unknown or len(set(named.values())) < len(named):
+        raise refusal(kind, dict(where), "the keys train, val and test are needed, each once")
+    return {named[name]: Path(path).expanduser() for name, path in where.items()}
+
+
+def _told(
+    cuts: list[tuple[str, Any]], progress: Progress | None, name: str
+) -> Iterator[tuple[str, Any]]:
+    for number, (split, cut) in enumerate(cuts):
+        if progress is not None:
+            progress(number, len(cuts) + 1, f"{name}: cut {shown(str(cut.id))}")
+        yield split, cut
+
+
+def _kaldi_rate(folder: Path) -> int:
+    """The rate of the first file that ``wav.scp`` names as a file.
+
+    Raises:
+        ConfigError: the first line is a command.
+        DataError: the file cannot be read.
+    """
+    from lightning_sep.data.audio_files import header_rate
+
+    lines = (folder / "wav.scp").read_text().splitlines()
+    _, _, place = (lines[0] if lines else "").partition(" ")
+    rate = None if place.rstrip().endswith("|") else header_rate(Path(place.strip()))
+    if rate is None:
+        raise ConfigError(
+            f"{shown(folder / 'wav.scp')} does not tell the rate of its audio: set data.sample_rate"
+        )
+    return rate
+
+
+def _from_here(cuts: Any, place: Path) -> Any:
+    """Cuts whose relative paths start at the manifest, where they do not start here."""
+    for cut in cuts:
+        recording = getattr(cut, "recording", None)
+        sources = recording.sources if recording else []
+        paths = [Path(one.source) for one in sources if one.type == "file"]
+        away = any(not path.is_absolute() and not path.exists() for path in paths)
+        return cuts.with_recording_path_prefix(place.parent) if away else cuts
+    return cuts
+
+
+def _recording(cut: Any) -> str:
+    """What a cut is taken from; empty for mixed cuts."""
+    return str(cut.recording.id) if hasattr(cut, "recording") and cut.recording else ""
+
+
+def _as_it_lies(cut: Any) -> Path | None:
+    """The file that a cut is, where it is a whole one and one channel of one."""
+    recording = getattr(cut, "recording", None)
+    if recording is None or recording.transforms or len(recording.sources) != 1:
+        return None
+    [source] = recording.sources
+    everything = cut.start == 0 and cut.num_samples == recording.num_samples
+    if source.type != "file" or recording.num_channels != 1 or not everything:
+        return None
+    return Path(source.source)
+
+
+def _mono(cut: Any) -> np.ndarray[Any, np.dtype[np.int16]]:
+    """Samples of a cut, channels averaged.
+
+    Raises:
+        DataError: lhotse cannot load them.
+    """
+    try:
+        samples = cut.load_audio()
+    except Exception as error:  # lhotse raises whatever its backends do
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise DataError(f"cut {shown(str(cut.id))} cannot be loaded by lhotse: {reason}") from error
+    return to_int16(np.asarray(samples, dtype=np.float64).mean(axis=0))[0]
+
+
+def _refuse_overlap(cuts: list[tuple[str, Any]], told: str) -> None:
+    """Cuts of two splits share no stretch of a recording.
+
+    Raises:
+        DataError: they do.
+    """
+    places: dict[str, list[tuple[float, float, str, str]]] = defaultdict(list)
+    for split, cut in cuts:
+        if split and _recording(cut):
+            places[_recording(cut)].append((cut.start, cut.end, split, str(cut.id)))
+    shared = []
+    for stretches in places.values():
+        reach: dict[str, tuple[float, str]] = {}  # how far each split has got, and by which cut
+        for start, end, split, name in sorted(stretches):
+            shared += [
+                f"{shown(other)} in {there} and {shown(name)} in {split}"
+                for there, (until, other) in reach.items()
+                if there != split and until > start
+            ]
+            reach[split] = max(reach.get(split, (0.0, "")), (end, name))
+    if shared:
+        raise DataError(
+            f"{told}: cuts of two splits share a stretch of a recording: {some(sorted(shared))}"
+        )

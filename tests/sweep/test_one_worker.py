@@ -1,0 +1,320 @@
+"""A worker within this process: what it asks, how it waits, and what it says of itself."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+from lightning_sep.errors import ConfigError, Interrupted, LeaseLost
+from lightning_sep.fsio import PATIENCE
+from lightning_sep.leases.presence import Peers, Presence
+from lightning_sep.sweep import worker as module
+from lightning_sep.sweep.folder import open_sweep
+from lightning_sep.sweep.runner import Outcome
+from lightning_sep.sweep.worker import Stop, Worker, wait_s
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def sleep(self, time_s: float) -> None:
+        self.now_s += time_s
+        self.slept.append(time_s)
+
+    def strftime(self, form: str) -> str:
+        return "12:00:00"
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(module, "time", made)
+    return made
+
+
+@pytest.fixture
+def presence(sandbox: Any) -> Iterator[Presence]:
+    with Presence(sandbox.home / "leases" / "workers", patience_s=15.0) as made:
+        yield made
+
+
+def a_worker(sandbox: Any, presence: Presence, **fields: Any) -> Worker:
+    study = sandbox.begin(**{"trials": 1, "finalists": 0, **fields})
+    return Worker(study, sandbox.runner, presence, Peers(presence.folder), Stop())
+
+
+def note(presence: Presence) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(presence.note.read_text())
+    return found
+
+
+def test_the_disk_is_asked_twice_a_second_whether_to_stop(
+    sandbox: Any, presence: Presence, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = a_worker(sandbox, presence)
+    asked = []
+    study = type(worker.study)
+    monkeypatch.setattr(
+        study, "stopping", property(lambda self: asked.append(clock.now_s) or len(asked) > 3)
+    )
+    answers = []
+    for _ in range(40):
+        answers.append(worker.stopping())
+        clock.now_s += 0.2
+    assert asked == pytest.approx([1000.0, 1000.6, 1001.2, 1001.8])
+    assert answers == [False] * 9 + [True] * 31, "once asked to stop, it stays so"
+
+
+def test_a_full_disk_in_a_claim_is_waited_for_with_growing_pauses_and_told(
+    sandbox: Any, presence: Presence, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = a_worker(sandbox, presence)
+    claim, began_s, told = worker.study.claim, clock.now_s, []
+
+    def full(leases: object) -> None:
+        raise FULL
+
+    monkeypatch.setattr(PATIENCE, "wait_s", 300.0)
+    monkeypatch.setattr(worker.study, "claim", full)
+    sleep = clock.sleep
+
+    def look(time_s: float) -> None:
+        told.append(note(presence)["waits_for"])
+        sleep(time_s)
+
+    monkeypatch.setattr(clock, "sleep", look)
+    waited = []
+    for _ in range(9):
+        before_s = clock.now_s
+        assert worker.step() == "worked"
+        waited.append(clock.now_s - before_s)
+    assert waited == pytest.approx([0.5, 1, 2, 4, 8, 16, 30, 30, 30], abs=0.11)
+    assert set(told) == {"OSError: [Errno 28] No space left on device"}
+    assert note(presence)["waits_for"] is None
+    clock.now_s = began_s + 301
+    with pytest.raises(OSError, match="No space left"):
+        worker.step()
+    monkeypatch.setattr(worker.study, "claim", claim)
+    assert worker.step() == "worked"
+    assert [trial.state for trial in worker.study.trials()] == [TrialState.COMPLETE]
+    assert worker._silent_since_s is None, "the next time is counted anew"
+
+
+def test_a_run_that_meets_a_full_disk_is_given_back_and_counts_no_crash(
+    sandbox: Any, presence: Presence, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = a_worker(sandbox, presence)
+    run = sandbox.runner.run
+
+    def full(prepared: object, errand: object) -> Outcome:
+        raise FULL
+
+    monkeypatch.setattr(PATIENCE, "wait_s", 300.0)
+    monkeypatch.setattr(sandbox.runner, "run", full)
+    assert worker.step() == "worked"
+    assert [trial.state for trial in worker.study.trials()] == [TrialState.WAITING]
+    [lease] = (worker.study.folder / "leases").glob("*.json")
+    content = json.loads(lease.read_text())
+    assert (content["token"], content["crashes"]) == ("", 0)
+    assert note(presence)["tokens"] == []
+    monkeypatch.setattr(sandbox.runner, "run", run)
+    assert worker.step() == "worked"
+    assert [trial.state for trial in worker.study.trials()] == [TrialState.COMPLETE]
+
+
+def test_the_run_of_a_trial_is_on_the_disk_before_it_begins(
+    sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = a_worker(sandbox, presence, repeats=2)
+    seen = []
+    run = sandbox.runner.run
+
+    def look(prepared: Any, errand: Any) -> Outcome:
+        [lease] = (worker.study.folder / "leases").glob("*.json")
+        seen.append((json.loads(lease.read_text())["about"], prepared[0]))
+        return run(prepared, errand)
+
+    monkeypatch.setattr(sandbox.runner, "run", look)
+    worker.step()
+    assert [about for about, _ in seen] == [
+        {"run": run_id, "seed": seed} for seed, (_, run_id) in enumerate(seen)
+    ]
+    assert len({run_id for _, run_id in seen}) == 2
+
+
+def test_who_waits_for_anothers_run_ends_when_it_is_asked_to(
+    sandbox: Any, presence: Presence, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = a_worker(sandbox, presence)
+    waited = []
+
+    def busy(prepared: Any, errand: Any) -> Outcome:
+        while True:
+            waited.append(clock.now_s)
+            if len(waited) == 3:
+                worker.stop.signalled = True
+            errand.busy(None)
+
+    monkeypatch.setattr(sandbox.runner, "run", busy)
+    assert worker.step() == "stopped"
+    assert len(waited) == 3
+    assert [trial.state for trial in worker.study.trials()] == [TrialState.WAITING]
+
+
+def test_a_run_that_is_refused_is_given_back_and_ends_the_worker(
+    sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = a_worker(sandbox, presence)
+    monkeypatch.setattr(sandbox.runner, "run", raising(sandbox.runner, ConfigError("no such")))
+    with pytest.raises(ConfigError, match="no such"):
+        worker.step()
+    assert [trial.state for trial in worker.study.trials()] == [TrialState.WAITING]
+    assert note(presence)["tokens"] == []
+
+
+@pytest.mark.parametrize("error", [Interrupted("asked"), LeaseLost("taken over")])
+def test_what_is_not_done_to_its_end_is_no_result(
+    sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    worker = a_worker(sandbox, presence)
+
+    def ended(prepared: object, errand: object) -> Outcome:
+        raise error
+
+    monkeypatch.setattr(sandbox.runner, "run", ended)
+    assert worker.step() == ("stopped" if isinstance(error, Interrupted) else "worked")
+    assert not any(trial.state.is_finished() for trial in worker.study.trials())
+    assert note(presence)["tokens"] == [], "others may take it at once"
+
+
+BOTH = "yield f\"rate={trial.suggest_categorical('rate', [0.1, 0.3])}\""
+
+
+def raising(runner: Any, error: Exception, where: str = "") -> Any:
+    """A runner's ``run`` that raises, for all settings or for those that say ``where``."""
+    run = runner.run
+
+    def ended(prepared: Any, errand: Any) -> Outcome:
+        if where in " ".join(prepared[1]):
+            raise error
+        return run(prepared, errand)
+
+    return ended
+
+
+def other_worker(worker: Worker) -> tuple[Worker, Presence]:
+    """As another process would open the sweep."""
+    presence = Presence(worker.presence.folder, patience_s=15.0).start()
+    study = open_sweep(worker.study.home, "quick")
+    return Worker(study, worker.runner, presence, Peers(presence.folder), Stop()), presence
+
+
+def test_fault_28_a_broken_process_ends_and_only_what_another_repeats_counts(
+    sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = RuntimeError("CUDA error: uncorrectable ECC error encountered")
+    first = a_worker(sandbox, presence, body=BOTH, trials=2)
+    with monkeypatch.context() as all_fails:
+        all_fails.setattr(sandbox.runner, "run", raising(sandbox.runner, broken))
+        assert module._work([first], Stop()) == module.WORK_LEFT
+    assert [trial.state for trial in first.study.trials()] == [TrialState.WAITING]
+    harmful = " ".join(first.study.trials()[0].user_attrs["overrides"])
+    second, its = other_worker(first)
+    with monkeypatch.context() as one_fails:
+        one_fails.setattr(sandbox.runner, "run", raising(sandbox.runner, broken, harmful))
+        assert [second.step(), second.step()] == ["worked", "broken"]
+    its.stop()
+    third, its = other_worker(first)
+    assert module._work([third], Stop()) == 0
+    its.stop()
+    trials = third.study.trials()
+    assert [trial.state for trial in trials] == [TrialState.FAIL, TrialState.COMPLETE]
+    assert trials[0].user_attrs["reason"] == f"RuntimeError: {broken}"
+
+
+def test_fault_14_a_mistake_is_tried_again_by_another_process_alone(
+    sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = a_worker(sandbox, presence)
+    monkeypatch.setattr(sandbox.runner, "run", raising(sandbox.runner, ZeroDivisionError("no")))
+    assert [first.step(), first.step()] == ["worked", "left"]
+    assert [trial.state for trial in first.study.trials()] == [TrialState.WAITING]
+    second, its = other_worker(first)
+    assert [second.step(), second.step()] == ["worked", "done"]
+    its.stop()
+    [trial] = second.study.trials()
+    assert (trial.state, trial.user_attrs["reason"]) == (TrialState.FAIL, "ZeroDivisionError: no")
+
+
+def test_fault_14_memory_is_tried_as_often_as_the_sweep_says(
+    sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = a_worker(sandbox, presence, attempts=3)
+    monkeypatch.setattr(sandbox.runner, "run", raising(sandbox.runner, MemoryError("no room")))
+    assert [worker.step() for _ in range(4)] == ["worked"] * 3 + ["done"]
+    [trial] = worker.study.trials()
+    assert (trial.state, trial.user_attrs["reason"]) == (TrialState.FAIL, "MemoryError: no room")
+
+
+class Waiting:
+    """A worker for whom nothing is left but to wait, so many times."""
+
+    name = "quick"
+
+    def __init__(self, clock: Clock, times: int) -> None:
+        self.clock, self.left = clock, times
+        self.polled_s: list[float] = []
+
+    def step(self) -> str:
+        self.polled_s.append(self.clock.now_s)
+        self.left -= 1
+        return "waiting" if self.left else "stopped"
+
+
+def test_a_worker_without_work_polls_with_growing_pauses(clock: Clock) -> None:
+    waiting = Waiting(clock, 14)
+    assert module._work([waiting], Stop()) == 0  # type: ignore[list-item]
+    pauses = [b - a for a, b in zip(waiting.polled_s, waiting.polled_s[1:], strict=False)]
+    wanted = [min(10.0, 0.25 * 1.5**power) for power in range(13)]
+    assert pauses == pytest.approx(wanted, abs=0.26)
+    assert max(clock.slept) <= 0.25, "a signal is answered at once"
+
+
+@pytest.mark.parametrize("text", ["0", "soon", "-3"])
+def test_a_time_to_wait_that_is_none_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIGHTNING_SEP_WAIT_S", text)
+    with pytest.raises(ConfigError, match=f"LIGHTNING_SEP_WAIT_S = '{text}'"):
+        wait_s()
+
+
+def test_a_launchers_number_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIGHTNING_SEP_LAUNCHER_PID", "x")
+    with pytest.raises(ConfigError, match="LIGHTNING_SEP_LAUNCHER_PID = 'x'"):
+        Stop()
+
+
+def test_a_sweep_that_is_not_there_ends_a_worker_with_2(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "runs").mkdir()
+    code = "import sys; from lightning_sep.sweep.worker import main; sys.exit(main('none', None))"
+    environment = os.environ | {"LIGHTNING_SEP_HOME": str(tmp_path / "runs")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert done.returncode == 2
+    assert b"no sweep 'none'" in done.stderr
