@@ -51,12 +51,22 @@ class Ones(Sequences):
         """See :meth:`Examples.draw`."""
         return OnesDraw(self.counts[split], self.samples)
 
+    def coverage(
+        self, prepared: Prepared, *, seed: int, epochs: int
+    ) -> dict[str, dict[str, float]]:
+        """Nothing of the recordings is in the examples."""
+        return {}
+
 
 class OnesDraw(Draw):
     """All ones; see :class:`Ones`."""
 
     def __init__(self, count: int, samples: int) -> None:
         self.count, self.samples = count, samples
+
+    def places(self, *, seed: int, epoch: int, index: Index) -> tuple[Index, Index]:
+        """See :meth:`Draw.places`: no rows."""
+        return index[:0], index[:0]
 
     def batch(self, *, seed: int, epoch: int, index: Index) -> Batch:
         """See :meth:`Draw.batch`."""
