@@ -31,7 +31,7 @@ class Composed:
     Args:
         tree: plain types, resolved but for what is in ``held``.
         choices: the entry of each group.
-        moved: groups of which the user moved a setting, and ``seed``.
+        moved: groups that are whole and of which the user moved a setting, and ``seed``.
         held: texts of settings that come from the environment, by dotted name.
     """
 
@@ -91,6 +91,8 @@ def composed(
     for mark, where in marks.items():
         OmegaConf.update(config, where, mark)
     tree = _put_back(_resolved(config, problems), "", marks, held, problems)
+    # of these something is missing now, which is not the user's fault
+    moved -= {problem.partition(".")[0] for problem in problems[before:]}
     return Composed(tree, dict(choices), frozenset(moved), held)
 
 
@@ -110,8 +112,6 @@ def _exchanged(chosen: Choices, folders: Folders, stamped: Stamp) -> Together | 
     So a worker that tries one combination of entries after another asks Hydra once. ``None`` where
     that could be something else than what Hydra makes of these.
     """
-    from omegaconf import OmegaConf
-
     plain = {group: _plain_entry(group, name, folders, stamped) for group, name in chosen}
     wanted = {group: node for group, node in plain.items() if node is not None}
     if not wanted or len(plain) < len(chosen):
@@ -131,7 +131,6 @@ def _exchanged(chosen: Choices, folders: Folders, stamped: Stamp) -> Together | 
         if group not in choices:
             return None
         config[group] = node
-    OmegaConf.set_struct(config, False)
     return pickle.dumps(config), choices | dict(chosen)
 
 
