@@ -21,6 +21,7 @@ from rich.progress import Progress, TaskID
 from torch import Tensor
 
 from lightning_sep.checkpoint_files import best_weights
+from lightning_sep.checks import finite_number
 from lightning_sep.errors import ConfigError, DataError
 from lightning_sep.experiment import build_task
 from lightning_sep.fingerprint import weights_hash
@@ -342,8 +343,7 @@ def generate(
             or ``out`` has another ending.
         DataError: ``start`` cannot be used or is shorter than a frame.
     """
-    if not 0 < seconds < float("inf"):
-        raise ConfigError(f"seconds must be a positive number, got {seconds}")
+    finite_number("seconds", seconds, above=0)
     if out.suffix.lower() != ".wav":
         raise ConfigError(f"{out}: generated audio is written as .wav")
     task: Autoregression = _load(run, Autoregression, "generate")

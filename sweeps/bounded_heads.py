@@ -17,7 +17,7 @@ from lightning_sep.sweep.definition import Sweep
 HEADS = heads_for("separation")
 # A distribution has to become narrow before it says anything, which takes larger steps.
 ITS_OWN = {
-    "logistic_mixture": ["optimizer.learning_rate=0.01"],
+    "logistic_mixture": ["optimizer.learning_rate=0.006"],
     "mu_law_softmax": [
         "head.levels=64",  # 256 levels take four times as long, minutes on a CPU
         "head.temperature=0.05",

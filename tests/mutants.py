@@ -37,6 +37,7 @@ TESTS = {
         *("callbacks", "end_to_end/test_train.py", "end_to_end/test_resume.py"),
         "end_to_end/test_bad_input.py",
     ],
+    "evaluate.py": ["use/test_evaluate.py"],
     "faults.py": ["sweep/test_whose_fault.py", "sweep/test_one_worker.py"],
     "functional": ["functional", "functional_log_mel", "reweighting", "losses", "heads", "metrics"],
     "heads": ["heads", "tasks/test_cross_product.py"],

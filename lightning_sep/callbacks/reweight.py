@@ -10,8 +10,8 @@ from pytorch_lightning import Callback
 from torch import distributed as dist
 
 from lightning_sep.functional.precision import measured
+from lightning_sep.functional.processes import world_size
 from lightning_sep.reweighting.base import Reweighting
-from lightning_sep.reweighting.gather import world_size
 
 # Of weight times number of examples, so that 1 means "as in the plain mean".
 EDGES: NDArray[np.float64] = np.concatenate([[0.0], np.logspace(-3, 3, 37)])

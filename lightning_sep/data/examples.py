@@ -74,6 +74,8 @@ class Heard:
     def add(self, epoch: int) -> None:
         """Add all examples of an epoch."""
         draw = self._draw
+        if not len(draw.table):
+            return
         index = np.arange(draw.count, dtype=np.int64)
         rows, offset = (
             value.reshape(-1) for value in draw.places(seed=self._seed, epoch=epoch, index=index)
@@ -92,6 +94,8 @@ class Heard:
     def share(self) -> dict[str, float]:
         """Shares between 0 and 1: of the ``files`` that are heard at all, of the ``seconds``."""
         table = self._draw.table
+        if not len(table):
+            return {"files": 0.0, "seconds": 0.0}
         whole = self._high > self._low
         first = np.searchsorted(self._ends, self._low[whole], side="right")
         last = np.searchsorted(self._ends, self._high[whole] - 1, side="right")

@@ -4,9 +4,9 @@ from zlib import crc32
 
 import numpy as np
 
+from lightning_sep.checks import finite_number
 from lightning_sep.data.synthesis import Signal
 from lightning_sep.data.synthetic import Synthetic
-from lightning_sep.errors import ConfigError
 
 _DRIVE_DB = (6.0, 12.0)  # how far beyond full scale the peak of a clipped recording would be
 
@@ -41,13 +41,7 @@ class FullScale(Synthetic):
     ) -> None:
         # Clipped recordings are what this set is for: those that prepare it keep them.
         super().__init__(seed, speakers, sample_rate, cache_limit_mb, keep=True)
-        if (
-            isinstance(clipped, bool)
-            or not isinstance(clipped, int | float)
-            or not 0 <= clipped <= 1
-        ):
-            raise ConfigError(f"data.clipped = {clipped!r}: a share from 0 to 1 is needed")
-        self.clipped = float(clipped)
+        self.clipped = finite_number("clipped", clipped, at_least=0, at_most=1, meaning="a share")
 
     def further(self) -> list[float]:
         return [self.clipped]

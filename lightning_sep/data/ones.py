@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from lightning_sep.data.batch import Batch
-from lightning_sep.data.corpus import Prepared
+from lightning_sep.data.corpus import Prepared, Table
 from lightning_sep.data.examples import Draw, Index
 from lightning_sep.data.sequences import Sequences
 
@@ -49,24 +49,20 @@ class Ones(Sequences):
 
     def draw(self, prepared: Prepared, split: str) -> Draw:
         """See :meth:`Examples.draw`."""
-        return OnesDraw(self.counts[split], self.samples)
-
-    def coverage(
-        self, prepared: Prepared, *, seed: int, epochs: int
-    ) -> dict[str, dict[str, float]]:
-        """Nothing of the recordings is in the examples."""
-        return {}
+        nothing = prepared.table(split).where(np.zeros(len(prepared.table(split)), dtype=bool))
+        return OnesDraw(nothing, self.counts[split], self.samples)
 
 
 class OnesDraw(Draw):
     """All ones; see :class:`Ones`."""
 
-    def __init__(self, count: int, samples: int) -> None:
-        self.count, self.samples = count, samples
+    def __init__(self, table: Table, count: int, samples: int) -> None:
+        self.table, self.count, self.samples = table, count, samples
 
     def places(self, *, seed: int, epoch: int, index: Index) -> tuple[Index, Index]:
-        """See :meth:`Draw.places`: no rows."""
-        return index[:0], index[:0]
+        """See :meth:`Draw.places`: nothing of the set is heard, ``[index, 0]``."""
+        none = np.zeros((len(index), 0), dtype=np.int64)
+        return none, none
 
     def batch(self, *, seed: int, epoch: int, index: Index) -> Batch:
         """See :meth:`Draw.batch`."""

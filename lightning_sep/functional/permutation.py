@@ -1,6 +1,7 @@
 """Which estimate belongs to which target, exactly."""
 
 import math
+from functools import cache
 from itertools import permutations
 
 import numpy as np
@@ -40,8 +41,7 @@ def best_permutation(pairwise: Tensor) -> tuple[Tensor, Tensor]:
     sources = pairwise.shape[-1]
     cost = pairwise.detach().nan_to_num(nan=1e30, posinf=1e30, neginf=-1e30)
     if sources <= _TRIED_ALL:
-        orders = torch.tensor(list(permutations(range(sources))), device=pairwise.device)
-        targets = torch.arange(sources, device=pairwise.device).expand_as(orders)
+        orders, targets = _all_orders(sources, pairwise.device)
         order = orders[cost[:, orders, targets].sum(-1).argmin(-1)]
     else:
         from scipy.optimize import linear_sum_assignment  # slow to load, and few need it
@@ -50,6 +50,14 @@ def best_permutation(pairwise: Tensor) -> tuple[Tensor, Tensor]:
         order = torch.tensor(np.array(rows), device=pairwise.device, dtype=torch.int64)
         order = order.reshape(len(pairwise), sources)
     return pairwise.gather(1, order.unsqueeze(1)).squeeze(1), order
+
+
+@cache
+def _all_orders(sources: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """All permutations, and the targets beside them: brought to the device once."""
+    with torch.inference_mode(False):  # or training could not use what validation made
+        orders = torch.tensor(list(permutations(range(sources))), device=device)
+        return orders, torch.arange(sources, device=device).expand_as(orders)
 
 
 def reorder(signals: Tensor, permutation: Tensor) -> Tensor:

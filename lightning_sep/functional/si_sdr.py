@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_sep.functional.precision import at_least_float32, measured, without_autocast
+from lightning_sep.functional.products import inner_products, sums_in_float64
 
 
 def si_sdr(*, estimate: Tensor, target: Tensor, zero_mean: bool = False) -> Tensor:
@@ -66,6 +67,11 @@ def pairwise_si_sdr(*, estimate: Tensor, target: Tensor, zero_mean: bool = False
     with without_autocast(estimate):
         estimate, target = _pair(estimate, target)
         dtype = estimate.dtype
+        if not zero_mean and sums_in_float64(estimate):
+            products, *energies = inner_products(estimate, target)
+            whole, of_target = (torch.where(one > 0, one, 1.0) for one in energies)
+            signal = products.square() / (whole.unsqueeze(-1) * of_target.unsqueeze(-2))
+            return _ratio_db(signal, 1 - signal, eps=torch.finfo(dtype).eps).to(dtype)
         estimate = measured(_levelled(estimate, zero_mean))
         target = measured(_levelled(target, zero_mean))
         signal = (estimate @ target.mT).square() / (_energy(estimate) * _energy(target).mT)

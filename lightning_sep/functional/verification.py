@@ -43,7 +43,9 @@ def error_curve(*, scores: ArrayLike | Tensor, same: ArrayLike | Tensor) -> Erro
     Raises:
         ValueError: no trial of one of the two kinds, a score that is NaN, or unequal lengths.
     """
-    values = _array(scores).astype(np.float64, copy=False).ravel()
+    values = _array(scores).ravel()
+    if values.dtype != np.float32:  # which sorts twice as fast, and loses nothing if it was one
+        values = values.astype(np.float64, copy=False)
     flags = _array(same).astype(bool, copy=False).ravel()
     if len(values) != len(flags):
         raise ValueError(f"scores and same need one length, got {len(values)} and {len(flags)}")
@@ -55,13 +57,13 @@ def error_curve(*, scores: ArrayLike | Tensor, same: ArrayLike | Tensor) -> Erro
         )
     if np.isnan(values).any():
         raise ValueError(f"{int(np.isnan(values).sum())} of {len(values)} scores are NaN")
-    order = np.argsort(values, kind="stable")
+    order = np.argsort(values)  # ties move together: their order does not count
     values, flags = values[order], flags[order]
-    last = np.flatnonzero(np.append(values[1:] != values[:-1], True))  # ties move together
+    last = np.flatnonzero(np.append(values[1:] != values[:-1], True))
     refused_targets = np.cumsum(flags)[last]
     refused_others = last + 1 - refused_targets
     return ErrorCurve(
-        thresholds=np.concatenate([[-np.inf], values[last]]),
+        thresholds=np.concatenate([[-np.inf], values[last].astype(np.float64)]),
         miss=np.concatenate([[0.0], refused_targets / targets]),
         false_alarm=np.concatenate([[1.0], 1 - refused_others / others]),
     )
@@ -88,7 +90,12 @@ def equal_error_rate(
         >>> equal_error_rate(scores=scores, same=same)
         EqualError(rate=0.25, threshold=0.4)
     """
-    thresholds, miss, false_alarm = error_curve(scores=scores, same=same)
+    return equal_error_of(error_curve(scores=scores, same=same), interpolate=interpolate)
+
+
+def equal_error_of(curve: ErrorCurve, *, interpolate: bool = True) -> EqualError:
+    """:func:`equal_error_rate` of a curve that is there already."""
+    thresholds, miss, false_alarm = curve
     gap = false_alarm - miss  # falls from 1 to -1
     closest = int(np.argmin(np.abs(gap)))
     if not interpolate:
@@ -125,7 +132,25 @@ def min_dcf(
     Raises:
         ValueError: no trial of one of the two kinds, or a score that is NaN.
     """
-    _, miss, false_alarm = error_curve(scores=scores, same=same)
+    return min_dcf_of(
+        error_curve(scores=scores, same=same),
+        prior=prior,
+        miss_cost=miss_cost,
+        false_alarm_cost=false_alarm_cost,
+        normalised=normalised,
+    )
+
+
+def min_dcf_of(
+    curve: ErrorCurve,
+    *,
+    prior: float = 0.01,
+    miss_cost: float = 1.0,
+    false_alarm_cost: float = 1.0,
+    normalised: bool = True,
+) -> float:
+    """:func:`min_dcf` of a curve that is there already."""
+    _, miss, false_alarm = curve
     of_miss, of_alarm = miss_cost * prior, false_alarm_cost * (1 - prior)
     least = float((of_miss * miss + of_alarm * false_alarm).min())
     return least / min(of_miss, of_alarm) if normalised else least
@@ -139,7 +164,12 @@ def error_rate_at(
     Raises:
         ValueError: no trial of one of the two kinds, or a score that is NaN.
     """
-    thresholds, miss, false_alarm = error_curve(scores=scores, same=same)
+    return error_rate_of(error_curve(scores=scores, same=same), threshold=threshold)
+
+
+def error_rate_of(curve: ErrorCurve, *, threshold: float) -> float:
+    """:func:`error_rate_at` of a curve that is there already."""
+    thresholds, miss, false_alarm = curve
     place = int(np.searchsorted(thresholds, threshold, side="right")) - 1
     return float((miss[place] + false_alarm[place]) / 2)
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_sep.errors import ConfigError
+from lightning_sep.checks import whole_number
 from lightning_sep.fsio import storage_errors
 from lightning_sep.launchers.base import Launcher
 
@@ -37,13 +37,9 @@ class Local(Launcher):
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        if workers is not None and (
-            not isinstance(workers, int) or isinstance(workers, bool) or workers < 1
-        ):
-            raise ConfigError(
-                f"launcher.workers = {workers!r}: a whole number of at least 1 is needed, or null "
-                "for one worker per GPU, or per core where a run takes one thread"
-            )
+        if workers is not None:
+            meaning = "null: one per GPU, or per core where a run takes one thread"
+            whole_number("workers", workers, meaning=meaning)
         self.workers = workers
         self._children: list[_Child] = []
         self._command: list[str] = []

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_sep.functional.numbers import hold
+from lightning_sep.functional.products import inner_products, sums_in_float64
 from lightning_sep.losses.base import WaveformLoss
 
 _SILENT_RMS = 1e-8
@@ -38,9 +39,24 @@ class ThresholdedSnr(WaveformLoss):
         hold(self, "max_snr_silent_db", max_snr_silent_db, meaning="ceiling in dB for silence")
 
     def signal_loss(self, estimate: Tensor, target: Tensor, mixture: Tensor | None) -> Tensor:
-        time = target.shape[-1]
+        noise = (target - estimate).square().sum(-1)
+        return self._decibels(noise, target.square().sum(-1), target.shape[-1], mixture)
+
+    def pairwise_loss(self, estimate: Tensor, target: Tensor, mixture: Tensor | None) -> Tensor:
+        if not sums_in_float64(estimate):
+            return super().pairwise_loss(estimate, target, mixture)
+        products, whole, reference = inner_products(estimate, target)
+        reference = reference.unsqueeze(-2)
+        noise = (whole.unsqueeze(-1) + reference - 2 * products).clamp(min=0.0)
+        mixed = None if mixture is None else mixture[..., None, None, :]
+        decibels = self._decibels(noise, reference, target.shape[-1], mixed)
+        return decibels.to(estimate.dtype)
+
+    def _decibels(
+        self, noise: Tensor, reference: Tensor, time: int, mixture: Tensor | None
+    ) -> Tensor:
+        """The loss, from the energies of error and target."""
         silent_energy = _SILENT_RMS**2 * time
-        reference = target.square().sum(-1)
         active = reference > silent_energy
         if mixture is None:
             fallback = torch.full_like(reference, float(time))
@@ -51,9 +67,11 @@ class ThresholdedSnr(WaveformLoss):
         ceiling = torch.where(
             active, _share(self.max_snr_db, reference), _share(self.max_snr_silent_db, reference)
         )
-        noise = (target - estimate).square().sum(-1)
         return 10 * (noise / reference + ceiling).log10()
 
 
 def _share(decibels: float | Tensor, like: Tensor) -> Tensor:
-    return 10 ** (-torch.as_tensor(decibels, dtype=like.dtype, device=like.device) / 10)
+    if isinstance(decibels, Tensor):
+        return torch.pow(10.0, -decibels.to(like.dtype) / 10)
+    # Filled in where it is needed: a tensor made here would have to be sent there in every step.
+    return torch.full_like(like, 10 ** (-decibels / 10))

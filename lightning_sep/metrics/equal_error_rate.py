@@ -27,6 +27,7 @@ class EqualErrorRate(Metric):
         self.prior = prior
         self.add_state("scores", default=[], dist_reduce_fx="cat")
         self.add_state("same", default=[], dist_reduce_fx="cat")
+        self._curve: tuple[int, verification.ErrorCurve | None] | None = None
 
     def update(self, scores: Tensor, same: Tensor) -> None:
         """Add trials.
@@ -47,12 +48,12 @@ class EqualErrorRate(Metric):
 
         NaN when a score is NaN, or without trials of both kinds.
         """
-        scores, same = self._trials()
-        if not _usable(scores, same):
+        curve = self._error_curve()
+        if curve is None:
             rate = threshold = cost = float("nan")
         else:
-            rate, threshold = verification.equal_error_rate(scores=scores, same=same)
-            cost = verification.min_dcf(scores=scores, same=same, prior=self.prior)
+            rate, threshold = verification.equal_error_of(curve)
+            cost = verification.min_dcf_of(curve, prior=self.prior)
         named = {"equal_error_rate": rate, "min_dcf": cost, "threshold": threshold}
         return {name: torch.tensor(one, dtype=torch.float64) for name, one in named.items()}
 
@@ -61,19 +62,28 @@ class EqualErrorRate(Metric):
 
         NaN under the same conditions as in :meth:`compute`.
         """
-        scores, same = self._trials()
-        if not _usable(scores, same) or np.isnan(threshold):
+        curve = self._error_curve()
+        if curve is None or np.isnan(threshold):
             return float("nan")
-        return verification.error_rate_at(scores=scores, same=same, threshold=threshold)
+        return verification.error_rate_of(curve, threshold=threshold)
 
-    def _trials(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def _error_curve(self) -> verification.ErrorCurve | None:
+        """Of all trials so far, sorted once; ``None`` where there is none."""
+        if self._curve is None or self._curve[0] != self._update_count:
+            scores, same = self._trials()
+            usable = _usable(scores, same)
+            curve = verification.error_curve(scores=scores, same=same) if usable else None
+            self._curve = self._update_count, curve
+        return self._curve[1]
+
+    def _trials(self) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
         with all_processes(self):
             parts = [one.float() if one.dtype in _HALF else one for one in _listed(self.scores)]
             flags = list(_listed(self.same))
         if not parts:
             return np.zeros(0), np.zeros(0, dtype=np.bool_)
         return (
-            torch.cat(parts).cpu().numpy().astype(np.float64),
+            torch.cat(parts).cpu().numpy(),
             torch.cat(flags).cpu().numpy().astype(np.bool_),
         )
 
@@ -85,5 +95,5 @@ def _listed(state: list[Tensor] | Tensor) -> list[Tensor]:
     return [state] if isinstance(state, Tensor) else state
 
 
-def _usable(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> bool:
+def _usable(scores: NDArray[np.floating], same: NDArray[np.bool_]) -> bool:
     return bool(same.any() and not same.all() and not np.isnan(scores).any())

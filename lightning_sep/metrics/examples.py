@@ -33,6 +33,11 @@ class ExampleMetric(Metric):
 
     def table(self) -> Tensor | None:
         """All rows of all processes in order, ``[example, ...]``; ``None`` before the first."""
+        ordered = self.ordered()
+        return None if ordered is None else ordered[0]
+
+    def ordered(self) -> tuple[Tensor, Tensor] | None:
+        """All rows in order and the examples' numbers, ``[example]``; -1 where there is none."""
         with all_processes(self):
             rows, numbers = _joined(self.rows), _joined(self.numbers)
         if rows is None or numbers is None:
@@ -41,7 +46,7 @@ class ExampleMetric(Metric):
         rows, numbers = rows[order], numbers[order]
         first = torch.ones_like(numbers, dtype=torch.bool)
         first[1:] = (numbers[1:] != numbers[:-1]) | (numbers[1:] < 0)
-        return rows[first]
+        return rows[first], numbers[first]
 
 
 def _joined(state: list[Tensor] | Tensor) -> Tensor | None:

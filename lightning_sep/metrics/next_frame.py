@@ -55,6 +55,18 @@ class NextFrameR2(ExampleMetric):
         rows = self._active()
         return _r2(rows[:, 0], rows[:, 2])
 
+    def sequences(self) -> dict[str, Tensor]:
+        """Of every sequence in order: its number ``index``, its ``r2``, its sums of squares
+        ``error`` and ``energy``; NaN for silent ones."""
+        ordered = self.ordered()
+        if ordered is None:
+            rows, numbers = torch.zeros(0, 4, dtype=torch.float64), torch.zeros(0).long()
+        else:
+            rows, numbers = ordered
+        error, _, energy, _ = rows.unbind(1)
+        r2 = torch.where(energy.isnan(), torch.nan, _r2(error, energy))
+        return {"index": numbers, "r2": r2, "error": error, "energy": energy}
+
     def compute(self) -> dict[str, Tensor]:
         """``r2``, ``mse``, ``r2_zero`` and ``r2_repeat_last``; NaN without an active example."""
         error, repeated, energy, samples = self._active().sum(0)

@@ -26,6 +26,7 @@ class SiSdrImprovement(ExampleMetric):
         mixture: Tensor,
         mask: Tensor,
         index: Tensor | None = None,
+        labels: Tensor | None = None,
     ) -> None:
         """Add a batch.
 
@@ -35,6 +36,7 @@ class SiSdrImprovement(ExampleMetric):
             mixture: ``[batch, time]``.
             mask: ``[batch, source]`` bool; ``False`` is a silent target.
             index: ``[batch]`` int64, number of each example in its split.
+            labels: ``[batch, source]`` int64, class of each source.
         """
         target = measured(target)
         mixed = measured(mixture).unsqueeze(1).expand_as(target)
@@ -43,27 +45,51 @@ class SiSdrImprovement(ExampleMetric):
         # A silent target is kept as NaN in place of a value, an active one that came out as NaN
         # as minus infinity: a broken estimate must not pass for a silent target.
         gain = torch.where((after - before).isnan(), -torch.inf, after - before)
-        self.keep(torch.where(mask, gain, torch.nan), index)
+        kept = torch.where(mask, gain, torch.nan)
+        classes = torch.full_like(kept, -1) if labels is None else labels.to(kept.dtype)
+        self.keep(torch.stack([kept, before, classes], dim=-1), index)
 
     def values(self) -> Tensor:
         """Improvement of every active source in dB, by example, then source: ``[active]``."""
         table = self.table()
         if table is None:
             return torch.zeros(0, dtype=torch.float64)
-        return table[~table.isnan()]
+        gains = table[..., 0]
+        return gains[~gains.isnan()]
+
+    def mixtures(self) -> dict[str, Tensor]:
+        """Of every mixture in order: its number ``index``, the mean ``gain`` over its active
+        sources (NaN without any), and ``gains``, ``before`` (SI-SDR of the mixture, in dB) and
+        ``labels`` of its sources, ``[mixture, source]``."""
+        ordered = self.ordered()
+        if ordered is None:
+            ordered = torch.zeros(0, 1, 3, dtype=torch.float64), torch.zeros(0).long()
+        rows, numbers = ordered
+        gains, before, labels = rows.unbind(-1)
+        return {
+            "index": numbers,
+            "gain": gains.nanmean(-1),
+            "gains": gains,
+            "before": before,
+            "labels": labels.long(),
+        }
 
     def compute(self) -> dict[str, Tensor]:
-        """``si_sdr_improvement_db`` (mean), ``..._std``, ``..._q1`` to ``..._q99``,
-        ``silent_targets``; NaN where there is no active source."""
+        """``si_sdr_improvement_db`` (mean over mixtures of the mean over their sources), over
+        sources ``..._std`` and ``..._q1`` to ``..._q99``, and ``silent_targets``; NaN where there
+        is no active source."""
         name = "si_sdr_improvement_db"
         table, values = self.table(), self.values()
-        silent = torch.zeros(()) if table is None else table.isnan().sum()
+        silent = torch.zeros(()) if table is None else table[..., 0].isnan().sum()
         if len(values) == 0:
             empty = torch.tensor(torch.nan, dtype=torch.float64)
             scores = {f"{name}{end}": empty for end in ("", "_std", *_ENDS)}
         else:
             levels = torch.tensor(PERCENTILES, dtype=values.dtype, device=values.device) / 100
-            scores = {name: values.mean(), f"{name}_std": values.std(correction=0)}
+            scores = {
+                name: self.mixtures()["gain"].nanmean(),
+                f"{name}_std": values.std(correction=0),
+            }
             marks = torch.quantile(values, levels)
             scores |= {f"{name}{end}": mark for end, mark in zip(_ENDS, marks, strict=True)}
         return scores | {"silent_targets": silent}

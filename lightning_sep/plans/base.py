@@ -97,25 +97,3 @@ def plateaus(values: Sequence[float], *, patience: int) -> int:
         if since == patience:
             since, found = 0, found + 1
     return found
-
-
-def check_share(name: str, value: float, *, below: float = 1.0) -> float:
-    """``value`` if it lies from 0 up to, not with, ``below``.
-
-    Raises:
-        ConfigError: it does not.
-    """
-    if not 0 <= value < below:
-        raise ConfigError(f"plan.{name} must be from 0 up to, not with, {below:g}, got {value}")
-    return value
-
-
-def check_patience(value: int) -> int:
-    """``value`` if it is 1 or more.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    if value < 1:
-        raise ConfigError(f"plan.patience must be 1 epoch or more, got {value}")
-    return value

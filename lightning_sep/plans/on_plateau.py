@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from lightning_sep.errors import ConfigError
-from lightning_sep.plans.base import Plan, check_patience, plateaus
+from lightning_sep.checks import finite_number, whole_number
+from lightning_sep.plans.base import Plan, plateaus
 
 
 class OnPlateau(Plan):
@@ -20,13 +20,9 @@ class OnPlateau(Plan):
 
     def __init__(self, factor: float = 0.5, patience: int = 5, floor: float = 1e-6) -> None:
         super().__init__()
-        if not 0 < factor < 1:
-            raise ConfigError(f"plan.factor must lie between 0 and 1, got {factor}")
-        if not floor >= 0:
-            raise ConfigError(f"plan.floor must be 0 or more, got {floor}")
-        self.factor = factor
-        self.patience = check_patience(patience)
-        self.floor = floor
+        self.factor = finite_number("factor", factor, above=0, below=1)
+        self.patience = whole_number("patience", patience, meaning="epochs")
+        self.floor = finite_number("floor", floor, at_least=0)
 
     def rate(self, base: float, step: int, values: Sequence[float]) -> float:
         changes = plateaus(values, patience=self.patience)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from lightning_sep.errors import ConfigError
-from lightning_sep.plans.base import Plan, Stage, check_patience, plateaus
+from lightning_sep.checks import finite_number, whole_number
+from lightning_sep.plans.base import Plan, Stage, plateaus
 
 
 class SecondStage(Plan):
@@ -28,13 +28,9 @@ class SecondStage(Plan):
 
     def __init__(self, patience: int = 20, second_rate: float = 1e-5, batch: int = 2) -> None:
         super().__init__()
-        self.patience = check_patience(patience)
-        if not second_rate > 0:
-            raise ConfigError(f"plan.second_rate must be positive, got {second_rate}")
-        if batch < 1:
-            raise ConfigError(f"plan.batch must be 1 or more, got {batch}")
-        self.second_rate = second_rate
-        self.batch = batch
+        self.patience = whole_number("patience", patience, meaning="epochs")
+        self.second_rate = finite_number("second_rate", second_rate, above=0)
+        self.batch = whole_number("batch", batch)
 
     def rate(self, base: float, step: int, values: Sequence[float]) -> float:
         return base if self.stage(values).number == 0 else self.second_rate

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from lightning_sep.plans.base import Plan, check_share
+from lightning_sep.checks import finite_number
+from lightning_sep.plans.base import Plan
 
 
 class WarmupCosine(Plan):
@@ -20,8 +21,8 @@ class WarmupCosine(Plan):
 
     def __init__(self, warmup: float = 0.05, floor: float = 0.0) -> None:
         super().__init__()
-        self.warmup = check_share("warmup", warmup)
-        self.floor = check_share("floor", floor)
+        self.warmup = finite_number("warmup", warmup, at_least=0, below=1)
+        self.floor = finite_number("floor", floor, at_least=0, below=1)
 
     def rate(self, base: float, step: int, values: Sequence[float]) -> float:
         rise = math.ceil(self.warmup * self.steps)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from lightning_sep.errors import ConfigError
@@ -54,5 +53,7 @@ class Curriculum(Reweighting):
             raise ConfigError(
                 "a curriculum has to know how long the run is: call prepare(steps=..., classes=[])"
             )
-        left = torch.as_tensor(1 - step / (self.end * self.steps)).to(losses)
-        return self.beta_start * left.clamp(min=0.0) * losses
+        left = 1 - step / (self.end * self.steps)
+        if isinstance(left, Tensor):
+            return self.beta_start * left.to(losses).clamp(min=0.0) * losses
+        return self.beta_start * max(left, 0.0) * losses

@@ -4,12 +4,8 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from lightning_sep.functional.processes import world_size
 from lightning_sep.reweighting.base import Reweighting
-
-
-def world_size() -> int:
-    """Number of processes that train together; 1 without a process group."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def global_weights(
@@ -29,7 +25,7 @@ def global_weights(
         step: optimizer steps taken so far.
 
     Returns:
-        ``[example]``; divided by :func:`world_size`, they sum to 1 over all processes.
+        ``[example]``; divided by their number, they sum to 1 over all processes.
     """
     processes = world_size()
     if processes == 1:

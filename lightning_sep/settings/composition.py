@@ -17,6 +17,12 @@ from lightning_sep.settings.conf import groups, stamp
 from lightning_sep.settings.environment import HELD, held_back, refusal
 from lightning_sep.settings.words import nearest
 
+Choices = tuple[tuple[str, str], ...]
+Folders = tuple[Path, ...]
+Stamp = tuple[tuple[str, int, int], ...]
+# A composed config, pickled (that copies it fastest), and the entry of each group.
+Together = tuple[bytes, dict[str, str]]
+
 
 @dataclass(frozen=True)
 class Composed:
@@ -25,7 +31,7 @@ class Composed:
     Args:
         tree: plain types, resolved but for what is in ``held``.
         choices: the entry of each group.
-        moved: groups of which the user moved a setting, and ``seed``.
+        moved: groups that are whole and of which the user moved a setting, and ``seed``.
         held: texts of settings that come from the environment, by dotted name.
     """
 
@@ -55,8 +61,14 @@ def composed(
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    kept, choices, wrong = _entries_together(tuple(chosen), tuple(folders), stamp(folders))
-    problems.extend(wrong)
+    kept, choices = _entries_together(tuple(chosen), tuple(folders), stamp(folders))
+    for group, name in choices.items():
+        places = [str(one.parents[1]) for one in _files(group, name, folders)]
+        if len(places) > 1:
+            problems.append(
+                f"{group}={name}: there are entries of that name in {' and '.join(places)}. "
+                "Give your own another name"
+            )
     config = pickle.loads(kept)
     moved = set()
     for key, value in values:
@@ -79,18 +91,96 @@ def composed(
     for mark, where in marks.items():
         OmegaConf.update(config, where, mark)
     tree = _put_back(_resolved(config, problems), "", marks, held, problems)
+    # of these something is missing now, which is not the user's fault
+    moved -= {problem.partition(".")[0] for problem in problems[before:]}
     return Composed(tree, dict(choices), frozenset(moved), held)
 
 
-@lru_cache(maxsize=128)
-def _entries_together(
-    chosen: tuple[tuple[str, str], ...],
-    folders: tuple[Path, ...],
-    stamped: tuple[tuple[str, int, int], ...],
-) -> tuple[bytes, dict[str, str], list[str]]:
-    """What Hydra makes of these choices (pickled: that copies it fastest), entries, problems.
+@lru_cache(maxsize=256)
+def _entries_together(chosen: Choices, folders: Folders, stamped: Stamp) -> Together:
+    """What Hydra makes of these choices.
 
     ``stamped`` says by how it looks which state of the files this is.
+    """
+    _refuse_environment_in_defaults(folders[1:])
+    return _exchanged(chosen, folders, stamped) or _by_hydra(chosen, folders, stamped)
+
+
+def _exchanged(chosen: Choices, folders: Folders, stamped: Stamp) -> Together | None:
+    """What Hydra makes of other choices, with plain entries put in the place of its own.
+
+    So a worker that tries one combination of entries after another asks Hydra once. ``None`` where
+    that could be something else than what Hydra makes of these.
+    """
+    plain = {group: _plain_entry(group, name, folders, stamped) for group, name in chosen}
+    wanted = {group: node for group, node in plain.items() if node is not None}
+    if not wanted or len(plain) < len(chosen):
+        return None
+    try:
+        kept, choices = _by_hydra(tuple(c for c in chosen if c[0] not in wanted), folders, stamped)
+    except ConfigError:  # perhaps of an entry that is not wanted
+        return None
+    writing = [folders[0] / "config.yaml"]
+    for group, name in choices.items():
+        if _plain_entry(group, name, folders, stamped) is None:
+            writing += _files(group, name, folders)
+    if not all(_leaves_alone(path, frozenset(wanted), stamped) for path in writing):
+        return None
+    config = pickle.loads(kept)
+    for group, node in wanted.items():
+        if group not in choices:
+            return None
+        config[group] = node
+    return pickle.dumps(config), choices | dict(chosen)
+
+
+@lru_cache(maxsize=256)
+def _plain_entry(group: str, name: str, folders: Folders, stamped: Stamp) -> Any:
+    """An entry that Hydra puts under its group and does nothing else with; else ``None``."""
+    from omegaconf import DictConfig, OmegaConf
+
+    found = _files(group, name, folders)
+    if len(found) != 1:
+        return None
+    try:
+        text = found[0].read_text()
+        node = None if "@package" in text else OmegaConf.load(found[0])
+    except Exception:  # whatever is wrong with it, Hydra finds it too and says so
+        return None
+    return node if isinstance(node, DictConfig) and "defaults" not in node else None
+
+
+@lru_cache(maxsize=256)
+def _leaves_alone(path: Path, wanted: frozenset[str], stamped: Stamp) -> bool:
+    """Whether a file that is not plain only chooses entries and sets what is not ``wanted``."""
+    import yaml
+
+    text = path.read_text()
+    if path.name != "config.yaml" and "# @package _global_" not in text.splitlines():
+        return False
+    entry = yaml.safe_load(text) or {}
+    for one in entry.pop("defaults", []):
+        if one == "_self_":
+            continue
+        for key, name in one.items() if isinstance(one, dict) else [("", one)]:
+            group = key.removeprefix("override ").removeprefix("/")
+            if group not in groups() or not isinstance(name, str) or "${" in name:
+                return False
+    return not entry.keys() & wanted
+
+
+def _files(group: str, name: str, folders: Sequence[Path]) -> list[Path]:
+    """Where an entry of that name lies."""
+    places = [folder / group / f"{name}.yaml" for folder in folders]
+    return [one for one in places if one.is_file()]
+
+
+@lru_cache(maxsize=64)
+def _by_hydra(chosen: Choices, folders: Folders, stamped: Stamp) -> Together:
+    """What Hydra makes of these choices, and reads all files for.
+
+    Raises:
+        ConfigError: Hydra cannot read the folders.
     """
     import hydra
     from hydra.core.override_parser.types import Quote, QuotedString
@@ -98,7 +188,6 @@ def _entries_together(
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    _refuse_environment_in_defaults(folders[1:])
     lines = [f"{group}={name}" for group, name in chosen]
     if folders[1:]:
         more = [QuotedString(f"file://{one}", Quote.single).with_quotes() for one in folders[1:]]
@@ -118,17 +207,9 @@ def _entries_together(
             raise
     made = config.hydra.runtime.choices
     choices = {group: str(made[group]) for group in groups() if group in made}
-    problems = []
-    for group, name in choices.items():
-        places = [str(one) for one in folders if (one / group / f"{name}.yaml").is_file()]
-        if len(places) > 1:
-            problems.append(
-                f"{group}={name}: there are entries of that name in {' and '.join(places)}. "
-                "Give your own another name"
-            )
     OmegaConf.set_struct(config, False)
     del config["hydra"]
-    return pickle.dumps(config), choices, problems
+    return pickle.dumps(config), choices
 
 
 @contextmanager

@@ -4,7 +4,8 @@ YAML and command lines bring plain values (numbers, text, lists, mappings), and 
 ``alpha: big`` from reaching a cluster. The signature of the class already says what fits, so it is
 the only description of a setting: there is no second schema to keep in step. The comparison is
 pydantic's, strict and as for JSON: a whole number fits ``float`` and a list fits a tuple, but no
-text fits a number and no truth value does.
+text fits a number and no truth value does. It is imported when the first value is compared, since
+help, ``status`` and a misspelt name need none of it: the import takes 0.06 s of CPU.
 """
 
 import collections.abc

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -185,10 +185,16 @@ class Autoregression(Task):
         self.count_beyond("targets_beyond_bounds", frames[:, 1:], bounds)
         self.count_beyond("outputs_beyond_bounds", self.head.unclipped(raw), bounds)
 
-    def finish_evaluation(self, stage: str) -> tuple[dict[str, float], dict[str, list[float]]]:
+    def finish_evaluation(self, stage: str) -> tuple[dict[str, float], dict[str, list[Any]]]:
         metrics = {name: float(value) for name, value in self.teacher_forced.compute().items()}
         metrics["r2_free_running"] = float(self.free_running.compute()["r2"])
-        return metrics, {self.primary: self.teacher_forced.values().tolist()}
+        each = self.teacher_forced.sequences()
+        return metrics, {
+            self.primary: each["r2"].tolist(),
+            "index": each["index"].tolist(),
+            "squared_error": each["error"].tolist(),
+            "energy": each["energy"].tolist(),
+        }
 
     def audio_examples(self, batch: Batch, count: int) -> dict[str, Tensor]:
         """The first recordings, and how the net goes on from their first half."""

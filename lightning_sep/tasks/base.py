@@ -16,8 +16,10 @@ from lightning_sep.data.batch import Batch
 from lightning_sep.errors import ConfigError
 from lightning_sep.functional.masking import shield, weighted_sum
 from lightning_sep.functional.precision import measured
+from lightning_sep.functional.processes import own_rank, world_size
 from lightning_sep.reweighting.base import Reweighting
-from lightning_sep.reweighting.gather import global_weights, world_size
+from lightning_sep.reweighting.gather import global_weights
+from lightning_sep.reweighting.uniform import Uniform
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule as Module
@@ -65,12 +67,17 @@ class Scored(NamedTuple):
         groups: ``[example, member]`` int64, the class of each member of an example.
         mask: ``[example]`` bool; ``False`` leaves an example out (silence).
         rows: ``[example, member]`` int64, the rows of the batch that an example is made of.
+        everyones: how many rows all batches have together, where the examples are those of all
+            processes, the same in each, and the rows count through all batches; else ``None``.
+        first: the number of this process's first row among them.
     """
 
     losses: Tensor
     groups: Tensor
     mask: Tensor
     rows: Tensor
+    everyones: int | None = None
+    first: int = 0
 
 
 def step_seed(seed: int, step: int, rank: int = 0) -> int:
@@ -162,8 +169,10 @@ class Task(Module, ABC):
         """Collect the scores of one batch of validation or test."""
 
     @abstractmethod
-    def finish_evaluation(self, stage: str) -> tuple[dict[str, float], dict[str, list[float]]]:
-        """Metrics by name, and the per-example values behind them, without the stage's prefix."""
+    def finish_evaluation(self, stage: str) -> tuple[dict[str, float], dict[str, list[Any]]]:
+        """Metrics by name, and lists with an entry per example (mixture, sequence, pair of
+        speakers), without the stage's prefix. A list called as a metric holds what it is the mean
+        of, where it is one; the others say which examples these are."""
 
     def class_names(self) -> list[tuple[str, ...]]:
         """What each class number of :class:`Scored` groups is called: its name, then its group's
@@ -200,23 +209,36 @@ class Task(Module, ABC):
         mask = scored.mask & finite
         # A row stays in the gradient when any example made of it is kept.
         members = scored.rows.shape[1]
-        uses = torch.zeros(len(batch), dtype=torch.int64, device=mask.device).index_add(
+        total = len(batch) if scored.everyones is None else scored.everyones
+        uses = torch.zeros(total, dtype=torch.int64, device=mask.device).index_add(
             0, scored.rows.flatten(), mask.long().repeat_interleave(members)
         )
-        keep.append(uses > 0)
-        if self.reweighting is None:
-            weights = mask.to(scored.losses.dtype) / mask.sum().clamp(min=1)
-        else:
-            weights = global_weights(
-                self.reweighting, scored.losses.detach(), scored.groups, mask, self.global_step
-            )
+        keep.append(uses[scored.first : scored.first + len(batch)] > 0)
+        weights = self._weights(scored, mask)
         loss = weighted_sum(scored.losses, weights, mask)
-        self.step_weights = torch.where(mask, weights, torch.nan).detach() / world_size()
-        plain = torch.where(mask, scored.losses.detach(), 0.0).sum()
+        counted = mask
+        if scored.everyones is not None:  # each process tells of its share of what all of them have
+            places = torch.arange(len(mask), device=mask.device)
+            mine = places % world_size() == own_rank()
+            counted, finite = mask & mine, finite | ~mine
+            self.step_weights = torch.where(counted, weights, torch.nan).detach()
+        else:
+            self.step_weights = torch.where(mask, weights, torch.nan).detach() / world_size()
+        plain = torch.where(counted, scored.losses.detach(), 0.0).sum()
         left_out = (~finite & scored.mask).sum()
-        sums = [plain, mask.sum(), loss.detach(), torch.ones_like(plain), left_out]
+        sums = [plain, counted.sum(), loss.detach(), torch.ones_like(plain), left_out]
         self.train_sums += torch.stack([measured(one) for one in sums])
         return loss
+
+    def _weights(self, scored: Scored, mask: Tensor) -> Tensor:
+        """How much each example counts; see :func:`global_weights`."""
+        losses = scored.losses.detach()
+        if self.reweighting is None and world_size() == 1:
+            return mask.to(losses.dtype) / mask.sum().clamp(min=1)
+        rule = self.reweighting or Uniform()
+        if scored.everyones is not None:
+            return rule.weights(losses, scored.groups, mask, self.global_step)
+        return global_weights(rule, losses, scored.groups, mask, self.global_step)
 
     def on_train_epoch_start(self) -> None:
         self.train_sums = measured(torch.zeros(5, device=self.device))
@@ -284,7 +306,7 @@ class Task(Module, ABC):
     def on_test_epoch_end(self) -> None:
         self.example_values = self._finish("test")
 
-    def _finish(self, stage: str) -> dict[str, list[float]]:
+    def _finish(self, stage: str) -> dict[str, list[Any]]:
         metrics, values = self.finish_evaluation(stage)
         for name, sums in self._sums.items():
             if world_size() > 1:

@@ -6,12 +6,14 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torch import distributed as dist
 
 from lightning_sep.checks import whole_number
 from lightning_sep.data.batch import Batch
 from lightning_sep.errors import ConfigError
 from lightning_sep.functional.permutation import best_permutation
 from lightning_sep.functional.pieces import in_faded_pieces, in_pieces
+from lightning_sep.functional.processes import world_size
 from lightning_sep.heads.base import WaveformHead
 from lightning_sep.losses.base import WaveformLoss
 from lightning_sep.losses.si_sdr import SiSdr
@@ -178,8 +180,7 @@ class Separation(Task):
         from lightning_sep.metrics.si_sdr_improvement import SiSdrImprovement  # loads torchmetrics
 
         self.improvement = SiSdrImprovement().to(next(self.parameters()).device)
-        self._silent: list[Tensor] = []
-        self._alone: list[Tensor] = []
+        self._left_out = torch.zeros(2, dtype=torch.int64)  # silent targets, and lone ones
 
     def evaluate(self, batch: Batch, raw: Tensor) -> None:
         target = _sources(batch)
@@ -191,24 +192,41 @@ class Separation(Task):
         ordered = estimate.gather(1, order.unsqueeze(-1).expand_as(estimate))
         # Beside silence, a source is the mixture already: there is nothing to improve on.
         alone = batch.active & (batch.active.sum(-1, keepdim=True) < 2)
-        self._silent.append((~batch.active).sum())
-        self._alone.append(alone.sum())
+        counts = torch.stack([(~batch.active).sum(), alone.sum()])
+        self._left_out = self._left_out.to(counts.device) + counts
         self.improvement.update(
             estimate=ordered,
             target=target,
             mixture=batch.waveform,
             mask=batch.active & ~alone,
             index=batch.index,
+            labels=batch.labels,
         )
         bounds = self.head.bounds
         self.count_beyond("targets_beyond_bounds", target, bounds)
         self.count_beyond("outputs_beyond_bounds", self.unclipped(raw, batch.waveform), bounds)
 
-    def finish_evaluation(self, stage: str) -> tuple[dict[str, float], dict[str, list[float]]]:
+    def finish_evaluation(self, stage: str) -> tuple[dict[str, float], dict[str, list[Any]]]:
         metrics = {name: float(value) for name, value in self.improvement.compute().items()}
-        metrics["silent_targets"] = float(torch.stack(self._silent).sum())
-        metrics["lone_targets"] = float(torch.stack(self._alone).sum())
-        return metrics, {self.primary: self.improvement.values().tolist()}
+        if world_size() > 1:
+            dist.all_reduce(self._left_out)
+        metrics["silent_targets"], metrics["lone_targets"] = map(float, self._left_out.tolist())
+        each = self.improvement.mixtures()
+        labels = each["labels"].tolist()
+        called = self.class_names()
+
+        def names(place: int) -> list[list[str | None]]:
+            known = {n: one[place] for n, one in enumerate(called) if len(one) > place}
+            return [[known.get(label) for label in row] for row in labels]
+
+        return metrics, {
+            self.primary: each["gain"].tolist(),
+            "index": each["index"].tolist(),
+            "classes": names(0),
+            "groups": names(1),
+            "input_si_sdr_db": each["before"].tolist(),
+            "si_sdr_improvement_db_of_sources": each["gains"].tolist(),
+        }
 
     def audio_examples(self, batch: Batch, count: int) -> dict[str, Tensor]:
         """Mixture, targets and estimates of the first examples, at one gain each."""

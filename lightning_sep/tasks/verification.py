@@ -1,6 +1,6 @@
 """Speaker embedding: are two snippets from one speaker?"""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -8,6 +8,7 @@ from torch import Tensor
 from lightning_sep.checks import whole_number
 from lightning_sep.data.batch import Batch
 from lightning_sep.functional.log_mel import log_mel
+from lightning_sep.functional.processes import gathered, own_rank, world_size
 from lightning_sep.heads.base import EmbeddingHead
 from lightning_sep.losses.base import PairLoss
 from lightning_sep.tasks.base import Parts, Scored, Task
@@ -92,13 +93,18 @@ class Verification(Task):
         return self.head.decode(self.embed_raw(waveform))
 
     def scores(self, batch: Batch, raw: Tensor) -> Scored:
-        same = batch.labels[:, None] == batch.labels[None, :]
-        pairs = torch.triu_indices(len(batch), len(batch), offset=1, device=raw.device)
+        # Pairs across processes too: each of them sees all, and the gradient finds its way back.
+        rows, first = gathered(raw)
+        labels, active = gathered(batch.labels)[0], gathered(batch.active)[0]
+        same = labels[:, None] == labels[None, :]
+        pairs = torch.triu_indices(len(rows), len(rows), offset=1, device=raw.device)
         return Scored(
-            losses=self.loss(divergence=self.head.divergence(raw), same=same),
+            losses=self.loss(divergence=self.head.divergence(rows), same=same),
             groups=same[pairs[0], pairs[1]].long().unsqueeze(1),
-            mask=batch.active[pairs].all(0),
+            mask=active[pairs].all(0),
             rows=pairs.T,
+            everyones=None if world_size() == 1 else len(rows),
+            first=first,
         )
 
     def class_names(self) -> list[tuple[str, ...]]:
@@ -117,26 +123,30 @@ class Verification(Task):
         from lightning_sep.metrics.equal_error_rate import EqualErrorRate  # loads torchmetrics
 
         self.trials = EqualErrorRate().to(next(self.parameters()).device)
-        self._raw: list[Tensor] = []
-        self._labels: list[Tensor] = []
-        self._sessions: list[Tensor] = []
+        self._rows: list[Tensor] = []
+        self._about: list[Tensor] = []  # number, speaker, whether it sounds, and session
 
     def evaluate(self, batch: Batch, raw: Tensor) -> None:
-        self._raw.append(raw[batch.active])
-        self._labels.append(batch.labels[batch.active])
         sessions = batch.index if batch.sessions is None else batch.sessions
-        self._sessions.append(sessions[batch.active])
+        about = [batch.index, batch.labels, batch.active.long(), sessions]
+        self._rows.append(raw)
+        self._about.append(torch.stack(about, dim=1))
 
-    def finish_evaluation(self, stage: str) -> tuple[dict[str, float], dict[str, list[float]]]:
-        raw, labels = torch.cat(self._raw), torch.cat(self._labels)
-        sessions = torch.cat(self._sessions)
+    def finish_evaluation(self, stage: str) -> tuple[dict[str, float], dict[str, list[Any]]]:
+        raw, about = gathered(torch.cat(self._rows))[0], gathered(torch.cat(self._about))[0]
+        kept = about[:, 2] > 0
+        raw, about = raw[kept], about[kept]
+        order = about[:, 0].argsort(stable=True)  # as one process would have them
+        raw, labels, sessions = raw[order], about[order, 1], about[order, 3]
         divergence = self.head.divergence(raw)
         pairs = torch.triu_indices(len(raw), len(raw), offset=1, device=raw.device)
         losses = self.loss(divergence=divergence, same=labels[:, None] == labels[None, :])
         of_one_speaker = labels[pairs[0]] == labels[pairs[1]]
         trial = ~of_one_speaker | (sessions[pairs[0]] != sessions[pairs[1]])
         (one, two), losses, same = pairs[:, trial], losses[trial], of_one_speaker[trial]
-        self.trials.update(-(divergence[one, two] + divergence[two, one]) / 2, same)
+        scores = -(divergence[one, two] + divergence[two, one]) / 2
+        share = slice(own_rank(), None, world_size())
+        self.trials.update(scores[share], same[share])
         metrics = {name: float(value) for name, value in self.trials.compute().items()}
         of_same, of_others = (float(losses[kind].double().mean()) for kind in (same, ~same))
         metrics["trials_same"], metrics["trials_different"] = (
@@ -146,12 +156,33 @@ class Verification(Task):
         metrics["pairs_in_one_session"] = float((~trial).sum())
         metrics["trial_speakers"] = float(len(set(labels.tolist())))
         metrics["loss_same"], metrics["loss_different"] = of_same, of_others
-        share = self.same_share()
-        metrics["loss"] = share * of_same + (1 - share) * of_others
+        part = self.same_share()
+        metrics["loss"] = part * of_same + (1 - part) * of_others
         if stage == "val":
             self.threshold.fill_(metrics["threshold"])
-        else:
-            metrics["error_rate_at_val_threshold"] = float(
-                self.trials.error_rate(float(self.threshold))
-            )
-        return metrics, {}
+            return metrics, {}
+        threshold = float(self.threshold)
+        metrics["error_rate_at_val_threshold"] = float(self.trials.error_rate(threshold))
+        return metrics, self._pairs_of_speakers(labels[one], labels[two], scores)
+
+    def _pairs_of_speakers(self, one: Tensor, two: Tensor, scores: Tensor) -> dict[str, list[Any]]:
+        """Of each pair of speakers that there are trials of: how many, their mean score, and the
+        share that the threshold gets wrong."""
+        ordered = torch.stack([torch.minimum(one, two), torch.maximum(one, two)], dim=1)
+        pairs, numbers = torch.unique(ordered, dim=0, return_inverse=True)
+        trials = torch.bincount(numbers, minlength=len(pairs))
+        accepted = scores > float(self.threshold)
+        wrong = accepted != (one == two)
+
+        def mean(values: Tensor) -> list[float]:
+            sums = torch.bincount(numbers, weights=values.double(), minlength=len(pairs))
+            return list((sums / trials).tolist())
+
+        names: list[str] = self.facts.get("speaker_names", [])
+        known = dict(enumerate(names))
+        return {
+            "speakers": [[known.get(n, str(n)) for n in pair] for pair in pairs.tolist()],
+            "trials": trials.tolist(),
+            "score": mean(scores),
+            "error_rate_at_val_threshold_of_pair": mean(wrong),
+        }

@@ -74,7 +74,7 @@ def test_the_second_stage_begins_and_ends_by_patience():
     ],
 )
 def test_a_number_out_of_its_range_is_refused_by_name(kind, settings, name):
-    with pytest.raises(ConfigError, match=rf"plan\.{name} must"):
+    with pytest.raises(ConfigError, match=rf"^{name} = "):
         kind(**settings)
 
 

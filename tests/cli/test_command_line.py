@@ -18,8 +18,8 @@ from lightning_sep.settings import entries
 
 ROOT = Path(lightning_sep.__file__).parent.parent
 COMMANDS = [
-    "train", "sweep", "status", "stop", "worker", "leaderboard", "data", "separate", "generate",
-    "embed", "evaluate",
+    "train", "sweep", "status", "stop", "worker", "leaderboard", "data", "evaluate", "separate",
+    "generate", "embed",
 ]  # fmt: skip
 HEAVY = ["hydra", "omegaconf", "optuna", "torch", "lhotse", "numpy", "wandb", "pydantic", "rich"]
 TINY = [
@@ -220,6 +220,21 @@ def test_threads_are_settled_before_torch_is_imported(torch_watch, monkeypatch, 
         main(["train", "trainer.epochs=big"{asked}])
     """)
     assert told.splitlines()[0] == f"{threads} passive"
+
+
+def test_threads_of_an_entry_of_ones_own_are_settled_too(torch_watch, folder, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    entry = (ROOT / "conf" / "trainer" / "default.yaml").read_text()
+    (folder / "more" / "trainer").mkdir(parents=True)
+    (folder / "more" / "trainer" / "wide.yaml").write_text(
+        entry.replace("threads: 1", "threads: 2").replace("epochs: ", "epochs: big # ", 1)
+    )
+    told = python("""
+        import torch_watch
+        from lightning_sep.cli import main
+        main(["--config-dir", "more", "train", "trainer=wide", "seed=1"])
+    """)
+    assert told.split()[0] == "2"
 
 
 class TestData:

@@ -89,6 +89,14 @@ def test_what_is_left_out_is_counted_by_its_reason_with_examples(root, fill, pre
     assert prepared.class_names == ["dog"]
 
 
+def test_what_is_no_regular_file_is_counted(root, fill, prepare):
+    fill("0.wav", "1.wav", "2.wav")
+    os.mkfifo(root / "pipe.wav")
+    prepared = prepare()
+    assert left_out(prepared) == {"no regular file": 1}
+    assert prepared.source["found"] == 4
+
+
 def test_files_that_the_table_does_not_list_are_counted(root, fill, prepare):
     fill(*(f"{n}.wav" for n in range(8)))
     rows = "\n".join(f"{n}.wav" for n in range(4))
@@ -304,7 +312,9 @@ def test_split_folders_hold_where_a_table_names_the_files(root, fill, prepare):
     fill(*names)
     rows = "\n".join(f"{name},w{n}" for n, name in enumerate(names))
     (root / "metadata.csv").write_text(f"filename,text\n{rows}\n")
-    assert everything(prepare()) == [{f"{s}/0.wav", f"{s}/1.wav"} for s in SPLITS]
+    prepared = prepare()
+    assert everything(prepared) == [{f"{s}/0.wav", f"{s}/1.wav"} for s in SPLITS]
+    assert prepared.class_names == ["sound"]
 
 
 def test_a_column_of_splits_takes_their_other_names(root, fill, prepare):
@@ -316,6 +326,20 @@ def test_a_column_of_splits_takes_their_other_names(root, fill, prepare):
 def test_a_single_folder_called_train_is_a_class_among_others(fill, prepare):
     fill(*(f"{name}/{n}.wav" for name in ("train", "siren", "rain") for n in range(4)))
     assert prepare().class_names == ["rain", "siren", "train"]
+
+
+def test_files_in_no_subfolder_are_sounds_and_deeper_ones_have_the_uppermost_class(fill, prepare):
+    fill("a.wav", "b.wav", "dog/c.wav", "dog/small/d.wav", "rain/e.wav", "rain/f.wav")
+    prepared = prepare()
+    classes = {
+        cut.recording.id: cut.supervisions[0].custom["class_name"]
+        for split in SPLITS
+        for cut in prepared.cuts(split)
+    }
+    assert classes == {
+        **{"a.wav": "sound", "b.wav": "sound", "dog/c.wav": "dog", "dog/small/d.wav": "dog"},
+        **{"rain/e.wav": "rain", "rain/f.wav": "rain"},
+    }
 
 
 def test_val_is_drawn_from_train_where_it_is_not_given(fill, prepare):

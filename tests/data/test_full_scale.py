@@ -48,7 +48,7 @@ def test_the_share_of_clipped_recordings_is_another_set():
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, "half", True])
 def test_a_share_that_is_none_is_refused(share):
-    with pytest.raises(ConfigError, match=r"data\.clipped"):
+    with pytest.raises(ConfigError, match=r"^clipped = "):
         FullScale(clipped=share)
 
 

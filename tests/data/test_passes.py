@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from lightning_sep.data.examples import Heard
 from lightning_sep.data.folder import Folder
 from lightning_sep.data.mixtures import Mixtures
+from lightning_sep.data.ones import Ones
 from lightning_sep.data.passes import Groups, shuffled
 from lightning_sep.data.sequences import Sequences
 from lightning_sep.data.snippets import Snippets
@@ -160,6 +161,11 @@ def test_coverage_is_what_marking_every_sample_gives(synthetic, examples):
 def test_a_pass_covers_everything_in_the_first_epoch(synthetic):
     for examples in (Sequences(order="pass"), Snippets(order="pass"), Mixtures(order="pass")):
         assert examples.coverage(synthetic, seed=1, epochs=1)["first_epoch"]["files"] == 1
+
+
+def test_examples_of_no_recording_cover_nothing(synthetic):
+    told = Ones().coverage(synthetic, seed=1, epochs=2)
+    assert {tuple(shares.values()) for shares in told.values()} == {(0.0, 0.0)}
 
 
 def test_coverage_of_all_splits_is_told(synthetic):

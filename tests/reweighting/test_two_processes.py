@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from lightning_sep.functional.processes import world_size
 from lightning_sep.reweighting.class_bias import ClassBias
-from lightning_sep.reweighting.gather import global_weights, world_size
+from lightning_sep.reweighting.gather import global_weights
 from lightning_sep.reweighting.loss_softmax import LossSoftmax
 from tests.reweighting import two_processes as case
 

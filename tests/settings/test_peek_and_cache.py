@@ -98,18 +98,104 @@ def answer(given: list[str]) -> object:
     return made.tree, made.choices
 
 
-@given(st.lists(st.sampled_from(OVERRIDES), max_size=5, unique=True))
-@tried(max_examples=60, deadline=None)
-def test_what_is_kept_changes_no_answer(given):
-    kept = answer(given)  # of the compositions before this one
+def anew(given: list[str]) -> object:
+    """The same, with nothing kept and nothing exchanged: Hydra reads and composes everything."""
     with pytest.MonkeyPatch.context() as patched:
         for room, name in [
             (composition, "_entries_together"),
+            (composition, "_by_hydra"),
             (overrides, "_parsed"),
             (environment, "functions"),
         ]:
             patched.setattr(room, name, getattr(room, name).__wrapped__)
-        assert answer(given) == kept
+        patched.setattr(composition, "_exchanged", lambda *_: None)
+        return answer(given)
+
+
+@given(st.lists(st.sampled_from(OVERRIDES), max_size=5, unique=True))
+@tried(max_examples=25, deadline=None)
+def test_what_is_kept_changes_no_answer(given):
+    assert answer(given) == anew(given)
+
+
+def test_another_plain_entry_is_exchanged_without_hydra(monkeypatch):
+    compose(["task=autoregression"])
+    monkeypatch.setattr("hydra.compose", None)
+    given = ["task=autoregression", "head=sine", "reweighting=loss_softmax", "loss=si_snr"]
+    made = compose(given)
+    monkeypatch.undo()
+    assert (made.tree, made.choices) == anew(given)
+    assert made.choices["head"] == "sine"
+
+
+OWN = {
+    "task/mine.yaml": """# @package _global_
+defaults:
+  - override /net: wave_unet_small
+  - _self_
+task:
+  _target_: lightning_sep.tasks.separation.Separation
+  sources: 2
+  level: mixture
+  difference: false
+net:
+  levels: 2
+""",
+    "net/other.yaml": "defaults:\n  - wave_unet_small\n  - _self_\nlevels: 3\n",
+    "head/tanh_here.yaml": "# @package net\nlevels: 4\n",
+    "loss/torn.yaml": "_target_: [\n",
+    "loss/listed.yaml": "- 1\n",
+    "loss/nothing.yaml": "",
+    "optimizer/adam.yaml": "_target_: torch.optim.Adam\n",
+}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["task=mine", "net=wave_unet_small"],  # the task goes on to set levels
+        ["task=mine", "net=wave_unet", "head=sine"],
+        ["task=mine", "head=sine"],
+        ["net=other", "head=sine"],
+        ["net=other", "net=wave_unet_small"],
+        ["head=tanh_here"],
+        ["head=tanh_here", "net=wave_unet"],
+        ["loss=torn"],
+        ["loss=listed"],
+        ["loss=nothing"],
+        ["optimizer=adam"],
+        ["head=sine"],
+        ["head=sine", "head=tanh"],
+    ],
+)
+def test_entries_of_ones_own_are_composed_as_hydra_does(tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    for name, text in OWN.items():
+        if name != "optimizer/adam.yaml" or "optimizer=adam" in given:
+            (tmp_path / "conf" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "conf" / name).write_text(text)
+    assert answer(given) == anew(given)
+
+
+@pytest.mark.parametrize(
+    ("text", "alone"),
+    [
+        ("# @package _global_\ndefaults:\n  - override /net: lstm\n  - _self_\nseed: 1\n", True),
+        ("# @package _global_\n", True),
+        ("defaults:\n  - override /net: lstm\n", False),  # it writes under its own group
+        ("# @package head\nlevels: 1\n", False),
+        ("# @package _global_\nhead:\n  levels: 1\n", False),
+        ("# @package _global_\ndefaults:\n  - override /net: ${head}\n", False),
+        ("# @package _global_\ndefaults:\n  - /net@head.inner: lstm\n", False),
+        ("# @package _global_\ndefaults:\n  - optional net: lstm\n", False),
+        ("# @package _global_\ndefaults:\n  - other\n", False),
+        ("# @package _global_\ndefaults:\n  - net: [lstm]\n", False),
+    ],
+)
+def test_a_file_that_may_write_to_a_group_is_left_to_hydra(tmp_path, text, alone):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    assert composition._leaves_alone(path, frozenset({"head"}), ()) is alone
 
 
 def test_a_value_does_not_stay_in_what_is_kept():

@@ -141,7 +141,13 @@ def test_evaluation_is_r2_over_the_active_examples() -> None:
     assert found["test/r2_zero"] == 0
     assert found["test/r2_repeat_last"] == pytest.approx(1 - repeated / sum(power), rel=1e-9)
     own = [1 - e / p for e, p in zip(error, power, strict=True)]
-    np.testing.assert_allclose(task.example_values["test/r2"], own, rtol=1e-9)
+    values = {name: np.array(one) for name, one in task.example_values.items()}
+    order = np.argsort(batch.index.numpy())  # the examples' own, whatever the batch's
+    np.testing.assert_array_equal(values["test/index"], np.sort(batch.index.numpy()))
+    for name, expected in (("r2", own), ("squared_error", error), ("energy", power)):
+        by_row = np.full(4, np.nan)
+        by_row[kept] = expected
+        np.testing.assert_allclose(values[f"test/{name}"], by_row[order], rtol=1e-9)
 
 
 def test_free_running_scores_what_the_net_makes_of_its_own_frames() -> None:

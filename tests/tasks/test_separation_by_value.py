@@ -15,7 +15,12 @@ from lightning_sep.settings import compose
 from lightning_sep.tasks.separation import Separation
 from tests.tasks import oracles
 
-FACTS = {"sample_rate": 8000, "normalise": "peak"}
+FACTS = {
+    "sample_rate": 8000,
+    "normalise": "peak",
+    "class_names": list("abcde"),
+    "class_groups": list("uvuvu"),
+}
 EXAMPLES, TIME = 4, 240
 
 
@@ -182,7 +187,7 @@ def test_evaluation_is_the_improvement_of_the_best_order_over_the_mixture(source
     batch = batch_of(sources, silent=((1, 0), *((2, s) for s in range(sources))))
     assert batch.sources is not None
     made = estimates_of(task, batch).detach().numpy()
-    gains = {}
+    gains, before = {}, {}
     for example, index in enumerate(batch.index.tolist()):
         true, mixture = batch.sources[example].numpy(), batch.waveform[example].numpy()
         heard = [s for s in range(sources) if batch.active[example, s]]
@@ -193,6 +198,7 @@ def test_evaluation_is_the_improvement_of_the_best_order_over_the_mixture(source
             for s in heard:
                 pairwise[e, s] = -oracles.si_sdr(made[example, e], true[s])
         order = oracles.best_order(pairwise, batch.active[example].numpy())
+        before[index] = [oracles.si_sdr(mixture, true[s]) for s in heard]
         gains[index] = [-pairwise[order[s], s] - oracles.si_sdr(mixture, true[s]) for s in heard]
     expected = [gain for index in sorted(gains) for gain in gains[index]]
     task.eval()
@@ -201,14 +207,29 @@ def test_evaluation_is_the_improvement_of_the_best_order_over_the_mixture(source
         task.test_step(batch, 0)
         task.on_test_epoch_end()
     found = task.epoch_metrics
-    assert found["test/si_sdr_improvement_db"] == pytest.approx(np.mean(expected), rel=1e-9)
+    of_mixtures = [np.mean(gains[index]) for index in sorted(gains)]
+    assert found["test/si_sdr_improvement_db"] == pytest.approx(np.mean(of_mixtures), rel=1e-9)
     assert found["test/si_sdr_improvement_db_q25"] == pytest.approx(
         np.percentile(expected, 25), rel=1e-9
     )
     assert found["test/silent_targets"] == 1 + sources
     assert found["test/lone_targets"] == (1 if sources == 2 else 0)
-    [values] = task.example_values.values()
-    np.testing.assert_allclose(values, expected, rtol=1e-9)
+    values = task.example_values
+    assert values["test/index"] == [1, 3, 7, 9]
+    scored = [n for n, index in enumerate(values["test/index"]) if index in gains]
+    one_each = np.array(values["test/si_sdr_improvement_db"])
+    np.testing.assert_allclose(one_each[scored], of_mixtures, rtol=1e-9)
+    assert np.isnan(np.delete(one_each, scored)).all()
+    of_sources = np.array(values["test/si_sdr_improvement_db_of_sources"])
+    assert of_sources.shape == (EXAMPLES, sources)
+    np.testing.assert_allclose(of_sources[~np.isnan(of_sources)], expected, rtol=1e-9)
+    levels = np.array(values["test/input_si_sdr_db"])[~np.isnan(of_sources)]
+    np.testing.assert_allclose(
+        levels, [one for i in sorted(before) for one in before[i]], rtol=1e-9
+    )
+    ordered = [batch.labels[batch.index.tolist().index(i)].tolist() for i in (1, 3, 7, 9)]
+    assert values["test/classes"] == [["abcde"[label] for label in row] for row in ordered]
+    assert values["test/groups"] == [["uvuvu"[label] for label in row] for row in ordered]
 
 
 def test_swapped_estimates_score_the_same_and_wrong_ones_do_not() -> None:

@@ -179,6 +179,33 @@ def test_all_pairs_of_all_batches_are_trials_and_cost_what_pairs_cost() -> None:
     )
 
 
+def test_each_pair_of_speakers_tells_its_trials() -> None:
+    task = task_of()
+    task.facts["speaker_names"] = ["ann", "bob", "cy", "dee", "eve", "fay"]
+    val, test = batch_of(8, seed=4), batch_of(10, seed=5, silent=(2,))
+    evaluated(task, "val", val)
+    evaluated(task, "test", test)
+    scores, _ = trials_of(task, test)
+    speakers = test.labels.tolist()
+    sounding = [(i, j) for i, j in pairs_of(test) if test.active[i] and test.active[j]]
+    expected: dict[tuple[str, str], list[tuple[float, bool]]] = {}
+    for (i, j), score in zip(sounding, scores, strict=True):
+        pair = sorted((speakers[i], speakers[j]))
+        accepted = score > float(task.threshold)
+        wrong = accepted != (pair[0] == pair[1])
+        names = tuple(task.facts["speaker_names"][n] for n in pair)
+        expected.setdefault(names, []).append((score, wrong))
+    values = task.example_values
+    assert [tuple(pair) for pair in values["test/speakers"]] == sorted(expected)
+    listed = [expected[pair] for pair in sorted(expected)]
+    assert values["test/trials"] == [len(one) for one in listed]
+    means = [np.mean([score for score, _ in one]) for one in listed]
+    np.testing.assert_allclose(values["test/score"], means, rtol=1e-9)
+    rates = [np.mean([wrong for _, wrong in one]) for one in listed]
+    np.testing.assert_allclose(values["test/error_rate_at_val_threshold_of_pair"], rates, rtol=1e-9)
+    assert 0 < np.mean(rates) < 1
+
+
 def test_two_snippets_of_one_recording_are_no_trial() -> None:
     task, batch = task_of(), batch_of(8, seed=6)  # two snippets of each of four speakers
     batch.sessions = torch.tensor([5, 5, 6, 7, 8, 8, 9, 9])

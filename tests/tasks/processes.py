@@ -1,0 +1,127 @@
+"""One batch of each task in real processes joined by gloo, as a loader would deal it."""
+
+import sys
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed as dist
+from torch import multiprocessing
+
+from lightning_sep.data.batch import Batch
+
+TASKS: dict[str, list[str]] = {
+    "separation": ["task=separation", "net.levels=2", "loss=si_sdr"],
+    "autoregression": ["task=autoregression", "task.frame_samples=8", "net.hidden=8"],
+    "verification": [
+        *("task=verification", "net.dropout=0", "net.dense_dropout=0", "net.hidden=8"),
+        *("net.dense=[8]", "task.embed=6", "task.bands=8"),
+    ],
+}
+RULES = {"plain": None, "uniform": "uniform", "loss_softmax": "loss_softmax"}
+FACTS = {
+    "sample_rate": 8000,
+    "gain": 1.0,
+    "normalise": "peak",
+    "speakers": 3,
+    "snippets": 3,
+    "class_names": ["a", "b", "c"],
+    "speaker_names": ["x", "y", "z"],
+}
+ROWS = 9
+
+
+def batch_of(task: str) -> Batch:
+    """Nine rows, which two and four processes share unequally; some are silent."""
+    draw = torch.Generator().manual_seed(5)
+
+    def noise(*shape: int) -> torch.Tensor:
+        return 0.3 * torch.randn(*shape, generator=draw, dtype=torch.float64)
+
+    labels, active = torch.arange(ROWS) % 3, torch.ones(ROWS, dtype=torch.bool)
+    index = torch.arange(ROWS)
+    active[4] = False
+    if task == "separation":
+        waves = noise(ROWS, 2, 240) * torch.linspace(0.3, 1.5, 2 * ROWS).reshape(ROWS, 2, 1)
+        both = active[:, None].repeat(1, 2)
+        both[7, 0] = False
+        waves = waves * both[..., None]
+        pairs = torch.stack([labels, (labels + 1) % 3], dim=1)
+        return Batch(waves.sum(1), pairs, both, index, sources=waves)
+    time = 8 * 12 if task == "autoregression" else 1600
+    waves = noise(ROWS, time) * torch.linspace(0.3, 1.5, ROWS)[:, None] * active[:, None]
+    return Batch(waves, labels, active, index)
+
+
+def part_of(batch: Batch, rank: int, world: int) -> Batch:
+    mine = slice(rank, None, world)
+    return replace(
+        batch,
+        waveform=batch.waveform[mine],
+        labels=batch.labels[mine],
+        active=batch.active[mine],
+        index=batch.index[mine],
+        sources=None if batch.sources is None else batch.sources[mine],
+    )
+
+
+def measured(rank: int, world: int) -> dict[str, Any]:
+    """Loss, gradient and metrics of every task and rule, as this process has them in the end."""
+    from lightning_sep.callbacks.reweight import Reweight
+    from lightning_sep.experiment import build_task
+    from lightning_sep.settings import build, compose
+
+    found: dict[str, Any] = {}
+    for name, overrides in TASKS.items():
+        for rule, entry in RULES.items():
+            more = [] if entry is None else [f"reweighting={entry}"]
+            tree = compose([*overrides, *more]).tree
+            task: Any = build_task(tree, FACTS).double().train()
+            with torch.no_grad():
+                for value in task.net.parameters():
+                    value.mul_(3)  # a fresh net gives nearly the same for everything
+            if entry is not None:
+                task.reweighting = build(tree["reweighting"])
+            callback = Reweight(task.reweighting)
+            batch = part_of(batch_of(name), rank, world)
+            task.on_train_epoch_start()
+            loss = task.training_step(batch, 0)
+            gradients = torch.autograd.grad(loss, list(task.parameters()), allow_unused=True)
+            flat = torch.cat([one.flatten() for one in gradients if one is not None])
+            if world > 1:  # as DistributedDataParallel does
+                dist.all_reduce(flat)
+                flat /= world
+            callback.on_train_batch_end(None, task)
+            task.on_train_epoch_end()
+            callback.on_train_epoch_end(None, task)
+            weighted = {"train": dict(task.epoch_metrics)}
+            task.eval()
+            with torch.no_grad():
+                for stage, hook in (("validation", "val"), ("test", "test")):
+                    getattr(task, f"on_{stage}_epoch_start")()
+                    getattr(task, f"{stage}_step")(batch, 0)
+                    getattr(task, f"on_{stage}_epoch_end")()
+                    weighted[hook] = dict(task.epoch_metrics)
+            found[f"{name}, {rule}"] = (flat, weighted["test"], task.example_values)
+    return found
+
+
+def _child(rank: int, world: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    meeting = f"file://{folder}/meeting-{world}"
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world)
+    try:
+        torch.save(measured(rank, world), f"{folder}/{world}-{rank}.pt")
+    except BaseException:
+        traceback.print_exc(file=sys.stderr)
+        raise
+    finally:
+        dist.destroy_process_group()
+
+
+def run(world: int, folder: Path) -> list[dict[str, Any]]:
+    """What each of ``world`` processes has in the end."""
+    multiprocessing.spawn(_child, args=(world, str(folder)), nprocs=world)
+    return [torch.load(folder / f"{world}-{rank}.pt", weights_only=False) for rank in range(world)]
