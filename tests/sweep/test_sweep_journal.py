@@ -170,8 +170,10 @@ def test_who_only_looks_writes_nothing_and_makes_nothing(
     journal.write_bytes(b"".join([*lines[:6], b"[]\n", *lines[6:], b'{"torn']))
     before = sorted((path.name, path.read_bytes()) for path in tmp_path.iterdir())
     looked = Journal(journal, None)
-    assert len(list(looked.read_logs(0))) == len(lines)
-    assert "it is no object; it is passed over" in capsys.readouterr().err
+    for _ in range(2):
+        assert len(list(looked.read_logs(0))) == len(lines)
+    said = capsys.readouterr().err
+    assert said.count("it is no object; it is passed over") == 1, "it is named once"
     with pytest.raises(StorageError, match="opened to be looked at"):
         looked.append_logs([{"op_code": 4}])
     assert list(Journal(tmp_path / "none" / "journal.log", None).read_logs(0)) == []
