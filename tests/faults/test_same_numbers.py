@@ -28,6 +28,7 @@ from tests.faults.harness import (
 )
 
 MakeLab = Callable[..., Lab]
+LONG_S = "600"  # a process that stands still for less than that is not taken for gone
 IN_THE_MIDDLE = at("write", r"/metrics", 2, signal=signal.SIGSTOP)
 
 
@@ -107,6 +108,7 @@ def test_fault_5_one_of_three_processes_trains_a_run_and_the_others_say_or_wait(
     lab: Lab, undisturbed: Lab, one: Path
 ) -> None:
     """A ``train``, held in the middle; the same ``train`` again; a worker on the same run."""
+    lab.extra["LIGHTNING_SEP_LEASE_S"] = LONG_S
     lab.begin(one)
     first = lab.train("head=tanh", fault=IN_THE_MIDDLE)
     first.until(first.frozen)
@@ -129,6 +131,7 @@ def test_fault_5_one_of_three_processes_trains_a_run_and_the_others_say_or_wait(
 def test_a_train_beside_a_worker_on_its_run_says_who_does_it(
     lab: Lab, undisturbed: Lab, one: Path
 ) -> None:
+    lab.extra["LIGHTNING_SEP_LEASE_S"] = LONG_S
     lab.begin(one)
     worker = lab.worker("one", fault=IN_THE_MIDDLE)
     worker.until(worker.frozen)

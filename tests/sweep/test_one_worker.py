@@ -21,6 +21,7 @@ from lightning_sep.sweep import worker as module
 from lightning_sep.sweep.definition import load_sweep
 from lightning_sep.sweep.folder import create, open_sweep
 from lightning_sep.sweep.runner import Outcome
+from lightning_sep.sweep.work import FinalWork
 from lightning_sep.sweep.worker import Stop, Worker, wait_s
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -425,6 +426,32 @@ def test_a_launchers_number_that_is_none_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("LIGHTNING_SEP_LAUNCHER_PID", "x")
     with pytest.raises(ConfigError, match="LIGHTNING_SEP_LAUNCHER_PID = 'x'"):
         Stop()
+
+
+def test_a_final_that_is_interrupted_counts_no_crash_and_one_that_is_lost_says_so(
+    sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = a_worker(sandbox, presence, finalists=1, final_seeds=1)
+    assert worker.step() == "worked"
+    with monkeypatch.context() as patch:
+        patch.setattr(sandbox.runner, "run", raising(sandbox.runner, Interrupted("asked")))
+        assert worker.step() == "stopped"
+    [path] = (worker.study.folder / "leases").glob("final-*.json")
+    content = json.loads(path.read_text())
+    assert (content["token"], content["crashes"]) == ("", 0)
+    work = worker._claim()
+    assert isinstance(work, FinalWork)
+    assert work.report(0, 0, 1.0) is False
+    work.lease.drop()
+    other, its = other_worker(worker)
+    assert other._claim() is not None
+    for action in (lambda: work.report(0, 1, 1.0), work.give_back):
+        with pytest.raises(LeaseLost):
+            action()
+    its.stop()
+    assert worker.step() == "worked"
+    [result] = worker.finals.results().values()
+    assert result["state"] == "finished"
 
 
 FAILS = """

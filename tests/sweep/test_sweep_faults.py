@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
+from lightning_sep.fsio import PATIENCE
 from lightning_sep.leases.presence import Peers, Presence
 from lightning_sep.sweep import commands
 from lightning_sep.sweep.finals import Finals
@@ -279,6 +281,32 @@ def test_fault_24_a_stopped_sweep_is_not_begun_again_by_dying_workers(
         os.kill(pid, signal.SIGKILL)  # restarted by the launcher, they find the stop
     assert launcher.wait(20) == 1
     assert len(sandbox.open().trials()) == 2
+
+
+def test_fault_27_the_one_command_waits_for_a_home_that_is_away(
+    sandbox: Any, wait_until: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = sandbox.write(settings=["steps=40", "step_s=0.05"], trials=2, finalists=0)
+    away = sandbox.home.with_name("away")
+    anew = []
+
+    def take_away() -> None:
+        wait_until(lambda: any(sandbox.home.glob("*/checkpoint.json")))
+        sandbox.home.rename(away)
+        time.sleep(1.5)
+        anew.extend(sandbox.home.glob("*"))
+        away.rename(sandbox.home)
+
+    taker = threading.Thread(target=take_away)
+    taker.start()
+    try:
+        assert sandbox.launch(path) == 0
+    finally:
+        taker.join()
+    assert anew == []
+    assert "the disk is waited for" in capsys.readouterr().err
+    assert PATIENCE.wait_s == 0.0, "only as long as its workers do"
+    assert [trial.state for trial in sandbox.open().trials()] == [TrialState.COMPLETE] * 2
 
 
 def test_interrupting_the_launcher_saves_and_exits_130(sandbox: Any, wait_until: Any) -> None:
