@@ -141,6 +141,7 @@ class Checkpoints(pl.callbacks.Checkpoint):
             progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
             begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
             progress |= {"total": dict(begun), "current": dict(begun), "is_last_batch": False}
+            checkpoint["validation_pending"] = True  # for whoever reads it
 
     def save_before_validation(self, trainer: pl.Trainer) -> None:
         """Write a checkpoint from within validation: the epoch is trained, validation is to come.

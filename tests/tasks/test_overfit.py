@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -153,7 +154,8 @@ def test_the_mixture_as_estimate_improves_nothing():
     task.evaluate(batch, raw)
     metrics, values = task.finish_evaluation("val")
     assert metrics["si_sdr_improvement_db"] == pytest.approx(0, abs=1e-3)
-    assert len(values["si_sdr_improvement_db"]) == 6
+    assert values["si_sdr_improvement_db"] == pytest.approx([0, 0, 0], abs=1e-3)  # of mixtures
+    assert np.shape(values["si_sdr_improvement_db_of_sources"]) == (3, 2)
 
 
 def test_a_clip_at_evaluation_shows_in_loss_but_not_in_raw_loss():
