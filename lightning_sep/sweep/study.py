@@ -231,7 +231,7 @@ class SweepStudy:
     def forget_leases(self) -> None:
         """Remove what is left of leases when the sweep is done: a kill may come after a result."""
         with self.lock:
-            for path in (self.folder / "leases").glob("*.json"):
+            for path in (self.folder / "leases").glob("*.json*"):  # and copies half written
                 path.unlink(missing_ok=True)
 
     def searching(self) -> bool:

@@ -1,6 +1,7 @@
 """Wrong input: one line that names it and what would work, exit code 2, nothing lost."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,8 @@ def refused(capsys, home):
 
 
 def one_line(said: str) -> str:
+    # A slow machine says how far the data are that a run needs.
+    said = re.sub(r"^\d+/\d+ \w+: .*\n", "", said, flags=re.MULTILINE)
     assert said.count("\n") == 1, said
     assert said.startswith("lightning-sep: error: ")
     return said
@@ -224,9 +227,11 @@ def test_silent_targets_are_counted_and_left_out_of_the_mean(tmp_path, home):
     assert cli.main(train(tmp_path / "sounds", "examples.test=16", "examples.val=16")) == 0
     [record] = read_records(home)
     values = json.loads((home / record["run_id"] / record["examples_file"]).read_text())
-    scored = values["test/si_sdr_improvement_db"]
-    assert record["metrics"]["test/silent_targets"] >= 1
-    assert len(scored) + record["metrics"]["test/silent_targets"] <= 32
+    each = values["test/si_sdr_improvement_db"]
+    scored = [value for value in each if value is not None]
+    # Where one of two sources is silent, the other is the mixture: neither can be improved.
+    assert record["metrics"]["test/silent_targets"] == len(each) - len(scored) >= 1
+    assert record["metrics"]["test/lone_targets"] == len(each) - len(scored)
     assert np.isfinite(scored).all()
     assert record["metrics"]["test/si_sdr_improvement_db"] == pytest.approx(
         float(np.mean(scored)), abs=1e-4

@@ -219,7 +219,7 @@ def test_a_recording_of_less_than_a_frame_is_refused(drawer, tmp_path):
 
 @pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), float("inf")])
 def test_a_length_that_is_none_is_refused(drawer, tmp_path, seconds):
-    with pytest.raises(ConfigError, match="positive number"):
+    with pytest.raises(ConfigError, match="a finite number above 0 is needed"):
         use.generate(drawer, seconds=seconds, out=tmp_path / "a.wav")
 
 
