@@ -1,8 +1,9 @@
 """One attempt at a run: go on from what is there, fit, test, and say what came of it."""
 
 import random
+import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -223,13 +224,14 @@ class Training:
         done = rows[-1]["step"] if rows else 0
         train = self.loader("train", start_epoch=len(rows), start_batch=self._step - done)
         train.sampler.factor = self.stages.now.batch
-        self.trainer.fit(
-            self.task,
-            train,
-            self.loader("val"),
-            ckpt_path=self._resume_from,
-            weights_only=True,
-        )
+        with _interruptible():
+            self.trainer.fit(
+                self.task,
+                train,
+                self.loader("val"),
+                ckpt_path=self._resume_from,
+                weights_only=True,
+            )
 
     def test(self) -> dict[str, float]:
         """The metrics of the best epoch, and of the test with its weights unless it was pruned.
@@ -249,7 +251,8 @@ class Training:
         if not self.watch.pruned and self.weights is not None:
             self.task.load_state_dict(self.weights)
             self.task.epoch_metrics.clear()
-            self.trainer.test(self.task, self.loader("test"), verbose=False, weights_only=True)
+            with _interruptible():
+                self.trainer.test(self.task, self.loader("test"), verbose=False, weights_only=True)
             metrics |= self.task.epoch_metrics
             self.attempt.guard()
             write_json(self.folder.examples(self.attempt.generation), self.task.example_values)
@@ -316,6 +319,19 @@ class Training:
             write_aside(self.folder.path / "audio" / f"{name}.flac", encoded.getvalue())
             audio[name] = samples
         return audio
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C be what it is in Python: Lightning ends the process, and leaves SIGINT ignored."""
+    held = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as ended:
+        if not isinstance(ended.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, held)
+        raise KeyboardInterrupt from None
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -210,3 +210,21 @@ def test_an_edited_record_is_kept_apart_and_the_run_is_done_again(
     assert "was changed after it was written" in capsys.readouterr().err
     [kept] = folder.glob("record.json.damaged-*")
     assert json.loads(kept.read_text())["metrics"]["test/si_sdr_improvement_db"] == 99.0
+
+
+def test_ctrl_c_in_python_is_a_keyboard_interrupt_and_the_next_one_too(tmp_path, settings):
+    asked = iter(range(1000))
+
+    def press() -> bool:
+        if next(asked) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return False
+
+    held = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            experiment.run(settings(), home=tmp_path, should_stop=press)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, held)
+    assert experiment.run(settings(), home=tmp_path).state == "finished"
