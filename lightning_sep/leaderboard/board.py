@@ -146,7 +146,8 @@ def load_boards(
     Args:
         home: folder of runs.
         names: sweeps to show, or ``["single"]`` for the runs outside of sweeps, a board per
-            task. None shows every sweep, and the single runs where there is no sweep yet.
+            task, in this order. None shows every sweep by name, and the single runs where there
+            is no sweep yet.
         missing_ok: pass over names that no record knows.
 
     Raises:
@@ -171,12 +172,15 @@ def load_boards(
         chosen = {
             key: value for key, value in {**groups, **singles}.items() if key[0] in set(names)
         }
+    places = {name: place for place, name in enumerate(names or ())}
     tasks: dict[str, int] = {}
     for sweep, _ in chosen:
         tasks[sweep] = tasks.get(sweep, 0) + 1
     boards = [
         build_board(f"{sweep}/{task}" if tasks[sweep] > 1 else sweep, members)
-        for (sweep, task), members in sorted(chosen.items())
+        for (sweep, task), members in sorted(
+            chosen.items(), key=lambda item: (places.get(item[0][0], 0), item[0])
+        )
     ]
     left = 0 if any(key in chosen for key in singles) else sum(map(len, singles.values()))
     return Boards(boards, skipped, left)

@@ -268,6 +268,10 @@ class TestLoading:
         names = [board.name for board in load_boards(full_home.path).boards]
         assert names == ["bounded_heads", "margins", "outputs"]
 
+    def test_boards_stand_in_the_order_that_they_were_asked_for(self, full_home) -> None:
+        found = load_boards(full_home.path, ["outputs", "bounded_heads", "margins"])
+        assert [board.name for board in found.boards] == ["outputs", "bounded_heads", "margins"]
+
     def test_an_unknown_board_is_answered_with_near_names(self, full_home) -> None:
         with pytest.raises(ConfigError, match=r"no board 'margin' .*Did you mean 'margins'"):
             load_boards(full_home.path, ["margin"])
