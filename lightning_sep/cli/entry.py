@@ -23,6 +23,7 @@ from lightning_sep.cli import (
     worker,
 )
 from lightning_sep.cli.command import PROGRAM, Command, Parser, Run
+from lightning_sep.cli.output import fail
 from lightning_sep.errors import ConfigError, LightningSepError
 from lightning_sep.terminal import plain_streams
 
@@ -74,7 +75,7 @@ def _answered(given: list[str]) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+        return fail("interrupted", 130)
     except BrokenPipeError:  # `lightning-sep status | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -82,9 +83,9 @@ def _answered(given: list[str]) -> int:
         if "--debug" in given:
             traceback.print_exc()
         if isinstance(error, LightningSepError):
-            return _fail(str(error), error.exit_code)
+            return fail(str(error), error.exit_code)
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        return _fail(f"{reason} (unexpected; run again with --debug for the traceback)", 1)
+        return fail(f"{reason} (unexpected; run again with --debug for the traceback)", 1)
 
 
 def _run(given: list[str]) -> int:
@@ -101,11 +102,6 @@ def _run(given: list[str]) -> int:
         getattr(arguments, arguments.rest).extend(unread)
     handler: Run = arguments.handler
     return handler(arguments) or 0
-
-
-def _fail(message: str, code: int) -> int:
-    print(f"{PROGRAM}: error: {message}", file=sys.stderr)
-    return code
 
 
 def _parser(config_dir: str | None) -> Parser:

@@ -1,8 +1,9 @@
-"""Results on stdout as tables and lines."""
+"""Results on stdout as tables and lines; errors on stderr."""
 
 import sys
 from collections.abc import Mapping, Sequence
 
+from lightning_sep.cli.command import PROGRAM
 from lightning_sep.terminal import plain
 
 
@@ -44,3 +45,9 @@ def tell(written: object) -> None:
     for one in written if isinstance(written, list | tuple) else [written]:
         if one is not None:
             print(one)
+
+
+def fail(message: str, code: int) -> int:
+    """Say in one line what went wrong, and return the exit code."""
+    print(f"{PROGRAM}: error: {message}", file=sys.stderr)
+    return code

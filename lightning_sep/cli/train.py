@@ -3,12 +3,12 @@
 import argparse
 import json
 import signal
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 from lightning_sep.cli.choices import choices_text
-from lightning_sep.cli.command import PROGRAM, Command, Parser, add_settings
+from lightning_sep.cli.command import Command, Parser, add_settings
+from lightning_sep.cli.output import fail
 from lightning_sep.cli.process import ready_process, stopped_by_signals, threads_in
 from lightning_sep.errors import Interrupted
 from lightning_sep.homes import runs_home
@@ -61,11 +61,8 @@ def _run(arguments: argparse.Namespace) -> int | None:
             )
     except (Interrupted, SystemExit) as stopped:  # Lightning leaves a loop so on SIGTERM
         said = str(stopped) if isinstance(stopped, Interrupted) else "stopped on request"
-        print(
-            f"{PROGRAM}: error: {said}; the same command goes on from the last checkpoint",
-            file=sys.stderr,
-        )
-        return 130 if should_stop.signal == signal.SIGINT else 1
+        code = 130 if should_stop.signal == signal.SIGINT else 1
+        return fail(f"{said}; the same command goes on from the last checkpoint", code)
     if arguments.json:
         print(json.dumps(result.record, indent=2))
         return None
