@@ -15,6 +15,7 @@ from lightning_sep.data.examples import (
     Examples,
     Index,
     is_active,
+    one_channel,
     to_float,
 )
 from lightning_sep.data.passes import Groups
@@ -81,6 +82,7 @@ class Snippets(Examples):
         """``sample_rate``, ``segment_samples``, ``speaker_names`` (what labels count),
         ``train_speakers``, ``speakers`` and ``snippets`` of a batch, and ``remarks``: what the
         test cannot say."""
+        one_channel(prepared, "snippets")
         table = prepared.table("train")
         return {
             "sample_rate": prepared.sample_rate,
@@ -128,6 +130,7 @@ class SnippetDraw(Draw):
     repeats = True
 
     def __init__(self, settings: Snippets, prepared: Prepared, split: str) -> None:
+        one_channel(prepared, "snippets")
         self.samples = round(settings.segment_s * prepared.sample_rate)
         if self.samples < 1:
             raise ConfigError(
