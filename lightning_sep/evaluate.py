@@ -57,8 +57,8 @@ def evaluate(
     task = load_run(folder)
     record = read_record(folder) or {}
     chosen = _example_settings(overrides, from_tree(record["settings"]).tree["examples"])
-    prepared = _opened(data, int(task.facts["sample_rate"]))
-    channels = int(task.facts.get("channels", 1))
+    prepared = _opened(data, task.facts.sample_rate)
+    channels = task.facts.channels
     if prepared.channels != channels:
         raise ConfigError(
             f"{prepared.name} has {prepared.channels} channels, the run was trained on {channels}: "

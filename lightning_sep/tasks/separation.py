@@ -10,6 +10,7 @@ from torch import distributed as dist
 
 from lightning_sep.checks import one_of, whole_number
 from lightning_sep.data.batch import Batch
+from lightning_sep.data.facts import MixtureFacts
 from lightning_sep.errors import ConfigError
 from lightning_sep.functional.permutation import best_permutation, reorder
 from lightning_sep.functional.pieces import in_faded_pieces, in_pieces
@@ -48,8 +49,10 @@ class Separation(Task):
     material = "waveform"
     head_type = WaveformHead
     loss_type = WaveformLoss
+    facts_type = MixtureFacts
     head: WaveformHead
     loss: WaveformLoss
+    facts: MixtureFacts
 
     primary: ClassVar[str] = "si_sdr_improvement_db"
 
@@ -66,11 +69,9 @@ class Separation(Task):
         self.level = level
         self.order = one_of("order", order, ("any", "fixed"))
         self.difference = difference
-        self.channels = int(parts.facts.get("channels", 1))
-        self.context = int(parts.facts.get("context_samples", 0))
         super().__init__(parts=parts)
         self._check_context()
-        if self.facts.get("normalise") == "std" and math.isfinite(self.head.bounds[1]):
+        if self.facts.normalise == "std" and math.isfinite(self.head.bounds[1]):
             raise ConfigError(
                 "examples.normalise=std puts sources beyond full scale, out of reach of "
                 f"head={type(self.head).__name__}: use examples.normalise=sources, which makes "
@@ -91,18 +92,18 @@ class Separation(Task):
                 "brings its own loss: the last source is a difference of waveforms and has no raw "
                 "values to score. Use task.difference=false or a head without a loss of its own"
             )
-        return self.channels, self.predicted * self.channels * self.head.raw_per_sample
+        return self.facts.channels, self.predicted * self.facts.channels * self.head.raw_per_sample
 
     def _check_context(self) -> None:
         """The examples bring the surroundings that a net without padding needs."""
         net: Any = self.net  # what it can is asked, not declared
-        if not self.context or not _is_valid(net):
+        segment, context = self.facts.segment_samples, self.facts.context_samples
+        if not context or not _is_valid(net):
             return
-        segment = int(self.facts["segment_samples"])
         needed, given = net.sizes(segment)
-        if (needed, given) != (segment + 2 * self.context, segment):
+        if (needed, given) != (segment + 2 * context, segment):
             raise ConfigError(
-                f"examples.context_samples = {self.context} on either side of {segment}: "
+                f"examples.context_samples = {context} on either side of {segment}: "
                 f"net={type(self.net).__name__} gives {given} samples of {needed}. Use "
                 f"examples.segment_samples={given} examples.context_samples={(needed - given) // 2}"
             )
@@ -114,7 +115,7 @@ class Separation(Task):
 
     def _segment_raw(self, waveform: Tensor, generator: torch.Generator | None) -> Tensor:
         net: Any = self.net
-        if self.context and _is_valid(net):
+        if self.facts.context_samples and _is_valid(net):
             return self._shaped(net.forward_valid(waveform))
         return self._shaped(self._segment(net(waveform, generator=generator)))
 
@@ -124,12 +125,13 @@ class Separation(Task):
         return self._shaped(self.net(waveform, generator=generator))
 
     def _shaped(self, raw: Tensor) -> Tensor:
-        sizes = (self.predicted, self.channels, self.head.raw_per_sample)
+        sizes = (self.predicted, self.facts.channels, self.head.raw_per_sample)
         return raw.reshape(len(raw), *sizes, raw.shape[-1]).movedim(3, -1)
 
     def _segment(self, signal: Tensor) -> Tensor:
         """``[..., time]`` without the surroundings."""
-        return signal[..., self.context : signal.shape[-1] - self.context]
+        context = self.facts.context_samples
+        return signal[..., context : signal.shape[-1] - context]
 
     def _targets(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The sources of the segment and their mixture as they are scored, their channels one after

@@ -1,6 +1,7 @@
 """Separation of several channels: what is scored, against loops over the same batch."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,10 +13,10 @@ from lightning_sep.errors import ConfigError
 from lightning_sep.experiment import build_task
 from lightning_sep.settings import compose
 from lightning_sep.tasks.separation import Separation
-from tests.tasks import oracles
+from tests.tasks import facts, oracles
 
 EXAMPLES, CHANNELS, TIME = 3, 2, 160
-FACTS = {"sample_rate": 8000, "normalise": "peak", "channels": CHANNELS, "class_names": list("abc")}
+FACTS = replace(facts.MIXTURES, channels=CHANNELS, class_names=tuple("abc"))
 
 
 def task_of(*overrides: str, sources: int = 2, net: str = "wave_unet_small") -> Separation:

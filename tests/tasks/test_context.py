@@ -1,5 +1,7 @@
 """Nets that need surroundings get them from the recording, and are scored on what they give."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import soundfile
@@ -12,18 +14,18 @@ from lightning_sep.errors import ConfigError
 from lightning_sep.experiment import build_task
 from lightning_sep.settings import compose
 from lightning_sep.tasks.separation import Separation
-from tests.tasks import oracles
+from tests.tasks import facts, oracles
 
 # net.levels=2 with kernels of 15 and 5, and outputs of 101 wished samples
 SEGMENT, CONTEXT = 101, 55
 LONG = SEGMENT + 2 * CONTEXT
-FACTS = {"sample_rate": 8000, "normalise": "none", "class_names": list("ab")}
+FACTS = replace(facts.MIXTURES, normalise="none", class_names=tuple("ab"))
 
 
 def task_of(*overrides: str, context: int = CONTEXT, segment: int = SEGMENT) -> Separation:
     settings = compose(["task=separation", "net.levels=2", "head=linear", *overrides])
-    facts = FACTS | {"segment_samples": segment, "context_samples": context}
-    task = build_task(settings.tree, facts)
+    told = replace(FACTS, segment_samples=segment, context_samples=context)
+    task = build_task(settings.tree, told)
     assert isinstance(task, Separation)
     with torch.no_grad():
         for value in task.net.parameters():
@@ -110,8 +112,8 @@ def test_targets_and_mixture_are_those_of_the_segment(difference: bool) -> None:
 def test_a_net_that_gives_as_much_as_it_gets_sees_the_surroundings_too(net: str) -> None:
     more = [net] if net.startswith("net.") else []
     settings = ["task=separation", net, "head=linear", *(["net.levels=2"] if more else [])]
-    facts = FACTS | {"segment_samples": SEGMENT, "context_samples": CONTEXT}
-    task = build_task(compose(settings).tree, facts).double().eval()
+    told = replace(FACTS, segment_samples=SEGMENT, context_samples=CONTEXT)
+    task = build_task(compose(settings).tree, told).double().eval()
     assert isinstance(task, Separation)
     batch = batch_of(recording(), 100, 300)
     raw = task.raw(batch, None)
@@ -126,10 +128,10 @@ def test_other_surroundings_than_the_net_needs_are_refused_with_the_right_ones()
     with pytest.raises(ConfigError, match=match):
         task_of("net.context=true", segment=100)
     published = [*("task=separation", "net=wave_unet", "net.filters=1")]
-    facts = FACTS | {"segment_samples": 16384, "context_samples": 1}
+    told = replace(FACTS, segment_samples=16384, context_samples=1)
     with pytest.raises(ConfigError, match=r"segment_samples=16389 examples\.context_samples=65527"):
-        build_task(compose(published).tree, facts)
-    right = FACTS | {"segment_samples": 16389, "context_samples": 65527}
+        build_task(compose(published).tree, told)
+    right = replace(FACTS, segment_samples=16389, context_samples=65527)
     build_task(compose(published).tree, right)
 
 
@@ -193,9 +195,9 @@ def test_silence_is_judged_on_the_segment_alone() -> None:
 
 
 def test_facts_say_what_is_segment_and_what_surrounds_it(prepared) -> None:
-    facts = Mixtures(segment_samples=SEGMENT, context_samples=CONTEXT).facts(prepared)
-    assert (facts["segment_samples"], facts["context_samples"]) == (SEGMENT, CONTEXT)
-    assert Mixtures(segment_s=0.02).facts(prepared)["segment_samples"] == 160
+    told = Mixtures(segment_samples=SEGMENT, context_samples=CONTEXT).facts(prepared)
+    assert (told.segment_samples, told.context_samples) == (SEGMENT, CONTEXT)
+    assert Mixtures(segment_s=0.02).facts(prepared).segment_samples == 160
     for name, value in {"segment_samples": 0, "context_samples": -1}.items():
         with pytest.raises(ConfigError, match=name):
             Mixtures(**{name: value})
