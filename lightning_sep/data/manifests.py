@@ -106,6 +106,7 @@ class Origin:
         licence: in one line.
         split_rule: how the splits were made, in one line.
         checksums: SHA-256 of files by entry id, where the set brings them.
+        table_sha256: of the table that says what is in them, where the set brings one.
         left_out: names of files that were found and are not prepared, by the reason.
         notes: what else a user should know of what was done, a line each.
         common_speakers: splits that share their speakers on purpose.
@@ -116,6 +117,7 @@ class Origin:
     licence: str
     split_rule: str
     checksums: Mapping[str, str] = field(default_factory=dict)
+    table_sha256: str = ""
     left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: Sequence[str] = ()
     common_speakers: frozenset[str] = frozenset()
@@ -421,6 +423,7 @@ class _Draft:
                 "counts": dict(self.counts),
                 "manifests": {name: sha256_file(self.folder / name) for name in named},
                 "files": self.files,
+                **({"table_sha256": table} if (table := self.origin.table_sha256) else {}),
             },
         )
         return content
