@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from lightning_sep.errors import ConfigError
+from lightning_sep.leaderboard.asks import Asks, asks_of
 from lightning_sep.leaderboard.axes import Value, axes, label_of, label_text, settings_of
 from lightning_sep.leaderboard.metric import PERCENTILES, Metric, metric_of
 from lightning_sep.leaderboard.runs import Run, Skipped, read_runs, reused_finals
@@ -34,6 +35,8 @@ from lightning_sep.leaderboard.statistics import (
 
 SINGLE = "single"  # the board of runs that belong to no sweep
 SEEDS_WANTED = 5  # fewer seeds leave wide intervals; the board says so
+ON_VALIDATION = "mean validation score of the final runs"
+ON_TEST = "mean test score, for want of validation scores"
 NEW_SEEDS = "new seeds on this test set"
 NEW_SEEDS_AND_EXAMPLES = "new seeds and new test examples"
 
@@ -50,12 +53,14 @@ class SeedScore:
 
 @dataclass(frozen=True)
 class Row:
-    """One setting of a board, judged by all its seeds; without scores when every run failed."""
+    """One setting of a board, judged by all its seeds; those that are ranked have all of them."""
 
     config_hash: str
     label: list[tuple[str, Value]]
     scores: list[SeedScore]
     failed: list[Run]
+    validation: float | None  # mean over the seeds of what the runs monitored, or None
+    trial: int | None
     interval: Interval | None  # for the board's truth
     seed_interval: Interval | None
     prediction: Interval | None
@@ -65,6 +70,12 @@ class Row:
     parameters: int | None
     wall_s: float | None
     device: str
+
+    @property
+    def runs(self) -> list[Run]:
+        """The final runs, finished or failed, by seed."""
+        runs = [*(score.run for score in self.scores), *self.failed]
+        return sorted(runs, key=lambda run: (run.seed is None, run.seed or 0, run.run_id))
 
     @property
     def name(self) -> str:
@@ -78,6 +89,14 @@ class Row:
             return "–"
         low, high = self.ranks
         return str(low) if low == high else f"{low}–{high}"
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A setting that the board lists and does not rank, and why."""
+
+    row: Row
+    reasons: list[str]
 
 
 @dataclass(frozen=True)
@@ -112,21 +131,23 @@ class Board:
     task: str
     metric: Metric
     truth: str
-    rows: list[Row]  # best mean first, rows without a score last
+    rows: list[Row]  # the best one first, the others by their mean
+    apart: list[Apart]
+    chosen_by: str  # what the best one is chosen by
     baselines: list[tuple[str, float]]
     notes: list[str]
     search: Search | None
     axes: list[str]
 
     @property
-    def ranked(self) -> list[Row]:
-        """Rows with a score."""
-        return [row for row in self.rows if row.scores]
+    def best(self) -> Row | None:
+        """The best setting: chosen by the finals' scores on validation."""
+        return self.rows[0] if self.rows else None
 
     @property
-    def best(self) -> list[Row]:
-        """The rows that no other row is distinguishably better than, best mean first."""
-        return [row for row in self.ranked if row.ranks is not None and row.ranks[0] == 1]
+    def may_be_best(self) -> list[Row]:
+        """The rows that no other row is distinguishably better than."""
+        return [row for row in self.rows if row.ranks is not None and row.ranks[0] == 1]
 
 
 @dataclass(frozen=True)
@@ -177,7 +198,9 @@ def load_boards(
     for sweep, _ in chosen:
         tasks[sweep] = tasks.get(sweep, 0) + 1
     boards = [
-        build_board(f"{sweep}/{task}" if tasks[sweep] > 1 else sweep, members)
+        build_board(
+            f"{sweep}/{task}" if tasks[sweep] > 1 else sweep, members, asks=asks_of(home, sweep)
+        )
         for (sweep, task), members in sorted(
             chosen.items(), key=lambda item: (places.get(item[0][0], 0), item[0])
         )
@@ -186,12 +209,13 @@ def load_boards(
     return Boards(boards, skipped, left)
 
 
-def build_board(name: str, runs: Sequence[Run]) -> Board:
+def build_board(name: str, runs: Sequence[Run], asks: Asks | None = None) -> Board:
     """Rank the final (or single) runs of one task; its search runs become plots.
 
     Args:
         name: name of the board.
         runs: all runs of one sweep and task, at least one.
+        asks: what the sweep asks for, where that is known.
     """
     metric = metric_of(next((run for run in runs if run.monitor_name), runs[0]))
     entrants = [
@@ -204,22 +228,31 @@ def build_board(name: str, runs: Sequence[Run]) -> Board:
     for run in entrants:
         groups.setdefault((run.config_hash, tuple(sorted(run.data.items()))), []).append(run)
     settled = [_newest_per_seed(members) for members in groups.values()]
-    tables = _example_tables(settled, metric)
-    rows = [
-        _row(members, metric, names, table) for members, table in zip(settled, tables, strict=True)
-    ]
-    order = sorted(range(len(rows)), key=lambda place: _order(rows[place], metric))
+    rows, apart = [], []
+    for members in settled:
+        row = _row(members, metric, names, None)
+        missing = _missing_seeds(row, settled, asks)
+        if missing:
+            apart.append(Apart(row, missing))
+        else:
+            rows.append(row)
+    tables = _example_tables([row.runs for row in rows], metric)
+    rows = [_row(row.runs, metric, names, table) for row, table in zip(rows, tables, strict=True)]
+    told = next((run for run in runs if run.monitor_name), runs[0])
+    by_validation = any(row.validation is not None for row in rows)
+    best = _best(rows, metric, higher_validates=told.monitor_mode != "min")
+    order = sorted(range(len(rows)), key=lambda place: (place != best, _order(rows[place], metric)))
     rows, tables = [rows[place] for place in order], [tables[place] for place in order]
     rows = _with_ranks(rows, tables, metric)
-    whole = any(row.scores for row in rows) and all(
-        table is not None for row, table in zip(rows, tables, strict=True) if row.scores
-    )
+    whole = bool(rows) and all(table is not None for table in tables)
     return Board(
         name=name,
         task=runs[0].task,
         metric=metric,
         truth=NEW_SEEDS_AND_EXAMPLES if whole else NEW_SEEDS,
         rows=rows,
+        apart=sorted(apart, key=lambda one: _order(one.row, metric)),
+        chosen_by=ON_VALIDATION if by_validation or not rows else ON_TEST,
         baselines=_baselines(rows, metric),
         notes=_notes(rows, len({data for _, data in groups})),
         search=_search(
@@ -231,6 +264,49 @@ def build_board(name: str, runs: Sequence[Run]) -> Board:
         ),
         axes=names,
     )
+
+
+def _missing_seeds(row: Row, groups: Sequence[Sequence[Run]], asks: Asks | None) -> list[str]:
+    """Why a row has not all the seeds that the board asks for; nothing where it has.
+
+    A sweep says how many fresh seeds each finalist gets. Where nobody says, finals owe as many as
+    the setting with the most has, and single runs as many as were begun: what failed is never
+    made up for by what did not.
+    """
+    final = row.runs[0].purpose == "final"
+    if asks is not None and final:
+        wanted = asks.final_seeds
+    elif final:
+        wanted = max(len(members) for members in groups)
+    else:
+        wanted = len(row.runs)
+    if len(row.scores) >= max(1, wanted):
+        return []
+    fresh = "fresh seed" if final else "seed"
+    reasons = [f"{len(row.scores)} of {wanted} {fresh}{'' if wanted == 1 else 's'} finished"]
+    return reasons + [
+        f"{'run' if run.seed is None else f'seed {run.seed}'} failed: "
+        f"{run.error or 'no reason was recorded'}"
+        for run in row.failed
+    ]
+
+
+def _best(rows: Sequence[Row], metric: Metric, *, higher_validates: bool) -> int | None:
+    """Place of the row with the best mean of its final runs' validation scores.
+
+    The same rule as that of a sweep's ``trials.json``: ties go to the earlier trial. A row that
+    lacks validation scores is chosen only where all lack them, by its test score.
+    """
+
+    def key(place: int) -> tuple[bool, float, float, str]:
+        row = rows[place]
+        value, higher = row.validation, higher_validates
+        if value is None:
+            value, higher = _mean(row), metric.higher_is_better
+        trial = math.inf if row.trial is None else row.trial
+        return row.validation is None, -value if higher else value, trial, row.name
+
+    return min(range(len(rows)), key=key, default=None)
 
 
 def _unknown(name: str, known: Sequence[str], home: Path) -> str:
@@ -321,6 +397,8 @@ def _row(runs: Sequence[Run], metric: Metric, names: Sequence[str], table: Cross
             SeedScore(run.seed, run.metrics[metric.key], run, command_of(run)) for run in scored
         ],
         failed=[run for run in runs if not _is_scored(run, metric)],
+        validation=_mean_validation(scored),
+        trial=min((run.trial for run in runs if run.trial is not None), default=None),
         interval=interval,
         seed_interval=by_seed,
         prediction=prediction_interval(means) if means else None,
@@ -378,6 +456,11 @@ def _mean(row: Row) -> float:
     return math.nan if row.interval is None else row.interval.mean
 
 
+def _mean_validation(runs: Sequence[Run]) -> float | None:
+    values = [run.monitor_value for run in runs if run.monitor_value is not None]
+    return math.fsum(values) / len(values) if values and len(values) == len(runs) else None
+
+
 def _mean_of(runs: Iterable[Run], key: str) -> float | None:
     values = [run.metrics[key] for run in runs if key in run.metrics]
     return sum(values) / len(values) if values else None
@@ -402,12 +485,6 @@ def _notes(rows: Sequence[Row], data_sets: int) -> list[str]:
         notes.append(
             f"{few} seed{'' if few == '1' else 's'} per setting: {SEEDS_WANTED} or more make the "
             "intervals narrow enough to compare."
-        )
-    failures = sum(len(row.failed) for row in rows)
-    if failures:
-        notes.append(
-            f"{failures} final run{'' if failures == 1 else 's'} failed; a row counts its own and "
-            "its mean is over the rest."
         )
     if data_sets > 1:
         notes.append(

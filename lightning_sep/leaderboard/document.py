@@ -35,7 +35,12 @@ def _board_json(board: Board) -> dict[str, Any]:
         "headline": headline(board),
         "baselines": [{"label": label, "value": value} for label, value in board.baselines],
         "axes": board.axes,
+        "best": None
+        if board.best is None
+        else {"config_hash": board.best.config_hash, "name": board.best.name}
+        | {"chosen_by": board.chosen_by},
         "rows": [_row_json(row, board) for row in board.rows],
+        "apart": [{**_row_json(one.row, board), "reasons": one.reasons} for one in board.apart],
         "notes": board.notes,
         "search": None
         if search is None
@@ -55,6 +60,9 @@ def _row_json(row: Row, board: Board) -> dict[str, Any]:
         "name": row.name,
         "settings": dict(row.label),
         "config_hash": row.config_hash,
+        "trial": row.trial,
+        "best": row is board.best,
+        "validation": row.validation,
         "mean": row.interval.mean if row.interval else None,
         "interval": _ends(row.interval, metric),
         "seed_interval": _ends(row.seed_interval, metric),

@@ -25,7 +25,13 @@ from lightning_sep.leaderboard.plots import (
     trials_plot,
 )
 from lightning_sep.leaderboard.ranked import chips, copy_button, ranked_table
-from lightning_sep.leaderboard.words import PERCENT, empty_advice, empty_home_advice, headline
+from lightning_sep.leaderboard.words import (
+    PERCENT,
+    apart_text,
+    empty_advice,
+    empty_home_advice,
+    headline,
+)
 
 AUDIO_BYTES = 1_000_000  # encoded audio on the whole page
 
@@ -76,7 +82,7 @@ def _title(found: Boards) -> str:
 
 
 def _about(found: Boards) -> str:
-    runs = [score.run for board in found.boards for row in board.ranked for score in row.scores]
+    runs = [score.run for board in found.boards for row in board.rows for score in row.scores]
     if not runs:
         return ""
     latest = max(run.finished for run in runs)[:10]
@@ -105,7 +111,7 @@ def _section(board: Board, place: int, clips: Sequence[Clip], clips_left_out: in
         f'<span class="tag">{escape(board.task)}</span>'
         f'<span class="tag">{escape(board.metric.heading)}, {board.metric.direction}</span></div>',
     ]
-    if board.ranked:
+    if board.rows:
         parts += [
             f'<p class="headline">{_headline(board)}</p>',
             ranked_table(board, place),
@@ -114,19 +120,20 @@ def _section(board: Board, place: int, clips: Sequence[Clip], clips_left_out: in
     else:
         parts.append(f'<div class="card empty">{_sentence(empty_advice(board))}</div>')
     parts += [
+        _apart(board),
         _charts(board),
         _parallel(board),
         _percentiles(board, place),
         _audio(clips, clips_left_out),
         _again(board),
-        _how(board) if board.ranked else "",
+        _how(board) if board.rows else "",
         "</section>",
     ]
     return "".join(parts)
 
 
 def _headline(board: Board) -> str:
-    words, best = escape(headline(board)), escape(board.ranked[0].name)
+    words, best = escape(headline(board)), escape(board.rows[0].name)
     return words.replace(best, f"<strong>{best}</strong>", 1)
 
 
@@ -137,6 +144,16 @@ def _notes(board: Board) -> str:
     return f'<div class="card warn"><ul class="notes">{items}</ul></div>'
 
 
+def _apart(board: Board) -> str:
+    if not board.apart:
+        return ""
+    items = "".join(f"<li>{escape(apart_text(one))}</li>" for one in board.apart)
+    return (
+        f'<div class="card warn"><div class="pad"><h3>Not ranked</h3></div>'
+        f'<ul class="notes">{items}</ul></div>'
+    )
+
+
 def _charts(board: Board) -> str:
     cards = []
     curves = learning_curves(board)
@@ -145,7 +162,7 @@ def _charts(board: Board) -> str:
             f"<li>{curve_key(curve.rank)} {curve.rank + 1}. {escape(curve.name)}</li>"
             for curve in curves
         )
-        more = len(board.ranked) - MOST_CURVES
+        more = len(board.rows) - MOST_CURVES
         cards.append(
             _figure(
                 "Learning curves",
@@ -205,7 +222,7 @@ def _figure(title: str, caption: str, body: str) -> str:
 
 
 def _percentiles(board: Board, place: int) -> str:
-    rows = [row for row in board.ranked if row.percentiles]
+    rows = [row for row in board.rows if row.percentiles]
     if not rows:
         return ""
     metric = board.metric
@@ -266,10 +283,10 @@ def _audio(clips: Sequence[Clip], left_out: int) -> str:
 
 
 def _again(board: Board) -> str:
-    if not board.rows:
+    if not board.rows and not board.apart:
         return ""
     items = []
-    for row in board.rows:
+    for row in [*board.rows, *(one.row for one in board.apart)]:
         seeds = []
         for score in row.scores:
             seed = "" if score.seed is None else f"seed {score.seed} · "
@@ -307,13 +324,13 @@ def _again(board: Board) -> str:
 
 def _how(board: Board) -> str:
     metric = board.metric
-    crossed = any(row.interval != row.seed_interval for row in board.ranked)
+    crossed = any(row.interval != row.seed_interval for row in board.rows)
     answers = [
         (
             "Which runs count?",
             "Final runs only: settings chosen on validation, run again on fresh seeds, scored once "
             "on the test set. The search’s own scores never enter the table."
-            if any(score.run.purpose == "final" for row in board.ranked for score in row.scores)
+            if any(score.run.purpose == "final" for row in board.rows for score in row.scores)
             else "Every finished single run; runs that differ in nothing but the seed share a row.",
         ),
         (

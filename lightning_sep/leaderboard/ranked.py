@@ -27,7 +27,6 @@ def ranked_table(board: Board, place: int) -> str:
         f'<th scope="col" role="columnheader" class="plot"><span class="sub">{PERCENT} interval '
         f"and every seed</span>{forest.head()}</th>",
         _head("Seeds", "more", sort="descending"),
-        _head("Failed", "more", sort="descending"),
         *(_head(heading, "more", sort="descending") for _, heading in metric.extras),
         _head("Parameters", "more", sort="ascending"),
         _head("Run time", "more", sort="ascending"),
@@ -66,9 +65,9 @@ def _ranked_row(row: Row, board: Board, forest: Forest, place: int, with_device:
     mean = row.interval.mean if row.interval else None
     interval = interval_text(row, board)
     ids = " ".join([row.config_hash, *(score.run.run_id for score in row.scores)])
-    failures = f'<span class="failed">✕ {len(row.failed)}</span>' if row.failed else "0"
-    best = row in board.best
-    standing = f'<span class="sub">{_standing(board)}</span>' if best else ""
+    best = row in board.may_be_best
+    words = _standing(row, board)
+    standing = f'<span class="sub">{words}</span>' if words else ""
     cells = [
         f'<td role="cell" class="rank" data-v="{place}">{row.rank_text}{standing}</td>',
         f'<th scope="row" role="rowheader" class="name" data-v="{escape(row.name)}">'
@@ -77,7 +76,6 @@ def _ranked_row(row: Row, board: Board, forest: Forest, place: int, with_device:
         f'<span class="sub">{interval if interval != "–" else "no interval"}</span></td>',
         f'<td role="cell" class="plot">{forest.row(row)}</td>',
         _more("Seeds", len(row.scores), str(len(row.scores))),
-        _more("Failed", len(row.failed), failures),
         *(
             _more(heading, row.extras.get(key), extra_text(row, key))
             for key, heading in metric.extras
@@ -93,11 +91,12 @@ def _ranked_row(row: Row, board: Board, forest: Forest, place: int, with_device:
     return f'<tr role="row"{kind} data-text="{escape(ids)}">{"".join(cells)}</tr>'
 
 
-def _standing(board: Board) -> str:
-    if len(board.best) == 1:
+def _standing(row: Row, board: Board) -> str:
+    if row is board.best:
         return "best"
-    tested = any(len(row.scores) > 1 for row in board.best)
-    return "tied for best" if tested else "not tested"
+    if row not in board.may_be_best:
+        return ""
+    return "may be best" if any(len(one.scores) > 1 for one in board.rows) else "not tested"
 
 
 def _more(heading: str, value: float | None, words: str) -> str:
@@ -146,11 +145,11 @@ def _forest_legend(board: Board, forest: Forest) -> str:
     bar, dot = '<path class="mean" d="M15 1V13"/>', '<circle class="dot" cx="15" cy="7" r="3"/>'
     dashes = '<path class="baseline" d="M15 0V14"/>'
     items = [f"{key(bar)}mean over seeds"]
-    widths = {row.interval != row.seed_interval for row in board.ranked}
+    widths = {row.interval != row.seed_interval for row in board.rows}
     if True in widths:
         items.append(f"{key(thin)}{PERCENT} interval, {escape(board.truth)}")
         items.append(f"{key(thick)}{PERCENT} interval, new seeds only")
-    elif any(row.interval and row.interval.low is not None for row in board.ranked):
+    elif any(row.interval and row.interval.low is not None for row in board.rows):
         items.append(f"{key(thin + thick)}{PERCENT} interval, {escape(board.truth)}")
     items.append(f"{key(dot)}one seed")
     for label, value in forest.baselines:

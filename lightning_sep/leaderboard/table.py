@@ -7,7 +7,7 @@ from rich.markup import escape as escape_markup
 from rich.table import Table
 
 from lightning_sep.leaderboard.board import Board, Boards, Row
-from lightning_sep.leaderboard.words import PERCENT, empty_home_advice, headline
+from lightning_sep.leaderboard.words import PERCENT, apart_text, empty_home_advice, headline
 from lightning_sep.terminal import plain as without_codes
 
 
@@ -21,7 +21,6 @@ def headings(board: Board) -> list[str]:
         f"{metric.heading} {arrow}",
         f"{PERCENT} interval",
         "Seeds",
-        "Failed",
         *(heading for _, heading in metric.extras),
         "Parameters",
         "Run time",
@@ -37,7 +36,6 @@ def cells(row: Row, board: Board) -> list[str]:
         metric.number(row.interval.mean if row.interval else None),
         interval_text(row, board),
         str(len(row.scores)),
-        str(len(row.failed)),
         *(extra_text(row, key) for key, _ in metric.extras),
         count_text(row.parameters),
         time_text(row.wall_s),
@@ -59,7 +57,10 @@ def markdown(found: Boards) -> str:
             parts += ["", f"Intervals are for {board.truth}; {board.metric.direction}."]
             parts += [f"{_markdown(note)}" for note in board.notes]
             parts.append("")
-        commands = [row.scores[0].command for row in board.ranked]
+        if board.apart:
+            parts += ["Not ranked:", ""]
+            parts += [f"- {_markdown(apart_text(one))}" for one in board.apart] + [""]
+        commands = [row.scores[0].command for row in board.rows]
         if commands:
             parts += ["To repeat the first seed of each row, best first:", ""]
             parts += [f"    {' '.join(command.split())}" for command in commands] + [""]
@@ -88,6 +89,7 @@ def plain(found: Boards) -> str:
                 )
                 parts.append(text.rstrip())
             parts += ["", f"Intervals are for {board.truth}.", *board.notes]
+        parts += [f"Not ranked: {apart_text(one)}" for one in board.apart]
         parts.append("")
     return "\n".join(parts).rstrip() + "\n"
 
@@ -103,6 +105,8 @@ def print_rich(found: Boards, console: Console) -> None:
             console.print(_rich_table(board))
             for note in [f"Intervals are for {board.truth}.", *board.notes]:
                 console.print(f"[dim]{escape(note)}[/]")
+        for one in board.apart:
+            console.print(f"[dim]{escape(f'Not ranked: {apart_text(one)}')}[/]")
         console.print()
 
 
@@ -115,7 +119,7 @@ def _rich_table(board: Board) -> Table:
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     for place, heading in enumerate(headings(board)):
         table.add_column(escape(heading), justify="left" if place < 2 else "right")
-    best = {row.config_hash for row in board.best}
+    best = {row.config_hash for row in board.may_be_best}
     for row in board.rows:
         style = "bold" if row.config_hash in best else None
         table.add_row(*map(escape, cells(row, board)), style=style)

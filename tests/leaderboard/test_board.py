@@ -64,22 +64,90 @@ class TestRows:
         (row,) = only(home, "bounded_heads").rows
         assert sorted(score.run.run_id for score in row.scores) == ["found", "made"]
 
-    def test_failures_are_counted_and_kept_out_of_the_mean(self, full_home) -> None:
+    def test_a_row_with_a_failed_seed_is_listed_apart_with_the_reason(self, full_home) -> None:
         board = load_boards(full_home.path, ["bounded_heads"]).boards[0]
-        row = next(row for row in board.rows if row.name.startswith("head=sine"))
-        assert (len(row.scores), len(row.failed)) == (4, 1)
+        (one,) = board.apart
+        assert one.row.name == "head=sine"
+        assert one.reasons == [
+            "4 of 5 fresh seeds finished",
+            "seed 104 failed: loss of 3 of 16 examples is not finite at step 812",
+        ]
 
     def test_a_score_that_is_not_finite_is_a_failure(self, home) -> None:
         home.write("good", seed=0, metrics={SEPARATION: 4.0})
         home.write("bad", seed=1, metrics={SEPARATION: float("nan")})
-        (row,) = only(home).rows
-        assert [run.run_id for run in row.failed] == ["bad"]
+        (one,) = only(home).apart
+        assert [run.run_id for run in one.row.failed] == ["bad"]
 
-    def test_a_row_of_failures_comes_last_and_has_no_rank(self, home) -> None:
+    @pytest.mark.parametrize("lost", [1, 3, 4])
+    def test_failing_never_helps(self, home, lost: int) -> None:
+        """The worst seeds of the lower of two rows fail: it must not come out on top."""
+        for seed in range(5):
+            home.separation(f"a{seed}", values(5.0, seed), head="tanh", seed=seed)
+            level = 2.0 + 2 * seed
+            more = {"head": "sine", "seed": seed}
+            if seed < lost:
+                home.write(f"b{seed}", state="failed", error="diverged", monitor={}, **more)
+            else:
+                home.separation(f"b{seed}", values(level, seed), **more)
+        board = only(home)
+        assert [row.name for row in board.rows] == ["head=tanh"]
+        assert [one.row.name for one in board.apart] == ["head=sine"]
+        assert board.best.name == "head=tanh"
+
+    def test_a_single_setting_with_a_failed_seed_is_not_ranked_either(self, home) -> None:
+        more = {"sweep": None, "purpose": "single"}
+        home.write("a", seed=0, metrics={SEPARATION: 9.0}, **more)
+        home.write("b", seed=1, state="failed", error="diverged", monitor={}, **more)
+        home.write("c", head="sine", seed=0, metrics={SEPARATION: 1.0}, **more)
+        board = only(home, "single")
+        assert [row.name for row in board.rows] == ["head=sine"]
+        assert board.apart[0].reasons == ["1 of 2 seeds finished", "seed 1 failed: diverged"]
+
+    def test_a_sweep_says_how_many_seeds_a_row_owes(self, home) -> None:
+        """All rows lack the fifth seed: only the sweep's own file can tell."""
+        for head in ("tanh", "sine"):
+            for seed in range(4):
+                home.separation(f"{head}{seed}", values(1.0, seed), head=head, seed=seed)
+        assert len(only(home).rows) == 2
+        folder = home.path / "sweeps" / "bounded_heads"
+        folder.mkdir(parents=True)
+        asks = {"final_seeds": 5, "question": "Which?"}
+        (folder / "sweep.json").write_text(json.dumps({"asks": asks}))
+        board = only(home, "bounded_heads")
+        assert board.rows == []
+        assert [one.reasons for one in board.apart] == [["4 of 5 fresh seeds finished"]] * 2
+        assert "Nothing is ranked" in headline(board)
+
+    def test_the_best_is_chosen_on_validation_and_stands_first(self, home) -> None:
+        chosen, flattered = ("sine", 2.0, 7.0), ("tanh", 2.1, 6.0)
+        for head, level, validation in (chosen, flattered):
+            for seed in range(3):
+                monitor = {"name": "val/x", "mode": "max", "value": validation, "epoch": 1}
+                scores = values(level, seed)
+                home.separation(f"{head}{seed}", scores, head=head, seed=seed, monitor=monitor)
+        board = only(home)
+        assert [row.name for row in board.rows] == ["head=sine", "head=tanh"]
+        assert headline(board).startswith("Best: head=sine")
+        found = as_json(load_boards(home.path))["boards"][0]
+        assert found["best"]["name"] == "head=sine"
+        assert [row["best"] for row in found["rows"]] == [True, False]
+        assert [row["validation"] for row in found["rows"]] == [7.0, 6.0]
+
+    def test_a_lower_validation_score_is_better_where_it_is_an_error(self, full_home) -> None:
+        board = load_boards(full_home.path, ["margins"]).boards[0]
+        assert board.best.validation == min(row.validation for row in board.rows)
+
+    def test_equal_validation_goes_to_the_earlier_trial(self, home) -> None:
+        for head, trial in (("sine", 4), ("tanh", 3)):
+            home.write(head, head=head, trial=trial, metrics={SEPARATION: 1.0})
+        assert only(home).best.name == "head=tanh"
+
+    def test_a_row_of_failures_has_no_rank(self, home) -> None:
         home.write("a", head="sine", state="failed", error="out of memory", monitor={})
         home.write("b", head="tanh", metrics={SEPARATION: 1.0})
-        last = only(home).rows[-1]
-        assert (last.name, last.rank_text, last.interval) == ("head=sine", "–", None)
+        (last,) = only(home).apart
+        assert (last.row.name, last.row.rank_text, last.row.interval) == ("head=sine", "–", None)
 
     def test_a_seed_that_ran_twice_counts_once_with_the_newest(self, home) -> None:
         home.write("old", metrics={SEPARATION: 1.0}, finished="2026-01-01T00:00:00+00:00")
@@ -156,11 +224,11 @@ class TestTruth:
 class TestTies:
     def test_a_clear_gap_is_a_rank_of_its_own(self, full_home) -> None:
         board = load_boards(full_home.path, ["bounded_heads"]).boards[0]
-        assert board.rows[-1].rank_text == "5"
+        assert board.rows[-1].rank_text == "4"
 
     def test_settings_of_the_same_level_tie(self, full_home) -> None:
         board = load_boards(full_home.path, ["bounded_heads"]).boards[0]
-        best = {row.name for row in board.best}
+        best = {row.name for row in board.may_be_best}
         assert {"head=clip_at_eval", "head=straight_through_clip"} <= best
 
     def test_the_headline_names_best_interval_and_ties(self, full_home) -> None:
@@ -178,8 +246,9 @@ class TestTies:
             for seed in range(5):
                 home.separation(f"{head}{seed}", values(level, seed), head=head, seed=seed)
         words = headline(only(home))
-        assert "distinguishably better than every other setting (runner-up: head=tanh, 7.00 dB" in (
-            words
+        assert (
+            "distinguishably better than every other ranked setting (runner-up: head=tanh, 7.00 dB"
+            in (words)
         )
 
     def test_no_better_than_the_mixture_is_said(self, home) -> None:

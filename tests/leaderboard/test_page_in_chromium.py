@@ -126,7 +126,7 @@ def test_the_filter_keeps_rows_with_every_word(opened) -> None:
     field = board(opened).find_element(By.CSS_SELECTOR, "input[type=search]")
     field.send_keys("clip eval")
     assert names(opened) == ["head=clip_at_eval"]
-    assert board(opened).find_element(By.CSS_SELECTOR, ".tools .shown").text == "1 of 5 settings"
+    assert board(opened).find_element(By.CSS_SELECTOR, ".tools .shown").text == "1 of 4 settings"
 
 
 def test_the_filter_knows_run_ids(opened) -> None:
