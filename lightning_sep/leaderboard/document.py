@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from lightning_sep.leaderboard.board import Board, Boards, Row
+from lightning_sep.leaderboard.board import Board, Boards
 from lightning_sep.leaderboard.metric import Metric
+from lightning_sep.leaderboard.rows import Row
 from lightning_sep.leaderboard.statistics import CONFIDENCE, Interval
 from lightning_sep.leaderboard.words import headline
 
@@ -55,6 +56,16 @@ def _board_json(board: Board) -> dict[str, Any]:
 def _row_json(row: Row, board: Board) -> dict[str, Any]:
     metric = board.metric
     return {
+        "place": row.standing.place if row.standing else None,
+        "may_be_best": row.may_be_best,
+        "difference": None
+        if row.standing is None or row is board.best
+        else {
+            "mean": row.standing.difference.mean,
+            "interval": None
+            if row.standing.difference.low is None
+            else [row.standing.difference.low, row.standing.difference.high],
+        },
         "rank_low": row.ranks[0] if row.ranks else None,
         "rank_high": row.ranks[1] if row.ranks else None,
         "name": row.name,
@@ -79,7 +90,10 @@ def _row_json(row: Row, board: Board) -> dict[str, Any]:
         "failed": [
             {"run_id": run.run_id, "seed": run.seed, "error": run.error} for run in row.failed
         ],
-        "percentiles": {f"q{q}": value for q, value in row.percentiles.items()},
+        "percentiles": {f"q{q}": one.mean for q, one in row.percentiles.items()},
+        "percentile_intervals": {f"q{q}": _ends(one, metric) for q, one in row.percentiles.items()},
+        "interquartile_mean": row.interquartile.mean if row.interquartile else None,
+        "interquartile_interval": _ends(row.interquartile, metric),
         "extras": row.extras,
         "parameters": row.parameters,
         "wall_s": row.wall_s,

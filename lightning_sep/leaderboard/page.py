@@ -25,6 +25,7 @@ from lightning_sep.leaderboard.plots import (
     trials_plot,
 )
 from lightning_sep.leaderboard.ranked import chips, copy_button, ranked_table
+from lightning_sep.leaderboard.ranking import MOST_RANKED
 from lightning_sep.leaderboard.words import (
     PERCENT,
     apart_text,
@@ -226,31 +227,44 @@ def _percentiles(board: Board, place: int) -> str:
     if not rows:
         return ""
     metric = board.metric
-    heads = "".join(f'<th scope="col">{q}\u00a0%</th>' for q in PERCENTILES)
-    best = {
-        q: (max if metric.higher_is_better else min)(
-            row.percentiles[q] for row in rows if q in row.percentiles
+    columns = [(f"{q}\u00a0%", [row.percentiles.get(q) for row in rows]) for q in PERCENTILES]
+    if any(row.interquartile is not None for row in rows):
+        columns.append(("Middle half", [row.interquartile for row in rows]))
+    heads = "".join(f'<th scope="col">{words}</th>' for words, _ in columns)
+    choose = max if metric.higher_is_better else min
+    best = [
+        choose(
+            (metric.number(one.mean) for one in column if one is not None), key=_shown, default=""
         )
-        for q in PERCENTILES
-        if any(q in row.percentiles for row in rows)
-    }
+        for _, column in columns
+    ]
     body = []
-    for row in rows:
+    for place, row in enumerate(rows):
         cells = ""
-        for q in PERCENTILES:
-            value = row.percentiles.get(q)
-            words = metric.number(value)
-            cells += f"<td>{f'<b>{words}</b>' if value == best.get(q) else words}</td>"
+        for (_, column), leader in zip(columns, best, strict=True):
+            one = column[place]
+            words = metric.number(None if one is None else one.mean)
+            between = ""
+            if one is not None and one.low is not None and one.high is not None:
+                low, high = metric.clipped(one.low, one.high)
+                between = f'<span class="sub">{metric.number(low)} to {metric.number(high)}</span>'
+            cells += f"<td>{f'<b>{words}</b>' if words == leader else words}{between}</td>"
         body.append(f'<tr><th scope="row" class="name">{chips(row)}</th>{cells}</tr>')
     return (
         f'<div class="card"><div class="pad"><h3 id="percentiles-{place}">Percentiles over test '
         f'examples</h3><p class="small quiet">{escape(metric.heading)}, mean over seeds: a share '
-        "of the examples scores below each value. Left columns are the hard examples. "
-        "Bold: highest of a column.</p></div>"
+        "of the examples scores below each value. Left columns are the hard examples; the middle "
+        f"half is the mean without the upper and the lower quarter. Below: {PERCENT} interval for "
+        f"new seeds on this test set. Bold: the best shown of a column.</p></div>"
         f'<div class="scroll" tabindex="0" role="region" aria-labelledby="percentiles-{place}">'
         f'<table><thead><tr><th scope="col" class="name">Setting</th>{heads}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div></div>"
     )
+
+
+def _shown(words: str) -> float:
+    """A number as it was shown."""
+    return float(words.replace("−", "-"))
 
 
 def _audio(clips: Sequence[Clip], left_out: int) -> str:
@@ -324,7 +338,7 @@ def _again(board: Board) -> str:
 
 def _how(board: Board) -> str:
     metric = board.metric
-    crossed = any(row.interval != row.seed_interval for row in board.rows)
+    crossed = board.of_new_units
     answers = [
         (
             "Which runs count?",
@@ -335,18 +349,31 @@ def _how(board: Board) -> str:
         ),
         (
             f"What does the {PERCENT} interval promise?",
-            "It holds the mean over new seeds and new test examples of the same kind: analysis of "
-            "variance over seeds × examples, Student’s t with Satterthwaite’s degrees of freedom."
+            f"It holds the mean over {board.truth}: analysis of variance over seeds × "
+            f"{metric.unit_name}s, Student’s t with Satterthwaite’s degrees of freedom. A new seed "
+            "is another initialisation and order of the data, not other data."
             if crossed
             else "It holds the mean over new seeds on this very test set: Student’s t over the "
             "seeds’ means. It does not speak of other test examples.",
         ),
         (
+            "Which is the best?",
+            f"The setting with the best {board.chosen_by}; it is reported on the test set, which "
+            "had no part in the choice. It stands first, the others by their mean.",
+        ),
+        (
+            "Which may be best?",
+            "Those that no other is distinguishably better than. Each is compared with the best "
+            f"one{f' on the same {metric.unit_name}s' if crossed else ''}, seed by seed where they "
+            "ran the same seeds; the intervals of the differences hold all together with "
+            f"{PERCENT} (Bonferroni). Overlapping intervals of two rows are not the test: they "
+            "miss most real differences.",
+        ),
+        (
             "What is a rank such as 1–3?",
-            "The ranks this setting may truly have. Every pair of settings is compared "
-            + ("on the same examples " if crossed else "over their seeds ")
-            + "and corrected after Holm; a difference that does not survive is a tie. Overlapping "
-            "intervals are not the test: they miss most real differences.",
+            "The ranks that this setting may truly have: every pair of settings is compared, and "
+            "corrected after Holm. That asks more than who may be best, so it says less; boards of "
+            f"more than {MOST_RANKED} settings show the place by the mean instead.",
         ),
     ]
     if metric.baselines:

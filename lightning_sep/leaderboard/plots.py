@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from html import escape
 
 from lightning_sep.leaderboard.axes import Value, shown
-from lightning_sep.leaderboard.board import Board, Row, Search, Trial
+from lightning_sep.leaderboard.board import Board
 from lightning_sep.leaderboard.metric import Metric
+from lightning_sep.leaderboard.rows import Row
+from lightning_sep.leaderboard.search import Search, Trial
 from lightning_sep.leaderboard.svg import (
     MARKERS,
     Scale,

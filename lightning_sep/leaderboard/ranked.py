@@ -3,9 +3,16 @@
 from html import escape
 
 from lightning_sep.leaderboard.axes import shown
-from lightning_sep.leaderboard.board import Board, Row
+from lightning_sep.leaderboard.board import Board
 from lightning_sep.leaderboard.plots import Forest
-from lightning_sep.leaderboard.table import count_text, extra_text, interval_text, time_text
+from lightning_sep.leaderboard.rows import Row
+from lightning_sep.leaderboard.table import (
+    count_text,
+    difference_text,
+    extra_text,
+    interval_text,
+    time_text,
+)
 from lightning_sep.leaderboard.words import PERCENT
 
 
@@ -26,6 +33,7 @@ def ranked_table(board: Board, place: int) -> str:
         ),
         f'<th scope="col" role="columnheader" class="plot"><span class="sub">{PERCENT} interval '
         f"and every seed</span>{forest.head()}</th>",
+        _head("Difference to the best", "more", sort="descending"),
         _head("Seeds", "more", sort="descending"),
         *(_head(heading, "more", sort="descending") for _, heading in metric.extras),
         _head("Parameters", "more", sort="ascending"),
@@ -65,7 +73,7 @@ def _ranked_row(row: Row, board: Board, forest: Forest, place: int, with_device:
     mean = row.interval.mean if row.interval else None
     interval = interval_text(row, board)
     ids = " ".join([row.config_hash, *(score.run.run_id for score in row.scores)])
-    best = row in board.may_be_best
+    best = row.may_be_best
     words = _standing(row, board)
     standing = f'<span class="sub">{words}</span>' if words else ""
     cells = [
@@ -75,6 +83,11 @@ def _ranked_row(row: Row, board: Board, forest: Forest, place: int, with_device:
         f'<td role="cell" class="score" data-v="{_blank(mean)}">{metric.number(mean)}'
         f'<span class="sub">{interval if interval != "–" else "no interval"}</span></td>',
         f'<td role="cell" class="plot">{forest.row(row)}</td>',
+        _more(
+            "Difference to the best",
+            None if row.standing is None else row.standing.difference.mean,
+            _broken(difference_text(row, board)),
+        ),
         _more("Seeds", len(row.scores), str(len(row.scores))),
         *(
             _more(heading, row.extras.get(key), extra_text(row, key))
@@ -91,10 +104,16 @@ def _ranked_row(row: Row, board: Board, forest: Forest, place: int, with_device:
     return f'<tr role="row"{kind} data-text="{escape(ids)}">{"".join(cells)}</tr>'
 
 
+def _broken(words: str) -> str:
+    """A difference with its interval below it."""
+    mean, _, interval = words.partition(" ")
+    return f'{mean} <span class="sub">{interval.strip("()")}</span>' if interval else mean
+
+
 def _standing(row: Row, board: Board) -> str:
     if row is board.best:
         return "best"
-    if row not in board.may_be_best:
+    if not row.may_be_best:
         return ""
     return "may be best" if any(len(one.scores) > 1 for one in board.rows) else "not tested"
 

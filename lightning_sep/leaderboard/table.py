@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.markup import escape as escape_markup
 from rich.table import Table
 
-from lightning_sep.leaderboard.board import Board, Boards, Row
+from lightning_sep.leaderboard.board import Board, Boards
+from lightning_sep.leaderboard.rows import Row
 from lightning_sep.leaderboard.words import PERCENT, apart_text, empty_home_advice, headline
 from lightning_sep.terminal import plain as without_codes
 
@@ -20,6 +21,7 @@ def headings(board: Board) -> list[str]:
         "Setting",
         f"{metric.heading} {arrow}",
         f"{PERCENT} interval",
+        "Difference to the best",
         "Seeds",
         *(heading for _, heading in metric.extras),
         "Parameters",
@@ -35,6 +37,7 @@ def cells(row: Row, board: Board) -> list[str]:
         row.name,
         metric.number(row.interval.mean if row.interval else None),
         interval_text(row, board),
+        difference_text(row, board),
         str(len(row.scores)),
         *(extra_text(row, key) for key, _ in metric.extras),
         count_text(row.parameters),
@@ -119,9 +122,8 @@ def _rich_table(board: Board) -> Table:
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     for place, heading in enumerate(headings(board)):
         table.add_column(escape(heading), justify="left" if place < 2 else "right")
-    best = {row.config_hash for row in board.may_be_best}
     for row in board.rows:
-        style = "bold" if row.config_hash in best else None
+        style = "bold" if row.may_be_best else None
         table.add_row(*map(escape, cells(row, board)), style=style)
     for place, item in enumerate(board.baselines):
         if not place:
@@ -137,6 +139,18 @@ def interval_text(row: Row, board: Board) -> str:
         return "–"
     low, high = board.metric.clipped(interval.low, interval.high)
     return f"{board.metric.number(low)} to {board.metric.number(high)}"
+
+
+def difference_text(row: Row, board: Board) -> str:
+    """``−0.33 (−0.51 to −0.15)``: the mean less that of the best row, which has a dash itself."""
+    if row.standing is None or row is board.best:
+        return "–"
+    difference, metric = row.standing.difference, board.metric
+    text = metric.number(difference.mean, signed=True)
+    if difference.low is None or difference.high is None:
+        return text
+    low, high = (metric.number(end, signed=True) for end in (difference.low, difference.high))
+    return f"{text} ({low} to {high})"
 
 
 def extra_text(row: Row, key: str) -> str:

@@ -3,7 +3,8 @@
 import shlex
 from collections.abc import Sequence
 
-from lightning_sep.leaderboard.board import Apart, Board, Boards, Row
+from lightning_sep.leaderboard.board import Board, Boards
+from lightning_sep.leaderboard.rows import Apart, Row
 from lightning_sep.leaderboard.statistics import CONFIDENCE
 
 PERCENT = f"{CONFIDENCE * 100:.0f} %"
@@ -48,7 +49,7 @@ def headline(board: Board) -> str:
 def _beside(top: Row, board: Board) -> tuple[list[str], list[str]]:
     """Names of the rows that tie with the best one, and of those that are ahead of it."""
     others = [row.name for row in board.may_be_best if row is not top]
-    return (others, []) if top in board.may_be_best else ([], others)
+    return (others, []) if top.may_be_best else ([], others)
 
 
 def known_as(row: Row, board: Board) -> str:

@@ -11,11 +11,12 @@ import pytest
 
 from lightning_sep.errors import ConfigError
 from lightning_sep.leaderboard.axes import Value
-from lightning_sep.leaderboard.board import Search, Trial, load_boards
+from lightning_sep.leaderboard.board import load_boards
 from lightning_sep.leaderboard.commands import leaderboard, summary_lines, write_page
 from lightning_sep.leaderboard.metric import Metric
 from lightning_sep.leaderboard.page import AUDIO_BYTES, page
 from lightning_sep.leaderboard.plots import parallel_plot, trials_plot
+from lightning_sep.leaderboard.search import Search, Trial
 from lightning_sep.leaderboard.svg import Scale, apart
 from lightning_sep.leaderboard.table import markdown
 
@@ -255,7 +256,7 @@ class TestCommand:
         leaderboard("margins", home=full_home.path, out=tmp_path / "b.html")
         lines = capsys.readouterr().out.splitlines()
         row = next(line for line in lines if line.startswith("1–2"))
-        assert row.split()[:3] == ["1–2", "loss.margin=2", "11.53"]
+        assert row.split()[:3] == ["1–2", "loss.margin=2.0", "11.53"]
         assert any("Chance (trivial)" in line and "50.00" in line for line in lines)
 
     def test_a_sweeps_report_stands_in_its_folder(self, home) -> None:
