@@ -79,13 +79,14 @@ def override_labels(runs: Sequence[Run]) -> dict[str, list[tuple[str, Value]]] |
         if not said:
             return None
         asked.setdefault(run.config_hash, said)
-    varied = {
-        key
-        for key in {key for said in asked.values() for key in said}
-        if len({said.get(key) for said in asked.values()}) > 1
-    }
+    keys = dict.fromkeys(key for said in asked.values() for key in said)
+    values = {key: len({said.get(key) for said in asked.values()}) for key in keys}
+    # Groups come before settings, and what tells more of them apart before what tells less.
+    varied = sorted(
+        (key for key in keys if values[key] > 1), key=lambda key: ("." in key, -values[key])
+    )
     labels: dict[str, list[tuple[str, Value]]] = {
-        config: [(key, value) for key, value in said.items() if key in varied]
+        config: [(key, said[key]) for key in varied if key in said]
         for config, said in asked.items()
     }
     distinct = {tuple(label) for label in labels.values()}

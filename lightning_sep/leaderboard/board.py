@@ -27,8 +27,8 @@ from lightning_sep.leaderboard.rows import (
     scores_of,
     with_standing,
 )
-from lightning_sep.leaderboard.runs import Run, Skipped, read_runs, reused_finals
-from lightning_sep.leaderboard.search import Search, search_of
+from lightning_sep.leaderboard.runs import Run, Skipped, read_runs, reused_runs
+from lightning_sep.leaderboard.search import Search, Tried, search_of, tried_of
 from lightning_sep.leaderboard.tables import (
     LEAST_SPEAKERS,
     Damaged,
@@ -55,6 +55,7 @@ class Board:
     truth: str
     rows: list[Row]  # the best one first, the others by their mean
     apart: list[Apart]
+    tried: list[Tried]  # settings that only the search saw, unranked
     chosen_by: str  # what the best one is chosen by
     baselines: list[tuple[str, float]]
     notes: list[str]
@@ -65,6 +66,11 @@ class Board:
     def best(self) -> Row | None:
         """The best setting: chosen by the finals' scores on validation."""
         return self.rows[0] if self.rows else None
+
+    @property
+    def settings_tried(self) -> int:
+        """How many settings the best one was chosen of."""
+        return len(self.rows) + len(self.apart) + len(self.tried)
 
     @property
     def may_be_best(self) -> list[Row]:
@@ -104,7 +110,7 @@ def load_boards(
     runs, skipped = read_runs(home)
     groups: dict[tuple[str, str], list[Run]] = {}
     singles: dict[tuple[str, str], list[Run]] = {}
-    for run in [*runs, *reused_finals(home, runs)]:
+    for run in [*runs, *reused_runs(home, runs)]:
         if run.sweep is not None:
             groups.setdefault((run.sweep, run.task), []).append(run)
         elif run.purpose == "single":
@@ -155,12 +161,13 @@ def build_board(
     """
     protocol = Protocol(equal=()) if protocol is None else protocol
     told = next((run for run in runs if run.monitor_name), runs[0])
+    higher_validates = told.monitor_mode != "min"
     metric = metric_of(told)
     if protocol.metric is not None:
         metric = metric.renamed(protocol.metric)
     known = [run for run in runs if run.state in ("finished", "pruned", "failed")]
     entrants = [run for run in known if run.purpose in ("final", SINGLE) and run.state != "pruned"]
-    names, labels = _labels(known, entrants)
+    names, labels = _labels(known)
     reasons = _breaches(runs[0].task, entrants, protocol)
     values = _values([run for run in entrants if run.run_id not in reasons], metric, reasons)
     groups: dict[str, list[Run]] = {}
@@ -186,7 +193,7 @@ def build_board(
         else:
             rows.append(row)
     by_validation = any(row.validation is not None for row in rows)
-    best = _best(rows, metric, higher_validates=told.monitor_mode != "min")
+    best = _best(rows, metric, higher_validates=higher_validates)
     found = standings(
         [scores_of(row, [values.get(one.run.run_id) for one in row.scores]) for row in rows],
         best=best,
@@ -195,6 +202,7 @@ def build_board(
     )
     ranked = [with_standing(row, standing) for row, standing in zip(rows, found, strict=True)]
     ranked = [ranked[best], *sorted(ranked[:best] + ranked[best + 1 :], key=_place)] if rows else []
+    searched = [run for run in known if run.purpose == "search"]
     whole = bool(values) and all(one is not None for one in values.values())
     truth = NEW_SEEDS_AND_UNITS.format(units=f"{metric.unit_name}s") if whole else NEW_SEEDS
     return Board(
@@ -204,26 +212,25 @@ def build_board(
         truth=truth,
         rows=ranked,
         apart=sorted(apart, key=lambda one: _order(one.row, metric)),
+        tried=tried_of(searched, groups, labels, higher_is_better=higher_validates),
         chosen_by=ON_VALIDATION if by_validation or not rows else ON_TEST,
         baselines=_baselines(ranked, metric),
         notes=_notes(ranked, metric),
-        search=search_of([run for run in known if run.purpose == "search"]),
+        search=search_of(searched),
         axes=names,
     )
 
 
 def _labels(
-    known: Sequence[Run], entrants: Sequence[Run]
+    known: Sequence[Run],
 ) -> tuple[list[str], dict[str, list[tuple[str, Value]]]]:
     """What the board's settings are told apart by, and the label of each by its config hash."""
     by_override = override_labels(known)
     if by_override is not None:
         names = dict.fromkeys(name for label in by_override.values() for name, _ in label)
         return list(names), by_override
-    names_found = axes(entrants)
-    return names_found, {
-        run.config_hash: label_of(settings_of(run), names_found) for run in entrants
-    }
+    names_found = axes(known)
+    return names_found, {run.config_hash: label_of(settings_of(run), names_found) for run in known}
 
 
 def _breaches(task: str, runs: Sequence[Run], protocol: Protocol) -> dict[str, list[str]]:

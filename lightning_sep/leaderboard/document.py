@@ -5,8 +5,9 @@ from typing import Any
 from lightning_sep.leaderboard.board import Board, Boards
 from lightning_sep.leaderboard.metric import Metric
 from lightning_sep.leaderboard.rows import Row
+from lightning_sep.leaderboard.search import Tried
 from lightning_sep.leaderboard.statistics import CONFIDENCE, Interval
-from lightning_sep.leaderboard.words import headline
+from lightning_sep.leaderboard.words import headline, tried_text
 
 FORMAT = 1
 
@@ -39,9 +40,12 @@ def _board_json(board: Board) -> dict[str, Any]:
         "best": None
         if board.best is None
         else {"config_hash": board.best.config_hash, "name": board.best.name}
+        | {"run_id": board.best.run_id}
         | {"chosen_by": board.chosen_by},
         "rows": [_row_json(row, board) for row in board.rows],
         "apart": [{**_row_json(one.row, board), "reasons": one.reasons} for one in board.apart],
+        "settings_tried": board.settings_tried,
+        "tried": [_tried_json(one, board) for one in board.tried],
         "notes": board.notes,
         "search": None
         if search is None
@@ -50,6 +54,18 @@ def _board_json(board: Board) -> dict[str, Any]:
             "trials": len(search.trials),
             **{state: search.count(state) for state in ("finished", "pruned", "failed")},
         },
+    }
+
+
+def _tried_json(one: Tried, board: Board) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "settings": dict(one.label),
+        "config_hash": one.config_hash,
+        "state": one.state,
+        "validation": one.validation,
+        "known": tried_text(one, board),
+        "runs": [{"run_id": run.run_id, "seed": run.seed} for run in one.runs],
     }
 
 
@@ -71,6 +87,7 @@ def _row_json(row: Row, board: Board) -> dict[str, Any]:
         "name": row.name,
         "settings": dict(row.label),
         "config_hash": row.config_hash,
+        "run_id": row.run_id,
         "trial": row.trial,
         "best": row is board.best,
         "validation": row.validation,

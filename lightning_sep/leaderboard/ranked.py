@@ -6,6 +6,7 @@ from lightning_sep.leaderboard.axes import shown
 from lightning_sep.leaderboard.board import Board
 from lightning_sep.leaderboard.plots import Forest
 from lightning_sep.leaderboard.rows import Row
+from lightning_sep.leaderboard.search import Tried
 from lightning_sep.leaderboard.table import (
     count_text,
     difference_text,
@@ -13,7 +14,9 @@ from lightning_sep.leaderboard.table import (
     interval_text,
     time_text,
 )
-from lightning_sep.leaderboard.words import PERCENT
+from lightning_sep.leaderboard.words import PERCENT, tried_text, validation_text
+
+MOST_TRIED = 200  # settings of the search alone in the table; JSON has all
 
 
 def ranked_table(board: Board, place: int) -> str:
@@ -45,6 +48,14 @@ def ranked_table(board: Board, place: int) -> str:
         _ranked_row(row, board, forest, row_place, with_device)
         for row_place, row in enumerate(board.rows)
     ]
+    rest = [_tried_row(one, board, len(columns)) for one in board.tried[:MOST_TRIED]]
+    if len(board.tried) > MOST_TRIED:
+        words = f"{len(board.tried) - MOST_TRIED} more settings were searched; the JSON has them."
+        rest.append(
+            f'<tr role="row" class="tried"><td role="cell" class="rank"></td>'
+            f'<td role="cell" class="name" colspan="{len(columns) - 1}">{words}</td></tr>'
+        )
+    second = f'<tbody role="rowgroup" class="tried">{"".join(rest)}</tbody>' if rest else ""
     feet = [
         f'<tr role="row"><td role="cell" class="rank"></td>'
         f'<th scope="row" role="rowheader" class="name">{escape(label)} '
@@ -63,7 +74,7 @@ def ranked_table(board: Board, place: int) -> str:
         f'<div class="scroll" tabindex="0" role="region" aria-labelledby="title-{place}">'
         f'<table class="ranked{many}" role="table"><thead role="rowgroup"><tr role="row">'
         f"{''.join(columns)}</tr></thead>"
-        f'<tbody role="rowgroup">{"".join(rows)}</tbody>{foot}</table></div>'
+        f'<tbody role="rowgroup">{"".join(rows)}</tbody>{second}{foot}</table></div>'
         f"{_forest_legend(board, forest)}</div>"
     )
 
@@ -79,7 +90,7 @@ def _ranked_row(row: Row, board: Board, forest: Forest, place: int, with_device:
     cells = [
         f'<td role="cell" class="rank" data-v="{place}">{row.rank_text}{standing}</td>',
         f'<th scope="row" role="rowheader" class="name" data-v="{escape(row.name)}">'
-        f"{chips(row)}</th>",
+        f'{chips(row)}<span class="sub">run <code>{escape(row.run_id)}</code></span></th>',
         f'<td role="cell" class="score" data-v="{_blank(mean)}">{metric.number(mean)}'
         f'<span class="sub">{interval if interval != "–" else "no interval"}</span></td>',
         f'<td role="cell" class="plot">{forest.row(row)}</td>',
@@ -102,6 +113,20 @@ def _ranked_row(row: Row, board: Board, forest: Forest, place: int, with_device:
     cells.append(f'<td role="cell" class="more" data-label="Run again">{button}</td>')
     kind = ' class="best"' if best else ""
     return f'<tr role="row"{kind} data-text="{escape(ids)}">{"".join(cells)}</tr>'
+
+
+def _tried_row(one: Tried, board: Board, columns: int) -> str:
+    """A setting that only the search saw: its validation score, and that it is nothing more."""
+    value = "–" if one.validation is None else validation_text(one.validation, board)
+    ids = escape(" ".join([one.config_hash, *(run.run_id for run in one.runs)]))
+    words = "validation, one seed" if len(one.runs) == 1 else f"validation, {len(one.runs)} seeds"
+    return (
+        f'<tr role="row" class="tried" data-text="{ids}"><td role="cell" class="rank">–</td>'
+        f'<th scope="row" role="rowheader" class="name" data-v="{escape(one.name)}">'
+        f'{chips(one)}<span class="sub">{escape(tried_text(one, board))}</span></th>'
+        f'<td role="cell" class="score">{escape(value)}<span class="sub">{words}</span></td>'
+        f'<td role="cell" class="more rest" colspan="{columns - 3}"></td></tr>'
+    )
 
 
 def _broken(words: str) -> str:
@@ -136,7 +161,7 @@ def _head(
     )
 
 
-def chips(row: Row) -> str:
+def chips(row: Row | Tried) -> str:
     """A row's settings, names quiet and values strong."""
     if not row.label:
         return escape(row.name)

@@ -63,6 +63,15 @@ class Row:
         return label_text(self.label)
 
     @property
+    def run_id(self) -> str:
+        """The run that validated best, which is the one to use; the first where none says so."""
+        valued = [score.run for score in self.scores if score.run.monitor_value is not None]
+        if not valued:
+            return self.runs[0].run_id
+        sign = 1.0 if valued[0].monitor_mode == "min" else -1.0
+        return min(valued, key=lambda run: sign * (run.monitor_value or 0.0)).run_id
+
+    @property
     def ranks(self) -> tuple[int, int] | None:
         """The ranks that the row may truly have; None where nothing is said about them."""
         return None if self.standing is None else self.standing.ranks

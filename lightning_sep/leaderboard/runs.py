@@ -104,12 +104,12 @@ def read_runs(home: Path) -> tuple[list[Run], list[Skipped]]:
     return list(runs.values()), skipped
 
 
-def reused_finals(home: Path, runs: Sequence[Run]) -> list[Run]:
-    """Runs that a sweep's finals took over as they were, as members of that sweep.
+def reused_runs(home: Path, runs: Sequence[Run]) -> list[Run]:
+    """Runs that a sweep took over as they were, as members of that sweep.
 
-    The same settings are never trained twice, so a final may be a run that was already there: made
-    by ``train``, or by another sweep. Its record names whoever made it; the sweep's own list of
-    finals names it too.
+    The same settings are never trained twice, so a trial or a final may be a run that was already
+    there: made by ``train``, or by another sweep. Its record names whoever made it; the sweep's own
+    lists name it too.
     """
     known = {run.run_id: run for run in runs}
     reused = []
@@ -122,6 +122,18 @@ def reused_finals(home: Path, runs: Sequence[Run]) -> list[Run]:
         sweep = path.parents[1].name
         if (run.sweep, run.purpose) != (sweep, "final"):
             reused.append(replace(run, sweep=sweep, purpose="final", trial=trial))
+    for path in sorted(home.glob("sweeps/*/trials.json")):
+        try:
+            trials = json.loads(path.read_text(encoding="utf-8"))["trials"]
+            members = [(known[one], trial["number"]) for trial in trials for one in trial["runs"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        sweep = path.parent.name
+        reused += [
+            replace(run, sweep=sweep, purpose="search", trial=number)
+            for run, number in members
+            if run.sweep != sweep
+        ]
     return reused
 
 

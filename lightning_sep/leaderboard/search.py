@@ -1,9 +1,11 @@
 """The search that a board's settings were chosen from."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
-from lightning_sep.leaderboard.axes import Value, axes, settings_of
+from lightning_sep.leaderboard.axes import Value, axes, label_text, settings_of
+from lightning_sep.leaderboard.rows import by_seed
 from lightning_sep.leaderboard.runs import Run
 
 
@@ -29,6 +31,69 @@ class Search:
     def count(self, state: str) -> int:
         """Number of trials in a state."""
         return sum(trial.state == state for trial in self.trials)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A setting that only the search saw.
+
+    Args:
+        label: the settings that set it apart.
+        config_hash: of its settings without the seed.
+        state: finished, pruned or failed.
+        validation: mean of what its runs monitored; None unless it finished.
+        runs: its runs, by seed.
+    """
+
+    label: list[tuple[str, Value]]
+    config_hash: str
+    state: str
+    validation: float | None
+    runs: list[Run]
+
+    @property
+    def name(self) -> str:
+        """The settings that set it apart, as overrides."""
+        return label_text(self.label)
+
+
+def tried_of(
+    runs: Sequence[Run],
+    ranked: Container[str],
+    labels: Mapping[str, list[tuple[str, Value]]],
+    *,
+    higher_is_better: bool,
+) -> list[Tried]:
+    """The settings that only the search saw, best validation score first.
+
+    Args:
+        runs: of the search.
+        ranked: config hashes of the settings that have runs on fresh seeds.
+        labels: of all settings, by config hash.
+        higher_is_better: direction of what is monitored.
+    """
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.config_hash not in ranked:
+            groups.setdefault(run.config_hash, []).append(run)
+    found = []
+    for config, members in groups.items():
+        states = {run.state for run in members}
+        state = next((one for one in ("failed", "pruned") if one in states), "finished")
+        values = [run.monitor_value for run in members if run.monitor_value is not None]
+        known = state == "finished" and len(values) == len(members)
+        mean = math.fsum(values) / len(values) if known else None
+        found.append(Tried(labels[config], config, state, mean, by_seed(members)))
+    sign = -1.0 if higher_is_better else 1.0
+    return sorted(
+        found,
+        key=lambda one: (
+            one.validation is None,
+            sign * (one.validation or 0.0),
+            one.state,
+            one.name,
+        ),
+    )
 
 
 def search_of(runs: Sequence[Run]) -> Search | None:

@@ -8,8 +8,16 @@ from rich.table import Table
 
 from lightning_sep.leaderboard.board import Board, Boards
 from lightning_sep.leaderboard.rows import Row
-from lightning_sep.leaderboard.words import PERCENT, apart_text, empty_home_advice, headline
+from lightning_sep.leaderboard.words import (
+    PERCENT,
+    apart_text,
+    empty_home_advice,
+    headline,
+    tried_text,
+)
 from lightning_sep.terminal import plain as without_codes
+
+MOST_TRIED = 20  # settings of the search alone in a terminal; JSON has all
 
 
 def headings(board: Board) -> list[str]:
@@ -26,6 +34,7 @@ def headings(board: Board) -> list[str]:
         *(heading for _, heading in metric.extras),
         "Parameters",
         "Run time",
+        "Run",
     ]
 
 
@@ -42,6 +51,7 @@ def cells(row: Row, board: Board) -> list[str]:
         *(extra_text(row, key) for key, _ in metric.extras),
         count_text(row.parameters),
         time_text(row.wall_s),
+        row.run_id,
     ]
 
 
@@ -60,6 +70,9 @@ def markdown(found: Boards) -> str:
             parts += ["", f"Intervals are for {board.truth}; {board.metric.direction}."]
             parts += [f"{_markdown(note)}" for note in board.notes]
             parts.append("")
+        if board.tried:
+            parts += [_TRIED, "", _line(["Setting", "What is known"]), _line(["---", "---"])]
+            parts += [_line([one.name, tried_text(one, board)]) for one in board.tried] + [""]
         if board.apart:
             parts += ["Not ranked:", ""]
             parts += [f"- {_markdown(apart_text(one))}" for one in board.apart] + [""]
@@ -93,6 +106,7 @@ def plain(found: Boards) -> str:
                 parts.append(text.rstrip())
             parts += ["", f"Intervals are for {board.truth}.", *board.notes]
         parts += [f"Not ranked: {apart_text(one)}" for one in board.apart]
+        parts += _tried_lines(board)
         parts.append("")
     return "\n".join(parts).rstrip() + "\n"
 
@@ -110,12 +124,25 @@ def print_rich(found: Boards, console: Console) -> None:
                 console.print(f"[dim]{escape(note)}[/]")
         for one in board.apart:
             console.print(f"[dim]{escape(f'Not ranked: {apart_text(one)}')}[/]")
+        for line in _tried_lines(board):
+            console.print(f"[dim]{escape(line)}[/]")
         console.print()
 
 
 def escape(text: str) -> str:
     """Text from outside as rich shows it as it is."""
     return escape_markup(without_codes(text))
+
+
+_TRIED = "Tried in the search alone, so not ranked:"
+
+
+def _tried_lines(board: Board) -> list[str]:
+    if not board.tried:
+        return []
+    lines = [f"  {one.name}: {tried_text(one, board)}" for one in board.tried[:MOST_TRIED]]
+    more = len(board.tried) - MOST_TRIED
+    return [_TRIED, *lines, *([f"  and {more} more; --json has them all"] if more > 0 else [])]
 
 
 def _rich_table(board: Board) -> Table:

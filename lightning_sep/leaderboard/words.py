@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from lightning_sep.leaderboard.board import Board, Boards
 from lightning_sep.leaderboard.rows import Apart, Row
+from lightning_sep.leaderboard.search import Tried
 from lightning_sep.leaderboard.statistics import CONFIDENCE
 
 PERCENT = f"{CONFIDENCE * 100:.0f} %"
@@ -16,7 +17,9 @@ def headline(board: Board) -> str:
     if top is None:
         return empty_advice(board)
     metric = board.metric
-    parts = [f"Best: {top.name}, {metric.label} {known_as(top, board)}."]
+    count = board.settings_tried
+    of = f" of {count} settings tried" if count > 1 else ""
+    parts = [f"Best{of}: {top.name}, {metric.label} {known_as(top, board)}."]
     ties, ahead = _beside(top, board)
     if len(board.rows) == 1:
         parts.append("It is the only setting that is ranked.")
@@ -113,8 +116,9 @@ def summary_line(board: Board) -> str:
         standing = f"tied with {_listed(_few(ties))}"
     else:
         standing = "ahead of all others"
+    of = f"best of {board.settings_tried}: " if board.settings_tried > 1 else ""
     return (
-        f"{board.name}: {top.name}, {metric.label} {score}{spread} {metric.unit}".rstrip()
+        f"{board.name}: {of}{top.name}, {metric.label} {score}{spread} {metric.unit}".rstrip()
         + f" ({meaning}; {seeds}), {standing}"
     )
 
@@ -141,6 +145,26 @@ def _few(names: Sequence[str]) -> list[str]:
 
 def _listed(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def tried_text(one: Tried, board: Board) -> str:
+    """What is known of a setting that only the search saw."""
+    if one.state == "failed":
+        errors = [run.error for run in one.runs if run.error]
+        return f"failed in the search: {errors[0] if errors else 'no reason was recorded'}"
+    if one.state == "pruned":
+        return "pruned in the search, not run on fresh seeds"
+    seeds = "once" if len(one.runs) == 1 else f"with {len(one.runs)} seeds"
+    score = "–" if one.validation is None else validation_text(one.validation, board)
+    return f"searched {seeds}, validation {score}, not run on fresh seeds"
+
+
+def validation_text(value: float, board: Board) -> str:
+    """A monitored value as shown: in the metric's own unit where it is the same on validation."""
+    monitor = board.search.monitor if board.search else ""
+    if monitor.split("/", 1)[-1] == board.metric.name:
+        return board.metric.with_unit(value)
+    return f"{value:.4g}".replace("-", "−")
 
 
 def apart_text(one: Apart) -> str:

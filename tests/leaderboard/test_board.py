@@ -10,9 +10,13 @@ import pytest
 from lightning_sep.errors import ConfigError
 from lightning_sep.leaderboard.board import NEW_SEEDS, Board, load_boards
 from lightning_sep.leaderboard.document import as_json
+from lightning_sep.leaderboard.page import page
 from lightning_sep.leaderboard.statistics import crossed_interval, seed_interval
-from lightning_sep.leaderboard.words import headline, summary_line
+from lightning_sep.leaderboard.table import plain
+from lightning_sep.leaderboard.words import headline, summary_line, tried_text
 from lightning_sep.record import write_record
+from lightning_sep.run_id import config_hash
+from lightning_sep.settings import compose
 
 SEPARATION = "test/si_sdr_improvement_db"
 
@@ -67,7 +71,7 @@ class TestRows:
     def test_a_row_with_a_failed_seed_is_listed_apart_with_the_reason(self, full_home) -> None:
         board = load_boards(full_home.path, ["bounded_heads"]).boards[0]
         (one,) = board.apart
-        assert one.row.name == "head=sine"
+        assert one.row.name == "head=sine optimizer.lr=0.001"
         assert one.reasons == [
             "4 of 5 fresh seeds finished",
             "seed 104 failed: loss of 3 of 16 examples is not finite at step 812",
@@ -128,7 +132,7 @@ class TestRows:
                 home.separation(f"{head}{seed}", scores, head=head, seed=seed, monitor=monitor)
         board = only(home)
         assert [row.name for row in board.rows] == ["head=sine", "head=tanh"]
-        assert headline(board).startswith("Best: head=sine")
+        assert headline(board).startswith("Best of 2 settings tried: head=sine")
         found = as_json(load_boards(home.path))["boards"][0]
         assert found["best"]["name"] == "head=sine"
         assert [row["best"] for row in found["rows"]] == [True, False]
@@ -226,11 +230,17 @@ class TestTies:
     def test_settings_of_the_same_level_tie(self, full_home) -> None:
         board = load_boards(full_home.path, ["bounded_heads"]).boards[0]
         best = {row.name for row in board.may_be_best}
-        assert {"head=clip_at_eval", "head=straight_through_clip"} <= best
+        assert {
+            "head=clip_at_eval optimizer.lr=0.001",
+            "head=straight_through_clip optimizer.lr=0.001",
+        } <= best
 
     def test_the_headline_names_best_interval_and_ties(self, full_home) -> None:
         words = headline(load_boards(full_home.path, ["bounded_heads"]).boards[0])
-        assert "Best: head=clip_at_eval, SI-SDR improvement 8.84 dB (95 % interval 8.28" in words
+        assert words.startswith(
+            "Best of 33 settings tried: head=clip_at_eval optimizer.lr=0.001, SI-SDR improvement "
+            "8.84 dB (95 % interval 8.28"
+        )
         assert "Tied with it (no distinguishable difference): head=straight_through_clip" in words
 
     def test_one_seed_claims_nothing(self, full_home) -> None:
@@ -259,8 +269,8 @@ class TestTies:
         board = load_boards(full_home.path, ["margins"]).boards[0]
         line = summary_line(board)
         assert line == (
-            "margins: loss.margin=2.0, equal error rate 11.53 ± 0.48 % (95 %, new seeds on this "
-            "test set, with the same training data; 5 seeds), tied with loss.margin=8.0"
+            "margins: best of 3: loss.margin=2.0, equal error rate 11.53 ± 0.48 % (95 %, new seeds "
+            "on this test set, with the same training data; 5 seeds), tied with loss.margin=8.0"
         )
 
 
@@ -271,7 +281,9 @@ class TestLabels:
 
     def test_a_setting_of_one_entry_counts_when_it_was_asked_for(self, full_home) -> None:
         board = load_boards(full_home.path, ["bounded_heads"]).boards[0]
-        assert board.rows[-1].name == "head=mu_law_softmax head.temperature=0.7"
+        assert board.rows[-1].name == (
+            "head=mu_law_softmax optimizer.lr=0.001 head.temperature=0.7"
+        )
 
     def test_defaults_that_follow_from_an_entry_do_not(self, home) -> None:
         home.write("a", head="tanh", metrics={SEPARATION: 1.0})
@@ -296,11 +308,114 @@ class TestLabels:
         assert name == "net=wave_unet head=tanh loss=si_sdr reweighting=uniform"
 
 
+class TestLabelsCompose:
+    """A label put behind what the sweep shares makes the row's settings, and nothing else does."""
+
+    SHARED = ("task=autoregression", "optimizer.learning_rate=0.005", "trainer.epochs=3")
+
+    def test_a_label_composes_to_the_rows_config_hash(self, home) -> None:
+        proposals = [
+            ["net=lstm_small", "head=tanh"],
+            ["net=lstm", "head=tanh"],
+            ["net=lstm_small", "head=mu_law_softmax", "head.levels=64"],
+            ["net=lstm_small", "head=tanh", "optimizer.learning_rate=0.00123456789"],
+        ]
+        for place, proposed in enumerate(proposals):
+            keys = {item.partition("=")[0] for item in proposed}
+            shared = [one for one in self.SHARED if one.partition("=")[0] not in keys]
+            overrides = [*shared, *proposed, "seed=1000"]
+            tree = compose(overrides).tree
+            home.write(
+                f"run{place}",
+                task="autoregression",
+                settings=tree,
+                overrides=overrides,
+                config_hash=config_hash(tree),
+                metrics={"test/r2": 0.1 * place},
+                seed=1000,
+            )
+        rows = only(home).rows
+        assert {row.name for row in rows} >= {
+            "net=lstm head=tanh optimizer.learning_rate=0.005",
+            "net=lstm_small head=tanh optimizer.learning_rate=0.00123456789",
+        }
+        for row in rows:
+            shared = {one.partition("=")[0]: one for one in self.SHARED}
+            label = {item.partition("=")[0]: item for item in row.name.split(" ")}
+            assert config_hash(compose([*(shared | label).values()]).tree) == row.config_hash
+
+
+class TestTried:
+    def search(self, home, run_id: str, head: str, value: float | None, **more) -> None:
+        monitor = {"name": "val/si_sdr_improvement_db", "mode": "max", "value": value, "epoch": 1}
+        home.write(run_id, head=head, purpose="search", monitor=monitor, **more)
+
+    def test_settings_that_only_the_search_saw_stand_below_with_their_score(self, home) -> None:
+        home.separation("a", values(5.0, 0), head="tanh")
+        self.search(home, "s0", "tanh", 4.0, trial=0)
+        self.search(home, "s1", "sine", 3.25, trial=1)
+        self.search(home, "s2", "cosine", 4.5, trial=2)
+        self.search(home, "s3", "linear", None, trial=3, state="pruned")
+        self.search(home, "s4", "softplus", None, trial=4, state="failed", error="diverged")
+        board = only(home)
+        assert [(one.name, tried_text(one, board)) for one in board.tried] == [
+            ("head=cosine", "searched once, validation 4.50 dB, not run on fresh seeds"),
+            ("head=sine", "searched once, validation 3.25 dB, not run on fresh seeds"),
+            ("head=softplus", "failed in the search: diverged"),
+            ("head=linear", "pruned in the search, not run on fresh seeds"),
+        ]
+        assert headline(board).startswith("Best of 5 settings tried: head=tanh")
+        found = as_json(load_boards(home.path))["boards"][0]
+        assert found["settings_tried"] == 5
+        assert [one["validation"] for one in found["tried"]] == [4.5, 3.25, None, None]
+        for text in (plain(load_boards(home.path)), page(load_boards(home.path))):
+            assert "searched once, validation 4.50 dB, not run on fresh seeds" in text
+
+    def test_repeats_of_the_search_are_averaged(self, home) -> None:
+        home.separation("a", values(5.0, 0), head="tanh")
+        for seed, value in enumerate((3.0, 4.0)):
+            self.search(home, f"s{seed}", "sine", value, trial=0, seed=seed)
+        board = only(home)
+        assert tried_text(board.tried[0], board) == (
+            "searched with 2 seeds, validation 3.50 dB, not run on fresh seeds"
+        )
+
+    def test_runs_that_the_search_found_already_made_are_tried_too(self, home) -> None:
+        home.separation("a", values(5.0, 0), head="tanh")
+        self.search(home, "s0", "sine", 3.0, trial=7, sweep="another")
+        folder = home.path / "sweeps" / "bounded_heads"
+        folder.mkdir(parents=True)
+        trials = {"trials": [{"number": 2, "runs": ["s0"]}]}
+        (folder / "trials.json").write_text(json.dumps(trials))
+        board = only(home, "bounded_heads")
+        assert [one.name for one in board.tried] == ["head=sine"]
+        assert [trial.number for trial in board.search.trials] == [2]
+
+    def test_what_the_search_varied_is_said_even_where_finals_agree(self, home) -> None:
+        for run_id, head, rate, purpose in (
+            ("a", "tanh", "0.10", "final"),
+            ("b", "sine", "0.10", "final"),
+            ("c", "sine", "0.2", "search"),
+        ):
+            home.write(
+                run_id,
+                head=head,
+                purpose=purpose,
+                config_hash=f"{head}{rate}",
+                metrics={SEPARATION: 1.0},
+                overrides=["task=separation", f"optimizer.lr={rate}", f"head={head}", "seed=0"],
+            )
+        board = only(home)
+        names = {row.name for row in board.rows}
+        assert names == {"head=tanh optimizer.lr=0.10", "head=sine optimizer.lr=0.10"}
+        assert "optimizer.lr=0.10" in headline(board)
+
+
 class TestCommands:
     def test_a_seed_is_repeated_by_its_own_overrides(self, full_home) -> None:
         board = load_boards(full_home.path, ["bounded_heads"]).boards[0]
         commands = [score.command for score in board.rows[0].scores]
-        assert commands[0] == "lightning-sep train task=separation head=clip_at_eval seed=100"
+        assert commands[0] == "lightning-sep train head=clip_at_eval optimizer.lr=0.001 seed=100"
         assert commands[4].endswith("seed=104")
 
     def test_a_missing_seed_is_added(self, full_home) -> None:
