@@ -115,9 +115,9 @@ def _jackknife(kept: dict[str, list[Any]], score: float, metric: Metric) -> Valu
     if names is None or without is None:
         return None
     rates = _array(without)
-    if len(rates) != len(names) or not np.isfinite(rates).all():
-        raise Damaged("its error rates without each speaker are not whole")
-    if len(rates) < LEAST_SPEAKERS:
+    if len(rates) != len(names):
+        raise Damaged("its error rates without each speaker are not those of its speakers")
+    if len(rates) < LEAST_SPEAKERS or not np.isfinite(rates).all():
         return None
     count = len(rates)
     pseudo = count * score - (count - 1) * rates
