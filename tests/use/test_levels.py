@@ -8,6 +8,7 @@ import soundfile
 import torch
 
 from lightning_sep import use
+from lightning_sep.data.facts import MixtureFacts
 from lightning_sep.experiment import build_task
 from lightning_sep.settings import compose
 from lightning_sep.tasks.separation import Separation
@@ -26,7 +27,8 @@ def task_of(normalise: str) -> Separation:
     torch.manual_seed(0)
     head = "linear" if normalise == "std" else "tanh"
     settings = compose(["task=separation", f"head={head}", "loss=mse"])
-    task = build_task(settings.tree, {"sample_rate": RATE, "normalise": normalise}, to_train=False)
+    facts = MixtureFacts(sample_rate=RATE, segment_samples=600, sources=2, normalise=normalise)
+    task = build_task(settings.tree, facts, to_train=False)
     assert isinstance(task, Separation)
     return task.eval()
 
