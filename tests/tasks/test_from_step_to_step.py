@@ -121,6 +121,44 @@ def test_seeds_of_steps_do_not_meet() -> None:
     assert all(0 <= one < 2**63 for one in found)
 
 
+@pytest.mark.parametrize("setting", ["net.dropout", "net.input_dropout"])
+def test_dropout_is_drawn_by_the_step_where_true_frames_go_in(setting: str) -> None:
+    task, batch = task_of(f"{setting}=0.5", "seed=5").train(), batch_of()
+    generator = torch.Generator().manual_seed(step_seed(5, 0))
+    with torch.no_grad():
+        made = task.net(frames_of(batch)[:, :-1], generator=generator).tanh()
+    expected = float(costs(made, batch).mean())
+    assert expected != pytest.approx(float(forced(task, batch).mean()), rel=1e-3)
+    assert task.training_step(batch, 0).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("setting", ["net.dropout", "net.dense_dropout"])
+def test_dropout_of_embeddings_is_drawn_by_the_step(setting: str) -> None:
+    off = {"net.dropout", "net.dense_dropout"} - {setting}
+    settings = compose(
+        ["task=verification", "seed=5", f"{setting}=0.5", *(f"{name}=0" for name in off)]
+    )
+    task = build_task(settings.tree, facts.SNIPPETS).train()
+    waveform = 0.3 * torch.randn(6, 1200, generator=torch.Generator().manual_seed(1))
+    batch = Batch(waveform, torch.arange(6) // 2, torch.ones(6, dtype=torch.bool), torch.arange(6))
+    found = task.training_step(batch, 0)
+    features: list[Tensor] = []
+    net = task.net.forward
+
+    def noted(x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        features.append(x)
+        return net(x, generator=generator)
+
+    task.net.forward = noted
+    still = task.scores(batch, task.raw(batch, None)).losses.mean()
+    del task.net.forward
+    with torch.no_grad():
+        drawn = task.net(features[0], generator=torch.Generator().manual_seed(step_seed(5, 0)))
+        expected = task.scores(batch, drawn).losses.mean()
+    assert float(expected) != pytest.approx(still.item(), rel=1e-4)
+    assert found.item() == pytest.approx(float(expected), rel=1e-5)
+
+
 # --- scheduled sampling
 
 
