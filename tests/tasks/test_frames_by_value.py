@@ -54,4 +54,3 @@ def test_what_can_be_heard_is_the_recording_and_how_the_net_goes_on_from_its_fir
     for number in range(2):
         assert torch.equal(made[f"{number}-recording"], batch.waveform[number])
         torch.testing.assert_close(made[f"{number}-continued"], seen[number].flatten())
-    assert batch.waveform.numel() == EXAMPLES * FRAMES * SIZE
