@@ -141,3 +141,34 @@ def test_a_train_beside_a_worker_on_its_run_says_who_does_it(
     worker.wake()
     worker.end()
     same_run(lab, undisturbed, one)
+
+
+def test_fault_31_a_head_edited_while_a_sweep_runs_gives_no_number_under_the_old_id(
+    lab: Lab, undisturbed: Lab, sweeps: Path, tmp_path: Path
+) -> None:
+    """The worker reaches the second head, and imports it, when it has trained the first.
+
+    Undone, the same command goes on.
+    """
+    tree = copied(tmp_path / "tree")
+    lab.extra["PYTHONPATH"] = str(tree)
+    sweep = write_sweep(sweeps / "late.py", finalists=0)
+    first = lab.start("sweep", str(sweep), "--workers", "1", fault=IN_THE_MIDDLE)
+    first.until(lambda: frozen_below(first.pid))
+    [begun] = lab.runs()
+    texts = {head: head.read_text() for head in (tree / "lightning_sep" / "heads").glob("*.py")}
+    for head, text in texts.items():
+        head.write_text(text.replace("return raw", "return 0.5 * raw"))
+    for pid in frozen_below(first.pid):
+        os.kill(pid, signal.SIGCONT)
+    first.end(2)
+    assert re.search(r"error: .*/heads/\w+\.py was edited after this process", first.text())
+    assert [run.name for run in lab.home.iterdir() if (run / "record.json").exists()] == [
+        begun.name
+    ]
+    for head, text in texts.items():
+        head.write_text(text)
+    lab.start("sweep", str(sweep), "--workers", "1").end()
+    for run in lab.runs():
+        equal_runs(undisturbed.home / run.name, run)
+    invariants(lab, "late")
