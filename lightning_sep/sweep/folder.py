@@ -131,10 +131,13 @@ def _read(path: Path) -> dict[str, Any] | None:
 
     Raises:
         ConfigError: it is damaged.
+        OSError: the disk has not answered for too long, or the home is away.
     """
     try:
         record = json.loads(PATIENCE.until_back(path.read_text))
     except FileNotFoundError:
+        if PATIENCE.away():
+            raise
         return None
     except ValueError as error:
         raise ConfigError(f"{path} is damaged ({error}); {_NEW}") from error
