@@ -236,6 +236,7 @@ class Worker:
     def _run(self, work: Work, seed: int) -> Outcome:
         overrides = self.study.definition.settings(work.proposed, seed)
         run_id, prepared = self.runner.prepare(overrides)
+        self.study.check()
         work.lease.is_about(run=run_id, seed=seed)
         errand = Errand(
             sweep=self.name,
