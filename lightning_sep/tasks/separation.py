@@ -15,10 +15,12 @@ from lightning_sep.errors import ConfigError
 from lightning_sep.functional.permutation import best_permutation
 from lightning_sep.functional.pieces import in_faded_pieces, in_pieces
 from lightning_sep.functional.processes import world_size
-from lightning_sep.heads.base import WaveformHead
+from lightning_sep.heads.base import Criterion, WaveformHead
 from lightning_sep.losses.base import WaveformLoss
 from lightning_sep.losses.si_sdr import SiSdr
+from lightning_sep.nets.abilities import LocalNet
 from lightning_sep.tasks.base import Parts, Scored, Task
+from lightning_sep.tasks.evaluation import Evaluation
 
 
 class Separation(Task):
@@ -44,7 +46,7 @@ class Separation(Task):
     loss_type = WaveformLoss
     facts_type = MixtureFacts
     head: WaveformHead
-    loss: WaveformLoss
+    loss: Criterion
     facts: MixtureFacts
 
     primary: ClassVar[str] = "si_sdr_improvement_db"
@@ -61,13 +63,18 @@ class Separation(Task):
         self.level = level
         self.difference = difference
         super().__init__(parts=parts)
+        if self.difference and not self.loss.on_waveforms:
+            raise ConfigError(
+                f"task.difference=true does not go with head={type(self.head).__name__}, which "
+                "brings its own loss: the last source is a difference of waveforms and has no raw "
+                "values to score. Use task.difference=false or a head without a loss of its own"
+            )
         if self.facts.normalise == "std" and math.isfinite(self.head.bounds[1]):
             raise ConfigError(
                 "examples.normalise=std puts sources beyond full scale, out of reach of "
                 f"head={type(self.head).__name__}: use examples.normalise=sources, which makes "
                 "their largest sample 1, or head=linear, which has no bounds"
             )
-        self._evaluation_order = SiSdr()
 
     @property
     def predicted(self) -> int:
@@ -75,13 +82,6 @@ class Separation(Task):
         return self.sources - 1 if self.difference else self.sources
 
     def sizes(self) -> tuple[int, int]:
-        # Here, since the net that would be built makes no sense.
-        if self.difference and self.head.brings_loss:
-            raise ConfigError(
-                f"task.difference=true does not go with head={type(self.head).__name__}, which "
-                "brings its own loss: the last source is a difference of waveforms and has no raw "
-                "values to score. Use task.difference=false or a head without a loss of its own"
-            )
         return 1, self.predicted * self.head.raw_per_sample
 
     def raw(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
@@ -90,7 +90,7 @@ class Separation(Task):
 
     def separate_raw(self, waveform: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """``[batch, time]`` in, ``[batch, predicted source, time, parameter]`` out."""
-        raw: Tensor = self.net(waveform.unsqueeze(1), generator=generator)
+        raw = self.net(waveform.unsqueeze(1), generator=generator)
         batch, _, time = raw.shape
         return raw.reshape(batch, self.predicted, self.head.raw_per_sample, time).movedim(2, -1)
 
@@ -101,8 +101,7 @@ class Separation(Task):
     def separate_blocks(self, blocks: Iterable[Tensor], *, piece: int) -> Iterator[Tensor]:
         """Sources of a mixture of any length, in bounded memory.
 
-        Equal to :meth:`separate`, to rounding, where the net says how far it reaches
-        (``reach_samples``) and what it keeps a sample of (``step_samples``). Other nets see all of
+        Equal to :meth:`separate`, to rounding, for a :class:`LocalNet`. Other nets see all of
         a piece at once (a norm over time): pieces then overlap by a tenth and fade into each other.
 
         Args:
@@ -117,16 +116,16 @@ class Separation(Task):
         def run(waveform: Tensor) -> Tensor:
             return self.separate(waveform.unsqueeze(0))[0]
 
-        net: Any = self.net  # what it can is asked, not declared
-        reach = getattr(net, "reach_samples", None)
-        if reach is None:
+        net = self.net
+        if not isinstance(net, LocalNet):
             return in_faded_pieces(run, blocks, piece=piece, overlap=max(piece // 10, 1))
-        step = net.step_samples
+        reach, step = net.reach_samples, net.step_samples
         return in_pieces(run, blocks, piece=-(-max(piece, reach) // step) * step, reach=reach)
 
     def seen(self, raw: Tensor, mixture: Tensor) -> Tensor:
-        """The sources as the loss sees them, ``[batch, source, time]``."""
-        sources: Tensor = self.head(raw)
+        """The sources as the loss sees them: waveforms ``[batch, source, time]``, or the raw values
+        of a head that brings its loss."""
+        sources = self.head.seen(raw)
         if not self.difference:
             return sources
         sources = _with_difference(sources, mixture)
@@ -152,15 +151,10 @@ class Separation(Task):
 
     def scores(self, batch: Batch, raw: Tensor) -> Scored:
         target = _sources(batch)
-        if self.head.brings_loss:
-            pairwise = self.head.pairwise_loss(raw, target)
-        else:
-            pairwise = self.loss.pairwise(
-                estimate=self.seen(raw, batch.waveform), target=target, mixture=batch.waveform
-            )
-        scorable = batch.active
-        if self.head.brings_loss or self.loss.handles_silence:
-            scorable = torch.ones_like(batch.active)
+        pairwise = self.loss.pairwise(
+            estimate=self.seen(raw, batch.waveform), target=target, mixture=batch.waveform
+        )
+        scorable = torch.ones_like(batch.active) if self.loss.handles_silence else batch.active
         # A source without a loss must not decide the order of the others.
         pairwise = torch.where(scorable[:, None, :], pairwise, 0.0)
         losses, _ = best_permutation(pairwise)
@@ -179,57 +173,8 @@ class Separation(Task):
             rows=rows.unsqueeze(1),
         )
 
-    def start_evaluation(self, stage: str) -> None:
-        from lightning_sep.metrics.si_sdr_improvement import SiSdrImprovement  # loads torchmetrics
-
-        self.improvement = SiSdrImprovement().to(next(self.parameters()).device)
-        self._left_out = torch.zeros(2, dtype=torch.int64)  # silent targets, and lone ones
-
-    def evaluate(self, batch: Batch, raw: Tensor) -> None:
-        target = _sources(batch)
-        estimate = self.heard(raw, batch.waveform).to(target.dtype)
-        pairwise = self._evaluation_order.pairwise(
-            estimate=estimate, target=target, mixture=batch.waveform
-        )
-        _, order = best_permutation(torch.where(batch.active[:, None, :], pairwise, 0.0))
-        ordered = estimate.gather(1, order.unsqueeze(-1).expand_as(estimate))
-        # Beside silence, a source is the mixture already: there is nothing to improve on.
-        alone = batch.active & (batch.active.sum(-1, keepdim=True) < 2)
-        counts = torch.stack([(~batch.active).sum(), alone.sum()])
-        self._left_out = self._left_out.to(counts.device) + counts
-        self.improvement.update(
-            estimate=ordered,
-            target=target,
-            mixture=batch.waveform,
-            mask=batch.active & ~alone,
-            index=batch.index,
-            labels=batch.labels,
-        )
-        bounds = self.head.bounds
-        self.count_beyond("targets_beyond_bounds", target, bounds)
-        self.count_beyond("outputs_beyond_bounds", self.unclipped(raw, batch.waveform), bounds)
-
-    def finish_evaluation(self, stage: str) -> tuple[dict[str, float], dict[str, list[Any]]]:
-        metrics = {name: float(value) for name, value in self.improvement.compute().items()}
-        if world_size() > 1:
-            dist.all_reduce(self._left_out)
-        metrics["silent_targets"], metrics["lone_targets"] = map(float, self._left_out.tolist())
-        each = self.improvement.mixtures()
-        labels = each["labels"].tolist()
-        called = self.class_names()
-
-        def names(place: int) -> list[list[str | None]]:
-            known = {n: one[place] for n, one in enumerate(called) if len(one) > place}
-            return [[known.get(label) for label in row] for row in labels]
-
-        return metrics, {
-            self.primary: each["gain"].tolist(),
-            "index": each["index"].tolist(),
-            "classes": names(0),
-            "groups": names(1),
-            "input_si_sdr_db": each["before"].tolist(),
-            "si_sdr_improvement_db_of_sources": each["gains"].tolist(),
-        }
+    def evaluation(self, stage: str) -> "SeparationEvaluation":
+        return SeparationEvaluation(self)
 
     def audio_examples(self, batch: Batch, count: int) -> dict[str, Tensor]:
         """Mixture, targets and estimates of the first examples, at one gain each."""
@@ -243,6 +188,67 @@ class Separation(Task):
                 made[f"{number}-target-{source + 1}"] = targets[source] / peak
                 made[f"{number}-estimate-{source + 1}"] = estimate[source] / peak
         return made
+
+
+class SeparationEvaluation(Evaluation):
+    """Improvement over the mixture in the order of the sources that fits best; see
+    :class:`Separation`."""
+
+    def __init__(self, task: Separation) -> None:
+        from lightning_sep.metrics.si_sdr_improvement import SiSdrImprovement  # loads torchmetrics
+
+        super().__init__()
+        self.task = task
+        self.improvement = SiSdrImprovement().to(next(task.parameters()).device)
+        self.left_out = torch.zeros(2, dtype=torch.int64)  # silent targets, and lone ones
+        self._order = SiSdr()
+
+    def add(self, batch: Batch, raw: Tensor) -> None:
+        self.task.add_losses(self.means, batch, raw)
+        target = _sources(batch)
+        estimate = self.task.heard(raw, batch.waveform).to(target.dtype)
+        pairwise = self._order.pairwise(estimate=estimate, target=target, mixture=batch.waveform)
+        _, order = best_permutation(torch.where(batch.active[:, None, :], pairwise, 0.0))
+        ordered = estimate.gather(1, order.unsqueeze(-1).expand_as(estimate))
+        # Beside silence, a source is the mixture already: there is nothing to improve on.
+        alone = batch.active & (batch.active.sum(-1, keepdim=True) < 2)
+        counts = torch.stack([(~batch.active).sum(), alone.sum()])
+        self.left_out = self.left_out.to(counts.device) + counts
+        self.improvement.update(
+            estimate=ordered,
+            target=target,
+            mixture=batch.waveform,
+            mask=batch.active & ~alone,
+            index=batch.index,
+            labels=batch.labels,
+        )
+        bounds = self.task.head.bounds
+        self.means.add_beyond("targets_beyond_bounds", target, bounds)
+        outputs = self.task.unclipped(raw, batch.waveform)
+        self.means.add_beyond("outputs_beyond_bounds", outputs, bounds)
+
+    def finish(self) -> tuple[dict[str, float], dict[str, list[Any]]]:
+        metrics = {name: float(value) for name, value in self.improvement.compute().items()}
+        left_out = self.left_out.clone()
+        if world_size() > 1:
+            dist.all_reduce(left_out)
+        metrics["silent_targets"], metrics["lone_targets"] = map(float, left_out.tolist())
+        each = self.improvement.mixtures()
+        labels = each["labels"].tolist()
+        called = self.task.class_names()
+
+        def names(place: int) -> list[list[str | None]]:
+            known = {n: one[place] for n, one in enumerate(called) if len(one) > place}
+            return [[known.get(label) for label in row] for row in labels]
+
+        return metrics, {
+            self.task.primary: each["gain"].tolist(),
+            "index": each["index"].tolist(),
+            "classes": names(0),
+            "groups": names(1),
+            "input_si_sdr_db": each["before"].tolist(),
+            "si_sdr_improvement_db_of_sources": each["gains"].tolist(),
+        }
 
 
 def _with_difference(sources: Tensor, mixture: Tensor) -> Tensor:
