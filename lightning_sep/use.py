@@ -307,7 +307,11 @@ class _Sink:
 
 
 def _level(blocks: Iterable[NDArray[np.float32]], normalise: str) -> np.float32:
-    """What a mixture is divided by before it goes in, as in training; 1 for silence."""
+    """What a mixture is divided by before it goes in, as in training; 1 for silence.
+
+    The peak of its sources, which ``sources`` divides by, is not known: that of the mixture stands
+    in for it.
+    """
     count, total, squares, peak = 0, 0.0, 0.0, 0.0
     for block in blocks if normalise != "none" else ():
         wide = block.astype(np.float64)
@@ -316,6 +320,7 @@ def _level(blocks: Iterable[NDArray[np.float32]], normalise: str) -> np.float32:
     level = {
         "none": 1.0,
         "peak": peak,
+        "sources": peak,
         "std": max(squares / count - (total / count) ** 2, 0.0) ** 0.5 if count else 0.0,
     }[normalise]
     return np.float32(level if level > 0 else 1.0)
