@@ -58,3 +58,11 @@ class LocalNet(Net, Protocol):
     @property
     def step_samples(self) -> int:
         """Pieces are treated alike when they start at multiples of this."""
+
+
+@runtime_checkable
+class LayeredNet(Net, Protocol):
+    """A net on snippets of which an inner layer describes a snippet, beside its outputs."""
+
+    def embed(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """What that layer gives for ``x [batch, frame, inputs]``, ``[batch, value]``."""

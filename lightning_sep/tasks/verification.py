@@ -1,7 +1,7 @@
 """Speaker embedding: are two snippets from one speaker?"""
 
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -9,10 +9,12 @@ from torch import Tensor
 from lightning_sep.checks import whole_number
 from lightning_sep.data.batch import Batch
 from lightning_sep.data.facts import SnippetFacts
+from lightning_sep.errors import ConfigError
 from lightning_sep.functional.log_mel import log_mel
 from lightning_sep.functional.processes import gathered, own_rank, world_size
 from lightning_sep.heads.base import EmbeddingHead
 from lightning_sep.losses.base import EmbeddingLoss
+from lightning_sep.nets.abilities import LayeredNet
 from lightning_sep.tasks.base import Parts, Scored, Task
 from lightning_sep.tasks.evaluation import Evaluation
 
@@ -38,6 +40,12 @@ class Verification(Task):
         hop_samples: samples from one window to the next.
         remove_mean: subtract each band's mean over the snippet, and with it what a room and a
             microphone do to every frame alike (Atal, JASA 55(6), 1974).
+        embedding: what :meth:`embed` gives: what the ``"head"`` makes of the net's outputs, or an
+            inner layer of the ``"net"`` (Stadelmann et al., ANNPR 2018). Trials are scored by the
+            head either way.
+
+    Raises:
+        ConfigError: a setting is out of its range, or the net has no inner layer to give.
     """
 
     monitor = ("val/equal_error_rate", "min")
@@ -61,6 +69,7 @@ class Verification(Task):
         n_fft: int,
         hop_samples: int,
         remove_mean: bool,
+        embedding: Literal["head", "net"] = "head",
         parts: Parts,
     ) -> None:
         for name, value in [("embed", embed), ("bands", bands), ("hop_samples", hop_samples)]:
@@ -73,7 +82,13 @@ class Verification(Task):
         self.n_fft = n_fft
         self.hop_samples = hop_samples
         self.remove_mean = remove_mean
+        self.embedding = embedding
         super().__init__(parts=parts)
+        if embedding == "net" and not isinstance(self.net, LayeredNet):
+            raise ConfigError(
+                f"task.embedding=net: net={type(self.net).__name__} has no method embed, see "
+                "lightning_sep/nets/abilities.py. Use task.embedding=head"
+            )
         # By speaker number; the numbers of the training part are some among those of the set.
         numbers = list(self.facts.train_numbers)
         class_of = torch.full((max(numbers, default=-1) + 1,), -1)
@@ -90,6 +105,10 @@ class Verification(Task):
 
     def embed_raw(self, waveform: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """``[batch, time]`` in, ``[batch, embed]`` out."""
+        return self.net(self.features(waveform), generator=generator)
+
+    def features(self, waveform: Tensor) -> Tensor:
+        """What the net gets: ``[batch, time]`` in, ``[batch, frame, band]`` out."""
         features = log_mel(
             waveform,
             sample_rate=self.facts.sample_rate,
@@ -99,11 +118,14 @@ class Verification(Task):
         )
         if self.remove_mean:
             features = features - features.mean(dim=1, keepdim=True)
-        return self.net(features, generator=generator)
+        return features
 
     def embed(self, waveform: Tensor) -> Tensor:
-        """Embedding of a waveform: ``[batch, time]`` in, ``[batch, embed]`` out."""
-        return self.head.decode(self.embed_raw(waveform))
+        """Embedding of a waveform: ``[batch, time]`` in, ``[batch, value]`` out."""
+        if self.embedding == "head":
+            return self.head.decode(self.embed_raw(waveform))
+        assert isinstance(self.net, LayeredNet)  # or the task would not have been built
+        return self.net.embed(self.features(waveform))
 
     def scores(self, batch: Batch, raw: Tensor) -> Scored:
         # Pairs across processes too: each of them sees all, and the gradient finds its way back.
