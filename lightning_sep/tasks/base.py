@@ -15,8 +15,8 @@ from lightning_sep.data.batch import Batch
 from lightning_sep.data.facts import Facts
 from lightning_sep.errors import ConfigError
 from lightning_sep.functional.masking import shield, weighted_sum
-from lightning_sep.functional.precision import measured
 from lightning_sep.functional.processes import own_rank, world_size
+from lightning_sep.functional.step_sums import StepSums
 from lightning_sep.nets.abilities import Net
 from lightning_sep.reweighting.base import Reweighting
 from lightning_sep.reweighting.gather import global_weights
@@ -170,7 +170,7 @@ class Task(Module, ABC):
         self.step_weights: Tensor | None = None
         # Summed on the device during an epoch, so that a step neither waits for it nor logs:
         # losses, examples, weighted losses, steps, losses that are not finite.
-        self.train_sums = torch.zeros(5, dtype=torch.float64)
+        self.train_sums = StepSums(torch.zeros(5))
         self.epoch_metrics: dict[str, float] = {}
         self.example_values: dict[str, list[Any]] = {}  # of the last test, see `Evaluation.finish`
         self._evaluation: Evaluation | None = None  # the pass under way
@@ -219,18 +219,12 @@ class Task(Module, ABC):
             torch.cuda.manual_seed_all(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        keep: list[Tensor] = []
-        raw = shield(self.raw(batch, self.generator()), lambda: keep[0])
+        keep: list[Callable[[], Tensor | None]] = []
+        raw = shield(self.raw(batch, self.generator()), lambda: keep[0]())
         scored = self.scores(batch, raw)
         finite = scored.losses.detach().isfinite()
         mask = scored.mask & finite
-        # A row stays in the gradient when any example made of it is kept.
-        members = scored.rows.shape[1]
-        total = len(batch) if scored.everyones is None else scored.everyones
-        uses = torch.zeros(total, dtype=torch.int64, device=mask.device).index_add(
-            0, scored.rows.flatten(), mask.long().repeat_interleave(members)
-        )
-        keep.append(uses[scored.first : scored.first + len(batch)] > 0)
+        keep.append(lambda: _rows_kept(scored, mask, len(batch)))
         weights = self._weights(scored, mask)
         loss = weighted_sum(scored.losses, weights, mask)
         counted = mask
@@ -243,14 +237,15 @@ class Task(Module, ABC):
             self.step_weights = torch.where(mask, weights, torch.nan).detach() / world_size()
         plain = torch.where(counted, scored.losses.detach(), 0.0).sum()
         left_out = (~finite & scored.mask).sum()
-        sums = [plain, counted.sum(), loss.detach(), torch.ones_like(plain), left_out]
-        self.train_sums += torch.stack([measured(one) for one in sums])
+        sums = (plain, counted.sum(), loss.detach(), torch.ones_like(plain), left_out)
+        self.train_sums.add(*sums)
         return loss
 
     def _weights(self, scored: Scored, mask: Tensor) -> Tensor:
         """How much each example counts; see :func:`global_weights`."""
         losses = scored.losses.detach()
-        if self.reweighting is None and world_size() == 1:
+        even = self.reweighting is None or type(self.reweighting) is Uniform
+        if even and world_size() == 1:  # what the rule would give, to the bit
             return mask.to(losses.dtype) / mask.sum().clamp(min=1)
         rule = self.reweighting or Uniform()
         if scored.everyones is not None:
@@ -258,13 +253,13 @@ class Task(Module, ABC):
         return global_weights(rule, losses, scored.groups, mask, self.global_step)
 
     def on_train_epoch_start(self) -> None:
-        self.train_sums = measured(torch.zeros(5, device=self.device))
+        self.train_sums = StepSums(torch.zeros(5, device=self.device))
         self.epoch_metrics.clear()
 
     def on_train_epoch_end(self) -> None:
         """``train/loss`` is the plain mean over the examples of the epoch, whatever the rule that
         weighs them; what is minimised is ``train/weighted_loss``, the mean over its steps."""
-        sums = self.train_sums.clone()
+        sums = self.train_sums.total().clone()
         if world_size() > 1:
             dist.all_reduce(sums)
         losses, examples, weighted, steps, non_finite = sums.tolist()
@@ -321,11 +316,24 @@ class Task(Module, ABC):
         return self._make_optimizer(self.parameters())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["train_sums"] = self.train_sums.cpu()
+        checkpoint["train_sums"] = self.train_sums.total().cpu()
         checkpoint["facts"] = self.facts.plain()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.train_sums = checkpoint["train_sums"].to(self.device)
+        self.train_sums = StepSums(checkpoint["train_sums"].to(self.device))
+
+
+def _rows_kept(scored: Scored, mask: Tensor, count: int) -> Tensor | None:
+    """``[row]`` bool, which of this process's ``count`` rows stay in the gradient: those that any
+    example in ``mask`` is made of. ``None`` is all of them, where knowing it costs no wait."""
+    if mask.device.type == "cpu" and len(mask) and scored.everyones is None and bool(mask.all()):
+        return None
+    members = scored.rows.shape[1]
+    total = count if scored.everyones is None else scored.everyones
+    uses = torch.zeros(total, dtype=torch.int64, device=mask.device).index_add(
+        0, scored.rows.flatten(), mask.long().repeat_interleave(members)
+    )
+    return uses[scored.first : scored.first + count] > 0
 
 
 @cache
