@@ -21,10 +21,12 @@ class Facts:
 
     Args:
         sample_rate: in Hz.
+        channels: of a waveform.
         remarks: what numbers that are measured on the set cannot say, a line each.
     """
 
     sample_rate: int
+    channels: int = 1
     remarks: tuple[str, ...] = ()
 
     def classes(self) -> list[tuple[str, ...]]:
@@ -42,6 +44,7 @@ class MixtureFacts(Facts):
 
     Args:
         segment_samples: of a mixture.
+        context_samples: of its surroundings, on either side.
         sources: in a mixture.
         class_names: what labels count.
         group_names: of all groups.
@@ -50,6 +53,7 @@ class MixtureFacts(Facts):
     """
 
     segment_samples: int
+    context_samples: int = 0
     sources: int
     class_names: tuple[str, ...] = ()
     group_names: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lightning_sep.checks import refusal, whole_number
+from lightning_sep.checks import one_of, refusal, whole_number
 from lightning_sep.data.adapter import AUDIO, TABLE, Row, read_table
 from lightning_sep.data.audio_files import SUFFIXES, resampler
 from lightning_sep.data.corpus import Corpus, Prepared
@@ -56,6 +56,9 @@ class Folder(Corpus):
     Args:
         path: the folder.
         seed: another seed gives another split.
+        channels: ``mean`` takes the mean of each file's channels; ``keep`` keeps them. Files of
+            one channel then are in all of them alike, and any other number but the largest is
+            refused.
         sample_rate: in Hz; ``None`` takes the rate that most files have.
         cache_limit_mb: bound of the decoded cache in MiB.
         keep: see :class:`~lightning_sep.data.corpus.Corpus`.
@@ -68,6 +71,7 @@ class Folder(Corpus):
         self,
         path: str | None = None,
         seed: int = 0,
+        channels: str = "mean",
         sample_rate: int | None = None,
         cache_limit_mb: float | None = None,
         keep: bool = False,
@@ -78,6 +82,7 @@ class Folder(Corpus):
             raise refusal("path", path, "the path of a folder is needed")
         self.path = path
         self.seed = whole_number("seed", seed, at_least=None)
+        self.channels = one_of("channels", channels, ("mean", "keep"))
         self._seen: dict[str, Any] = {}  # of the folder, when it was last prepared
 
     def root(self) -> Path:
@@ -115,6 +120,7 @@ class Folder(Corpus):
         """See :meth:`Corpus.key`."""
         settings = [str(self.root().resolve()), self.seed, self.sample_rate, resampler()]
         kept = ["keep"] * self.keep + ["test"] * self.test_only
+        kept += ["channels"] * (self.channels == "keep")
         digest = hashlib.sha256(json.dumps([*settings, *kept]).encode()).hexdigest()
         return f"folder-{digest[:12]}"
 
@@ -196,6 +202,7 @@ class Folder(Corpus):
             sample_rate=self.sample_rate,
             cache_limit_mb=self.cache_limit_mb,
             keep=self.keep,
+            keep_channels=self.channels == "keep",
             splitter=split.pieces,
             test_only=self.test_only,
             progress=progress,

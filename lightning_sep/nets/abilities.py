@@ -61,6 +61,21 @@ class LocalNet(Net, Protocol):
 
 
 @runtime_checkable
+class ContextNet(Net, Protocol):
+    """A net on waveforms that can go without padding, where a recording has surroundings."""
+
+    @property
+    def context(self) -> bool:
+        """Whether it was built to; else its input and output are as long."""
+
+    def sizes(self, wished_samples: int) -> tuple[int, int]:
+        """Input and output samples of the smallest net that gives ``wished_samples``."""
+
+    def forward_valid(self, x: Tensor) -> Tensor:
+        """Raw outputs of the middle of ``x [batch, inputs, time]``, a length of ``sizes``."""
+
+
+@runtime_checkable
 class LayeredNet(Net, Protocol):
     """A net on snippets of which an inner layer describes a snippet, beside its outputs."""
 

@@ -43,7 +43,8 @@ def batch_of(speakers: list[int] = SPEAKERS, silent: tuple[int, ...] = ()) -> Ba
     active = torch.ones(len(speakers), dtype=torch.bool)
     for row in silent:
         active[row] = False
-    return Batch(waveform, torch.tensor(speakers), active, torch.arange(len(speakers)))
+    waves = waveform.unsqueeze(1)
+    return Batch(waves, torch.tensor(speakers), active, torch.arange(len(speakers)))
 
 
 @pytest.mark.parametrize("silent", [(), (1,)], ids=["sound", "silence"])

@@ -40,11 +40,11 @@ def batch_of(size: int = 6, *, seed: int = 3, silent: tuple[int, ...] = ()) -> B
     for example in silent:
         waveform[example] = 0
         active[example] = False
-    return Batch(waveform, torch.arange(size) // 2, active, torch.arange(size))
+    return Batch(waveform.unsqueeze(1), torch.arange(size) // 2, active, torch.arange(size))
 
 
 def logits_of(task: Verification, batch: Batch) -> Tensor:
-    features = log_mel(batch.waveform, sample_rate=RATE, n_fft=256, hop_samples=128, bands=40)
+    features = log_mel(batch.waveform[:, 0], sample_rate=RATE, n_fft=256, hop_samples=128, bands=40)
     if task.remove_mean:
         features = features - features.sum(1, keepdim=True) / features.shape[1]
     return task.net(features)
@@ -232,11 +232,11 @@ def test_the_embedding_is_the_heads_row_or_the_nets_inner_layer(remove_mean: boo
     about = f"task.remove_mean={remove_mean}"
     task, inner, batch = task_of(about), task_of(about, "task.embedding=net"), batch_of()
     inner.load_state_dict(task.state_dict())
-    features = log_mel(batch.waveform, sample_rate=RATE, n_fft=256, hop_samples=128, bands=40)
+    features = log_mel(batch.waveform[:, 0], sample_rate=RATE, n_fft=256, hop_samples=128, bands=40)
     if remove_mean:
         features = features - features.mean(1, keepdim=True)
     with torch.no_grad():
-        rows, layer = task.embed(batch.waveform), inner.embed(batch.waveform)
+        rows, layer = (one.embed(batch.waveform[:, 0]) for one in (task, inner))
         states = features  # the forward direction after its last frame, the other after its last
         for one in task.net.layers:
             states = one(states)[0]
