@@ -203,19 +203,19 @@ def _separate_file(
     """Write the sources of one file; ``done`` is told the share of it that is through."""
     rate = task.facts.sample_rate
     about = _info(file)
-    if task.channels > 1 and about.channels not in (1, task.channels):
+    if task.facts.channels > 1 and about.channels not in (1, task.facts.channels):
         raise DataError(
-            f"{file} has {about.channels} channels, the run was trained on {task.channels}: "
-            f"separate a file of {task.channels}, or of one"
+            f"{file} has {about.channels} channels, the run was trained on {task.facts.channels}: "
+            f"separate a file of {task.facts.channels}, or of one"
         )
-    read = partial(_blocks, file, rate, task.channels)
+    read = partial(_blocks, file, rate, task.facts.channels)
     level = _level(read(), task.facts.normalise)
     paths = [out / f"{file.stem}-source-{number}.wav" for number in range(1, task.sources + 1)]
     with ExitStack() as opened:
         # Filled side by side, so without names: each is written aside and renamed when it is whole.
         with storage_errors(paths[0]):
             kept = [opened.enter_context(TemporaryFile(dir=out)) for _ in paths]
-        channels = min(about.channels, task.channels)
+        channels = min(about.channels, task.facts.channels)
         sinks = [_Sink(one, about.samplerate, rate, about.frames, channels) for one in kept]
         blocks = (torch.from_numpy(block / level) for block in read())
         with storage_errors(paths[0]):

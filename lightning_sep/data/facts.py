@@ -21,7 +21,7 @@ class Facts:
 
     Args:
         sample_rate: in Hz.
-        channels: of a waveform.
+        channels: of each recording.
         remarks: what numbers that are measured on the set cannot say, a line each.
     """
 
@@ -43,8 +43,8 @@ class MixtureFacts(Facts):
     """Of mixtures with their sources.
 
     Args:
-        segment_samples: of a mixture.
-        context_samples: of its surroundings, on either side.
+        segment_samples: of a mixture, as far as it is scored.
+        context_samples: on either side of that, in the batch too.
         sources: in a mixture.
         class_names: what labels count.
         group_names: of all groups.

@@ -87,33 +87,23 @@ class Separation(Task):
             )
 
     @property
-    def channels(self) -> int:
-        """Of the mixture, and of each source."""
-        return self.facts.channels
-
-    @property
-    def context(self) -> int:
-        """Samples on either side of the segment that is separated."""
-        return self.facts.context_samples
-
-    @property
     def predicted(self) -> int:
         """Sources that the net gives; one less than there are with ``difference``."""
         return self.sources - 1 if self.difference else self.sources
 
     def sizes(self) -> tuple[int, int]:
-        return self.channels, self.predicted * self.channels * self.head.raw_per_sample
+        return self.facts.channels, self.predicted * self.facts.channels * self.head.raw_per_sample
 
     def _check_context(self) -> None:
         """The examples bring the surroundings that a net without padding needs."""
         net = self.net
-        if not self.context or not _is_valid(net):
+        segment, context = self.facts.segment_samples, self.facts.context_samples
+        if not context or not _is_valid(net):
             return
-        segment = self.facts.segment_samples
         needed, given = net.sizes(segment)
-        if (needed, given) != (segment + 2 * self.context, segment):
+        if (needed, given) != (segment + 2 * context, segment):
             raise ConfigError(
-                f"examples.context_samples = {self.context} on either side of {segment}: "
+                f"examples.context_samples = {context} on either side of {segment}: "
                 f"net={type(self.net).__name__} gives {given} samples of {needed}. Use "
                 f"examples.segment_samples={given} examples.context_samples={(needed - given) // 2}"
             )
@@ -125,7 +115,7 @@ class Separation(Task):
 
     def _segment_raw(self, waveform: Tensor, generator: torch.Generator | None) -> Tensor:
         net = self.net
-        if self.context and _is_valid(net):
+        if self.facts.context_samples and _is_valid(net):
             return self._shaped(net.forward_valid(waveform))
         return self._shaped(self.segment(net(waveform, generator=generator)))
 
@@ -135,12 +125,13 @@ class Separation(Task):
         return self._shaped(self.net(waveform, generator=generator))
 
     def _shaped(self, raw: Tensor) -> Tensor:
-        sizes = (self.predicted, self.channels, self.head.raw_per_sample)
+        sizes = (self.predicted, self.facts.channels, self.head.raw_per_sample)
         return raw.reshape(len(raw), *sizes, raw.shape[-1]).movedim(3, -1)
 
     def segment(self, signal: Tensor) -> Tensor:
         """``[..., time]`` without the surroundings."""
-        return signal[..., self.context : signal.shape[-1] - self.context]
+        context = self.facts.context_samples
+        return signal[..., context : signal.shape[-1] - context]
 
     def targets(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The sources of the segment and their mixture as they are scored, their channels one after

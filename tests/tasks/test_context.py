@@ -24,8 +24,8 @@ FACTS = replace(facts.MIXTURES, normalise="none", class_names=tuple("ab"))
 
 def task_of(*overrides: str, context: int = CONTEXT, segment: int = SEGMENT) -> Separation:
     settings = compose(["task=separation", "net.levels=2", "head=linear", *overrides])
-    known = replace(FACTS, segment_samples=segment, context_samples=context)
-    task = build_task(settings.tree, known)
+    told = replace(FACTS, segment_samples=segment, context_samples=context)
+    task = build_task(settings.tree, told)
     assert isinstance(task, Separation)
     with torch.no_grad():
         for value in task.net.parameters():
@@ -112,8 +112,8 @@ def test_targets_and_mixture_are_those_of_the_segment(difference: bool) -> None:
 def test_a_net_that_gives_as_much_as_it_gets_sees_the_surroundings_too(net: str) -> None:
     more = [net] if net.startswith("net.") else []
     settings = ["task=separation", net, "head=linear", *(["net.levels=2"] if more else [])]
-    known = replace(FACTS, segment_samples=SEGMENT, context_samples=CONTEXT)
-    task = build_task(compose(settings).tree, known).double().eval()
+    told = replace(FACTS, segment_samples=SEGMENT, context_samples=CONTEXT)
+    task = build_task(compose(settings).tree, told).double().eval()
     assert isinstance(task, Separation)
     batch = batch_of(recording(), 100, 300)
     raw = task.raw(batch, None)
@@ -128,9 +128,9 @@ def test_other_surroundings_than_the_net_needs_are_refused_with_the_right_ones()
     with pytest.raises(ConfigError, match=match):
         task_of("net.context=true", segment=100)
     published = [*("task=separation", "net=wave_unet", "net.filters=1")]
-    known = replace(FACTS, segment_samples=16384, context_samples=1)
+    told = replace(FACTS, segment_samples=16384, context_samples=1)
     with pytest.raises(ConfigError, match=r"segment_samples=16389 examples\.context_samples=65527"):
-        build_task(compose(published).tree, known)
+        build_task(compose(published).tree, told)
     right = replace(FACTS, segment_samples=16389, context_samples=65527)
     build_task(compose(published).tree, right)
 
@@ -195,8 +195,8 @@ def test_silence_is_judged_on_the_segment_alone() -> None:
 
 
 def test_facts_say_what_is_segment_and_what_surrounds_it(prepared) -> None:
-    said = Mixtures(segment_samples=SEGMENT, context_samples=CONTEXT).facts(prepared)
-    assert (said.segment_samples, said.context_samples) == (SEGMENT, CONTEXT)
+    told = Mixtures(segment_samples=SEGMENT, context_samples=CONTEXT).facts(prepared)
+    assert (told.segment_samples, told.context_samples) == (SEGMENT, CONTEXT)
     assert Mixtures(segment_s=0.02).facts(prepared).segment_samples == 160
     for name, value in {"segment_samples": 0, "context_samples": -1}.items():
         with pytest.raises(ConfigError, match=name):
