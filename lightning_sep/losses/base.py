@@ -123,9 +123,14 @@ class EmbeddingLoss(nn.Module, ABC):
         """What each number in :attr:`Costs.groups` is called, where classes have these names."""
 
     @abstractmethod
-    def of_pairs(self, *, divergence: Tensor, same: Tensor) -> Tensor | None:
-        """Loss of every pair i < j of rows ``[pair]``, row by row; ``None`` where a loss says
-        nothing of pairs. The arguments are those of :meth:`PairLoss.forward`."""
+    def of_pairs(self, *, forth: Tensor, back: Tensor, same: Tensor) -> Tensor:
+        """Loss of single pairs ``[...]``, for evaluation; NaN where a loss says nothing of pairs.
+
+        Args:
+            forth: how far the second is from the first, in float32 at least.
+            back: how far the first is from the second.
+            same: bool, whether they are of one class.
+        """
 
 
 class PairLoss(EmbeddingLoss):
@@ -146,10 +151,10 @@ class PairLoss(EmbeddingLoss):
         """Of pairs, not of classes."""
         return [("different",), ("same",)]
 
-    def of_pairs(self, *, divergence: Tensor, same: Tensor) -> Tensor | None:
+    def of_pairs(self, *, forth: Tensor, back: Tensor, same: Tensor) -> Tensor:
         """See :meth:`EmbeddingLoss.of_pairs`."""
-        losses: Tensor = self(divergence=divergence, same=same)
-        return losses
+        with without_autocast(forth):
+            return self.pair_loss(forth, back, same)
 
     @abstractmethod
     def pair_loss(self, forth: Tensor, back: Tensor, same: Tensor) -> Tensor:
@@ -244,9 +249,9 @@ class ClassLoss(EmbeddingLoss):
         """See :meth:`EmbeddingLoss.group_names`."""
         return [(name,) for name in classes]
 
-    def of_pairs(self, *, divergence: Tensor, same: Tensor) -> Tensor | None:
+    def of_pairs(self, *, forth: Tensor, back: Tensor, same: Tensor) -> Tensor:
         """Nothing: see :meth:`EmbeddingLoss.of_pairs`."""
-        return None
+        return torch.full_like(forth, torch.nan)
 
 
 def _alike(

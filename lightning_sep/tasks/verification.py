@@ -1,6 +1,5 @@
 """Speaker embedding: are two snippets from one speaker?"""
 
-import math
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -212,11 +211,12 @@ class VerificationEvaluation(Evaluation):
         metrics["pairs_in_one_session"] = float((~trial).sum())
         metrics["trial_speakers"] = float(len(set(labels.tolist())))
         losses = self.task.loss.of_pairs(
-            divergence=divergence, same=labels[:, None] == labels[None, :]
+            forth=divergence[one, two], back=divergence[two, one], same=same
         )
-        metrics["loss"] = math.nan
-        if losses is not None:
-            metrics |= self._losses(losses[trial], same)
+        of_same, of_others = (float(losses[kind].double().mean()) for kind in (same, ~same))
+        metrics["loss_same"], metrics["loss_different"] = of_same, of_others
+        part = self.task.same_share()
+        metrics["loss"] = part * of_same + (1 - part) * of_others
         if self.stage == "val":
             self.task.threshold.fill_(metrics["threshold"])
             return metrics, {}
@@ -234,16 +234,6 @@ class VerificationEvaluation(Evaluation):
         return {
             "speaker": [known.get(number, str(number)) for number in heard.tolist()],
             f"{self.task.primary}_without_speaker": rates.tolist(),
-        }
-
-    def _losses(self, losses: Tensor, same: Tensor) -> dict[str, float]:
-        """Mean losses of trials ``[trial]``: of each kind, and of both as training weighs them."""
-        of_same, of_others = (float(losses[kind].double().mean()) for kind in (same, ~same))
-        part = self.task.same_share()
-        return {
-            "loss_same": of_same,
-            "loss_different": of_others,
-            "loss": part * of_same + (1 - part) * of_others,
         }
 
     def _pairs_of_speakers(self, one: Tensor, two: Tensor, scores: Tensor) -> dict[str, list[Any]]:

@@ -104,7 +104,8 @@ def test_examples_are_rows_of_their_speakers_classes(loss):
     assert costs.groups.tolist() == [[one] for one in LABELS.tolist()]
     assert costs.rows.tolist() == [[one] for one in range(7)]
     assert loss.group_names(["ann", "bob"]) == [("ann",), ("bob",)]
-    assert loss.of_pairs(divergence=torch.zeros(2, 2), same=torch.ones(2, 2).bool()) is None
+    none = loss.of_pairs(forth=torch.zeros(3), back=torch.zeros(3), same=torch.ones(3).bool())
+    assert none.isnan().tolist() == [True] * 3
 
 
 def test_stays_in_float32_under_autocast(loss):
