@@ -262,7 +262,7 @@ class Training:
         self.tracker.finish(
             {key: value for key, value in metrics.items() if key.startswith("test/")},
             audio,
-            int(self.task.facts["sample_rate"]),
+            self.task.facts.sample_rate,
         )
         return metrics
 
@@ -282,7 +282,7 @@ class Training:
                 "epoch": self.history.best_epoch,
             },
             "parameters": sum(value.numel() for value in self.task.parameters()),
-            "facts": self.task.facts,
+            "facts": self.task.facts.plain(),
             "checkpoints": {path.name: sha256_file(path) for path in kept if path.exists()},
             "examples_file": examples.name if tested else None,
             "hashes": {
@@ -317,7 +317,7 @@ class Training:
             # One example's signals share a gain, so that their levels can be compared by ear.
             samples = waveform.detach().cpu().float().clamp(-1, 1).numpy()
             encoded = BytesIO()
-            soundfile.write(encoded, samples, int(task.facts["sample_rate"]), format="FLAC")
+            soundfile.write(encoded, samples, task.facts.sample_rate, format="FLAC")
             write_aside(self.folder.path / "audio" / f"{name}.flac", encoded.getvalue())
             audio[name] = samples
         return audio

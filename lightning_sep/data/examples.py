@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from lightning_sep.data.audio_files import FULL_SCALE, SILENCE_RMS, Int16
 from lightning_sep.data.batch import Batch
 from lightning_sep.data.corpus import Prepared, Table
+from lightning_sep.data.facts import Facts
 from lightning_sep.data.splits import SPLITS
 from lightning_sep.errors import ConfigError
 
@@ -135,14 +136,14 @@ class Examples(ABC):
         """
 
     @abstractmethod
-    def facts(self, prepared: Prepared) -> dict[str, Any]:
-        """What a task has to know of the set, as JSON types."""
+    def facts(self, prepared: Prepared) -> Facts:
+        """What a task has to know of the set."""
 
     def remarks(self, prepared: Prepared) -> list[str]:
         """What numbers that are measured on this set cannot say, a line each."""
         return []
 
-    def as_trained(self, facts: Mapping[str, Any]) -> "Examples":
+    def as_trained(self, facts: Facts) -> "Examples":
         """These examples for a net that was trained with ``facts`` on another set: what was
         measured on its training part is not measured anew."""
         return self

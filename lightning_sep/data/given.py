@@ -10,6 +10,7 @@ from lightning_sep.data.batch import Batch
 from lightning_sep.data.corpus import Prepared
 from lightning_sep.data.draws import below, uniform
 from lightning_sep.data.examples import ORDERS, Draw, Examples, Index, is_active, to_float
+from lightning_sep.data.facts import MixtureFacts
 from lightning_sep.data.manifests import MIXTURE, NOISE
 from lightning_sep.data.mixtures import random_offset
 from lightning_sep.data.parts import Parts
@@ -85,18 +86,17 @@ class Given(Examples):
         """See :meth:`Examples.draw`."""
         return GivenDraw(self, prepared, split)
 
-    def facts(self, prepared: Prepared) -> dict[str, Any]:
-        """``sample_rate``, ``segment_samples``, ``sources``, ``class_names``, ``group_names``,
-        ``class_groups`` (group of each class) and ``normalise``."""
-        return {
-            "sample_rate": prepared.sample_rate,
-            "segment_samples": round(self.segment_s * prepared.sample_rate),
-            "sources": len(self.stems(prepared)),
-            "class_names": prepared.class_names,
-            "group_names": prepared.group_names,
-            "class_groups": prepared.class_groups,
-            "normalise": "none",
-        }
+    def facts(self, prepared: Prepared) -> MixtureFacts:
+        """See :meth:`Examples.facts`."""
+        return MixtureFacts(
+            sample_rate=prepared.sample_rate,
+            segment_samples=round(self.segment_s * prepared.sample_rate),
+            sources=len(self.stems(prepared)),
+            class_names=tuple(prepared.class_names),
+            group_names=tuple(prepared.group_names),
+            class_groups=tuple(prepared.class_groups),
+            normalise="none",
+        )
 
 
 class GivenDraw(Draw):

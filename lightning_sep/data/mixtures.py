@@ -19,6 +19,7 @@ from lightning_sep.data.examples import (
     energy,
     to_float,
 )
+from lightning_sep.data.facts import MixtureFacts
 from lightning_sep.data.passes import Pass
 from lightning_sep.errors import ConfigError, DataError
 
@@ -89,18 +90,17 @@ class Mixtures(Examples):
         """See :meth:`Examples.draw`."""
         return MixtureDraw(self, prepared, split)
 
-    def facts(self, prepared: Prepared) -> dict[str, Any]:
-        """``sample_rate``, ``segment_samples``, ``sources``, ``class_names``, ``group_names``,
-        ``class_groups`` (group of each class) and ``normalise``."""
-        return {
-            "sample_rate": prepared.sample_rate,
-            "segment_samples": round(self.segment_s * prepared.sample_rate),
-            "sources": self.sources,
-            "class_names": prepared.class_names,
-            "group_names": prepared.group_names,
-            "class_groups": prepared.class_groups,
-            "normalise": self.normalise,
-        }
+    def facts(self, prepared: Prepared) -> MixtureFacts:
+        """See :meth:`Examples.facts`."""
+        return MixtureFacts(
+            sample_rate=prepared.sample_rate,
+            segment_samples=round(self.segment_s * prepared.sample_rate),
+            sources=self.sources,
+            class_names=tuple(prepared.class_names),
+            group_names=tuple(prepared.group_names),
+            class_groups=tuple(prepared.class_groups),
+            normalise=self.normalise,
+        )
 
 
 class MixtureDraw(Draw):

@@ -13,10 +13,12 @@ from lightning_sep.data.batch import Batch
 from lightning_sep.data.corpus import Prepared
 from lightning_sep.data.draws import below, distinct, uniform
 from lightning_sep.data.examples import ORDERS, Draw, Examples, Index
+from lightning_sep.data.facts import MixtureFacts
 from lightning_sep.data.manifests import MIXTURE, NOISE
 from lightning_sep.data.mixtures import random_offset
 from lightning_sep.data.parts import Parts
 from lightning_sep.data.passes import Stretches
+from lightning_sep.data.splits import SPLITS
 from lightning_sep.errors import ConfigError, DataError
 
 
@@ -111,25 +113,24 @@ class Stems(Examples):
         """See :meth:`Examples.draw`."""
         return StemDraw(self, prepared, split)
 
-    def facts(self, prepared: Prepared) -> dict[str, Any]:
-        """``sample_rate``, ``segment_samples``, ``sources``, ``class_names`` (the names of the
-        sources), ``class_groups`` (group of each), ``group_names`` and ``normalise``."""
+    def facts(self, prepared: Prepared) -> MixtureFacts:
+        """See :meth:`Examples.facts`; classes are the sources, of their first stems' groups."""
         named = self.named(prepared)
-        table = prepared.table("train")
         groups = {
             prepared.stem_names[stem]: prepared.group_names[group]
+            for table in map(prepared.table, SPLITS)
             for stem, group in zip(table.stem.tolist(), table.group.tolist(), strict=True)
             if stem >= 0
         }
-        return {
-            "sample_rate": prepared.sample_rate,
-            "segment_samples": round(self.segment_s * prepared.sample_rate),
-            "sources": len(named),
-            "class_names": list(named),
-            "group_names": prepared.group_names,
-            "class_groups": [groups[own[0]] for own in named.values()],
-            "normalise": "none",
-        }
+        return MixtureFacts(
+            sample_rate=prepared.sample_rate,
+            segment_samples=round(self.segment_s * prepared.sample_rate),
+            sources=len(named),
+            class_names=tuple(named),
+            group_names=tuple(prepared.group_names),
+            class_groups=tuple(groups[own[0]] for own in named.values()),
+            normalise="none",
+        )
 
 
 class StemDraw(Draw):

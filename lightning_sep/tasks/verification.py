@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lightning_sep.checks import whole_number
 from lightning_sep.data.batch import Batch
+from lightning_sep.data.facts import SnippetFacts
 from lightning_sep.functional.log_mel import log_mel
 from lightning_sep.functional.processes import gathered, own_rank, world_size
 from lightning_sep.heads.base import EmbeddingHead
@@ -38,8 +39,10 @@ class Verification(Task):
     material = "pooled"
     head_type = EmbeddingHead
     loss_type = PairLoss
+    facts_type = SnippetFacts
     head: EmbeddingHead
     loss: PairLoss
+    facts: SnippetFacts
     threshold: Tensor
 
     primary: ClassVar[str] = "equal_error_rate"
@@ -78,7 +81,7 @@ class Verification(Task):
         """``[batch, time]`` in, ``[batch, embed]`` out."""
         features = log_mel(
             waveform,
-            sample_rate=self.facts["sample_rate"],
+            sample_rate=self.facts.sample_rate,
             n_fft=self.n_fft,
             hop_samples=self.hop_samples,
             bands=self.bands,
@@ -113,7 +116,7 @@ class Verification(Task):
 
     def same_share(self) -> float:
         """Share of the pairs of a training batch that are of one speaker."""
-        speakers, snippets = self.facts["speakers"], self.facts["snippets"]
+        speakers, snippets = self.facts.speakers, self.facts.snippets
         return float((snippets - 1) / (speakers * snippets - 1))
 
     def collect_losses(self, batch: Batch, raw: Tensor) -> None:
@@ -178,8 +181,7 @@ class Verification(Task):
             sums = torch.bincount(numbers, weights=values.double(), minlength=len(pairs))
             return list((sums / trials).tolist())
 
-        names: list[str] = self.facts.get("speaker_names", [])
-        known = dict(enumerate(names))
+        known = dict(enumerate(self.facts.speaker_names))
         return {
             "speakers": [[known.get(n, str(n)) for n in pair] for pair in pairs.tolist()],
             "trials": trials.tolist(),

@@ -293,11 +293,11 @@ def test_a_mixture_shorter_than_a_segment_lies_within_zeros(prepared):
 
 def test_facts_say_what_a_task_must_know(prepared):
     facts = Given().facts(prepared)
-    assert facts["sources"] == 2
-    assert facts["sample_rate"] == RATE
-    assert facts["class_names"] == ["speech"]
-    assert facts["class_groups"] == ["speech"]
-    assert facts["normalise"] == "none"
+    assert facts.sources == 2
+    assert facts.sample_rate == RATE
+    assert facts.class_names == ("speech",)
+    assert facts.class_groups == ("speech",)
+    assert facts.normalise == "none"
 
 
 def test_another_number_of_sources_is_refused(prepared):

@@ -357,8 +357,8 @@ def test_sources_are_named_sums_of_stems(prepared):
         whole(apart, "waveform"), whole(summed, "waveform"), rtol=0, atol=1e-7
     )
     facts = Stems(sources=sources, number=2).facts(prepared)
-    assert facts["class_names"] == ["vocals", "accompaniment"]
-    assert facts["class_groups"] == ["music", "music"]
+    assert facts.class_names == ("vocals", "accompaniment")
+    assert facts.class_groups == ("music", "music")
     assert whole(summed, "labels").tolist() == [[0, 1]] * 64
 
 
