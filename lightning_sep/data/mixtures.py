@@ -92,19 +92,13 @@ class Mixtures(Examples):
 
     def facts(self, prepared: Prepared) -> MixtureFacts:
         """See :meth:`Examples.facts`."""
-        groups: dict[int, int] = {}
-        for split in ("train", "val", "test"):
-            table = prepared.table(split)
-            groups |= dict(zip(table.label.tolist(), table.group.tolist(), strict=True))
         return MixtureFacts(
             sample_rate=prepared.sample_rate,
             segment_samples=round(self.segment_s * prepared.sample_rate),
             sources=self.sources,
             class_names=tuple(prepared.class_names),
             group_names=tuple(prepared.group_names),
-            class_groups=tuple(
-                prepared.group_names[groups[number]] for number in range(len(prepared.class_names))
-            ),
+            class_groups=tuple(prepared.class_groups),
             normalise=self.normalise,
         )
 

@@ -115,7 +115,7 @@ def test_a_record_says_what_was_run_on_what(undisturbed, settings):
     assert hashes["data"] == digest(record["data"])
     [attempted] = record["attempted"]
     assert attempted.keys() == {"started", "generation", "host", "fingerprint_hash"}
-    assert record["facts"] == experiment.build_parts(made).task.facts
+    assert record["facts"] == experiment.build_parts(made).task.facts.plain()
     assert record["coverage"] == experiment.build_parts(made).examples.coverage(
         prepared, seed=0, epochs=3
     )
