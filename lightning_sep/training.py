@@ -254,10 +254,12 @@ class Training:
             self.task.load_state_dict(self.weights)
             self.task.epoch_metrics.clear()
             with _interruptible():
-                self.trainer.test(self.task, self.loader("test"), verbose=False, weights_only=True)
+                loader = self.loader("test")
+                self.trainer.test(self.task, loader, verbose=False, weights_only=True)
             metrics |= self.task.epoch_metrics
+            values = loader.told(self.task.example_values, "test")
             self.attempt.guard()
-            write_json(self.folder.examples(self.attempt.generation), self.task.example_values)
+            write_json(self.folder.examples(self.attempt.generation), values)
         audio = {} if self.watch.pruned else self._write_audio()
         self.tracker.finish(
             {key: value for key, value in metrics.items() if key.startswith("test/")},

@@ -1,5 +1,6 @@
 """What a trained run is for: separate, continue and embed audio of one's own."""
 
+import json
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -43,14 +44,22 @@ _PIECE_S = 10.0  # seconds of a file that are read, and go through a net, at onc
 
 
 def find_run(run: str | Path, home: Path) -> Path:
-    """The folder of a run, by its path, its id or the beginning of its id.
+    """The folder of a run, by its path, its id or the beginning of its id; a sweep's best by name.
 
     Raises:
-        ConfigError: there is no such run, or several begin like this.
+        ConfigError: there is no such run, several begin like this, or the sweep has no best yet.
     """
     path = Path(run)
     if (path / RECORD).is_file():
         return path
+    sweep = home / "sweeps" / path.name
+    if (
+        path.name
+        and path.name == str(run)
+        and sweep.is_dir()
+        and not (home / path.name / RECORD).is_file()
+    ):
+        return home / _best_run(sweep)
     known = sorted(found.parent.name for found in home.glob(f"*/{RECORD}"))
     matches = [name for name in known if name.startswith(str(run))]
     if len(matches) == 1:
@@ -63,6 +72,29 @@ def find_run(run: str | Path, home: Path) -> Path:
         f"no run '{run}' in {home} ({len(known)} runs there).{hint} "
         "`lightning-sep leaderboard` lists them"
     )
+
+
+def _best_run(sweep: Path) -> str:
+    """Of a sweep's best setting, the run that validated best on a fresh seed."""
+    try:
+        found = json.loads((sweep / "trials.json").read_text(encoding="utf-8"))
+        best = found["best"]
+        runs = [
+            (final["value"], final["run_id"])
+            for final in found["finals"]
+            if best and final["trial"] == best.get("trial") and final["state"] == "finished"
+        ]
+        choose = max if found["direction"] == "maximize" else min
+    except FileNotFoundError:
+        runs, choose = [], max
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{sweep / 'trials.json'} cannot be read: {error}") from error
+    if not runs:
+        raise ConfigError(
+            f"sweep {sweep.name} has no best run: it is not done, or no finalist has finished all "
+            f"its fresh seeds. `lightning-sep status {sweep.name}` says how far it is"
+        )
+    return str(choose(runs, key=lambda one: one[0])[1])
 
 
 def load_run(run: str | Path, home: Path | str | None = None) -> Task:

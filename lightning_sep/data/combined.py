@@ -191,6 +191,12 @@ class Combination(Prepared):
             for name, part in zip(names, parts, strict=True)
             for one in part.speaker_names
         )
+        self.mixture_names = sorted(
+            f"{name}:{one}"
+            for name, part in zip(names, parts, strict=True)
+            for one in part.mixture_names
+        )
+        self.stem_names = sorted({one for part in parts for one in part.stem_names})
         self._statistics = _merged([part.all_statistics for part in parts])
 
     @property
@@ -206,11 +212,12 @@ class Combination(Prepared):
         columns: dict[str, list[NDArray[np.int64]]] = {name: [] for name in Table.columns()}
         first_session = 0
         for number, (name, part) in enumerate(zip(self.names, self.parts, strict=True)):
-            table = part.table(split)
+            table = part.everything(split)
             sessions = np.where(table.session >= 0, table.session + first_session, -1)
-            known = max(int(part.table(one).session.max(initial=-1)) for one in SPLITS)
+            known = max(int(part.everything(one).session.max(initial=-1)) for one in SPLITS)
             first_session += known + 1
             speakers = [f"{name}:{one}" for one in part.speaker_names]
+            mixtures = [f"{name}:{one}" for one in part.mixture_names]
             own = {
                 "recording": table.recording + self._firsts[number],
                 "start": table.start,
@@ -220,6 +227,8 @@ class Combination(Prepared):
                 "group": _renumbered(table.group, part.group_names, self.group_names),
                 "session": sessions,
                 "corpus": np.full(len(table), number),
+                "mixture": _renumbered(table.mixture, mixtures, self.mixture_names),
+                "stem": _renumbered(table.stem, part.stem_names, self.stem_names),
             }
             for column, values in own.items():
                 columns[column].append(values)

@@ -31,6 +31,9 @@ Where = str | Mapping[str, str] | None
 class LhotseSet(Corpus):
     """Recordings that lhotse knows; each cut, or each supervision, is one recording here.
 
+    Custom fields of a supervision that are known: ``group``, ``session``, and of parts of a mixture
+    ``mixture`` (which) and ``stem`` (which part).
+
     One of ``cuts``, ``recordings``, ``kaldi`` and ``shar`` is given: a path, or a path for each
     split (``{train: a, val: b, test: c}``). With one path for all, 15 % of the speakers each (of
     the recordings, where speakers are not known) validate and test. A cut that is a whole mono file
@@ -197,6 +200,7 @@ class LhotseSet(Corpus):
         custom: dict[str, Any] = {}
         for one in cut.supervisions:
             custom |= one.custom or {}
+        mixture, stem = str(custom.get("mixture", "")), str(custom.get("stem", ""))
         speaker = speakers.pop() if len(speakers) == 1 else ""
         text = " ".join(texts)
         named = {"speaker": speaker, "text": text}
@@ -219,8 +223,10 @@ class LhotseSet(Corpus):
             group=str(custom.get("group") or ("speech" if spoken else _NO_SUPERVISION)),
             speaker=speaker,
             text=text,
-            source="" if split else _recording(cut),
+            source="" if split else mixture or _recording(cut),
             session=str(custom.get("session", "")),
+            mixture=mixture if stem else "",
+            stem=stem if mixture else "",
             pieces=whole(split or "train"),
             temporary=temporary,
         )

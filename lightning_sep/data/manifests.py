@@ -51,7 +51,10 @@ from lightning_sep.fsio import sha256_file, storage_errors, sync_folder, write_j
 FORMAT = 1
 BUILDING = ".building-"
 _LEFTOVER = re.compile(rf"{re.escape(BUILDING)}(?P<name>.+)-(?:\d+|made|old)-[0-9a-f]+")
+MIXTURE, NOISE = "mixture", "noise"
+"""Stems that are no source: the recorded sum of all, and what is heard and not to be estimated."""
 _SHOWN = 10  # bad files named in one error
+_CUSTOM = ("session", "mixture", "stem")  # fields of a supervision that few sets have
 _TOLD = 1 << 24  # samples of a long file between two words about it
 
 Progress = Callable[[int, int, str], object]
@@ -73,6 +76,9 @@ class Entry:
         text: what is said, where known.
         source: what must not be in two splits, besides the speaker; empty where nothing is known.
         session: in which sitting, call or video it was recorded; empty where nobody knows.
+        mixture: of which song or recorded mixture it is a part; empty for a sound by itself.
+        stem: which part of it, another for each; :data:`MIXTURE` is the recorded sum of the
+            others, :data:`NOISE` a part that is no source.
         pieces: which stretch belongs to which split; almost always one split for all of it.
         temporary: the file goes away when the set is prepared, so a copy is kept.
     """
@@ -85,6 +91,8 @@ class Entry:
     text: str = ""
     source: str = ""
     session: str = ""
+    mixture: str = ""
+    stem: str = ""
     pieces: Pieces = field(default_factory=lambda: whole("train"))
     temporary: bool = False
 
@@ -99,6 +107,7 @@ class Origin:
         licence: in one line.
         split_rule: how the splits were made, in one line.
         checksums: SHA-256 of files by entry id, where the set brings them.
+        table_sha256: of the table that says what is in them, where the set brings one.
         left_out: names of files that were found and are not prepared, by the reason.
         notes: what else a user should know of what was done, a line each.
         common_speakers: splits that share their speakers on purpose.
@@ -109,6 +118,7 @@ class Origin:
     licence: str
     split_rule: str
     checksums: Mapping[str, str] = field(default_factory=dict)
+    table_sha256: str = ""
     left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: Sequence[str] = ()
     common_speakers: frozenset[str] = frozenset()
@@ -444,6 +454,7 @@ class _Draft:
                 "counts": dict(self.counts),
                 "manifests": {name: sha256_file(self.folder / name) for name in named},
                 "files": self.files,
+                **({"table_sha256": table} if (table := self.origin.table_sha256) else {}),
             },
         )
         return content
@@ -453,7 +464,9 @@ class _Draft:
     ) -> tuple[list[dict[str, Any]], dict[str, "_Moments"]]:
         """The pieces as rows, and the moments of those that train, in all and by group."""
         items: list[dict[str, Any]] = []
-        sessions = any(entry.session for entry in self.entries)  # else hashes are as without them
+        # else hashes are as without them
+        sessions = any(entry.session for entry in self.entries)
+        stems = any(entry.stem for entry in self.entries)
         moments: dict[str, _Moments] = defaultdict(_Moments)
         for number, (entry, own) in enumerate(zip(self.entries, pieces, strict=True)):
             samples = self.recordings[number]["samples"]
@@ -473,9 +486,10 @@ class _Draft:
                         "text": entry.text,
                         "silent": self.whole[number].silent,
                         **({"session": entry.session} if sessions else {}),
+                        **({"mixture": entry.mixture, "stem": entry.stem} if stems else {}),
                     }
                 )
-                if split == "train":
+                if split == "train" and entry.stem != MIXTURE:
                     piece = self.whole[number]
                     if stop - start < samples:
                         piece = _Moments()
@@ -642,7 +656,7 @@ def _write_manifests(
                     "class_name": item["class"],
                     "group": item["group"],
                     "silent": item["silent"],
-                    **({"session": item["session"]} if item.get("session") else {}),
+                    **{name: item[name] for name in _CUSTOM if item.get(name)},
                 },
             )
             supervisions.append(supervision)

@@ -119,10 +119,6 @@ class Mixtures(Examples):
 
     def facts(self, prepared: Prepared) -> MixtureFacts:
         """See :meth:`Examples.facts`."""
-        groups: dict[int, int] = {}
-        for split in ("train", "val", "test"):
-            table = prepared.table(split)
-            groups |= dict(zip(table.label.tolist(), table.group.tolist(), strict=True))
         return MixtureFacts(
             sample_rate=prepared.sample_rate,
             channels=prepared.channels,
@@ -131,9 +127,7 @@ class Mixtures(Examples):
             sources=self.sources,
             class_names=tuple(prepared.class_names),
             group_names=tuple(prepared.group_names),
-            class_groups=tuple(
-                prepared.group_names[groups[number]] for number in range(len(prepared.class_names))
-            ),
+            class_groups=tuple(prepared.class_groups),
             normalise=self.normalise,
         )
 

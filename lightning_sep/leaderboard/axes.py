@@ -65,6 +65,34 @@ def label_of(settings: dict[str, Value], names: Sequence[str]) -> list[tuple[str
     return [(name, settings[name]) for name in chosen]
 
 
+def override_labels(runs: Sequence[Run]) -> dict[str, list[tuple[str, Value]]] | None:
+    """Labels by config hash, as overrides on what all ``runs`` share, word for word.
+
+    What the runs share and a row's label compose to the row's settings, and every key that any of
+    them varied stands in it, even where the rows agree. None where the runs do not say what was
+    asked of them, or not enough to tell them apart.
+    """
+    asked: dict[str, dict[str, str]] = {}
+    for run in runs:
+        pairs = (item.partition("=") for item in run.overrides)
+        said = {key: value for key, _, value in pairs if key.split(".")[0] not in _SAME_NUMBERS}
+        if not said:
+            return None
+        asked.setdefault(run.config_hash, said)
+    keys = dict.fromkeys(key for said in asked.values() for key in said)
+    values = {key: len({said.get(key) for said in asked.values()}) for key in keys}
+    # Groups come before settings, and what tells more of them apart before what tells less.
+    varied = sorted(
+        (key for key in keys if values[key] > 1), key=lambda key: ("." in key, -values[key])
+    )
+    labels: dict[str, list[tuple[str, Value]]] = {
+        config: [(key, said[key]) for key in varied if key in said]
+        for config, said in asked.items()
+    }
+    distinct = {tuple(label) for label in labels.values()}
+    return labels if varied and len(distinct) == len(labels) else None
+
+
 def shown(value: Value) -> str:
     """A setting's value as a reader types it."""
     if isinstance(value, bool):

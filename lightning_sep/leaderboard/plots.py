@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from html import escape
 
 from lightning_sep.leaderboard.axes import Value, shown
-from lightning_sep.leaderboard.board import Board, Row, Search, Trial
+from lightning_sep.leaderboard.board import Board
 from lightning_sep.leaderboard.metric import Metric
+from lightning_sep.leaderboard.rows import Row
+from lightning_sep.leaderboard.search import Search, Trial
 from lightning_sep.leaderboard.svg import (
     MARKERS,
     Scale,
@@ -108,13 +110,13 @@ class Forest:
 
 
 def _forest_range(board: Board) -> tuple[float, float]:
-    values = [score.value for row in board.ranked for score in row.scores]
+    values = [score.value for row in board.rows for score in row.scores]
     if not values:
         return 0.0, 1.0
     span = (max(values) - min(values)) or abs(values[0]) * 0.05 or 1.0
     least, most = min(values) - span, max(values) + span
     ends = list(values)
-    for row in board.ranked:
+    for row in board.rows:
         if row.interval and row.interval.low is not None and row.interval.high is not None:
             low, high = board.metric.clipped(row.interval.low, row.interval.high)
             ends += [max(low or 0.0, least), min(high or 0.0, most)]
@@ -187,10 +189,10 @@ class Curve:
 def learning_curves(board: Board) -> list[Curve]:
     """Curves of the best rows, as far as every seed of a row got."""
     curves: list[Curve] = []
-    if not board.ranked:
+    if not board.rows:
         return curves
-    scale = board.metric.scale_of(board.ranked[0].scores[0].run.monitor_name)
-    for rank, row in enumerate(board.ranked[:MOST_CURVES]):
+    scale = board.metric.scale_of(board.rows[0].scores[0].run.monitor_name)
+    for rank, row in enumerate(board.rows[:MOST_CURVES]):
         histories = [score.run.history(score.run.monitor_name) for score in row.scores]
         epochs = sorted(set.intersection(*(set(history) for history in histories)))
         if len(epochs) < 2:
@@ -216,7 +218,7 @@ def curves_plot(curves: Sequence[Curve], board: Board) -> str:
     y = Scale(*robust_range(everything), bottom, top)
     first, last = min(c.epochs[0] for c in curves), max(c.epochs[-1] for c in curves)
     x = Scale(first, last, left, right)
-    monitor = board.ranked[0].scores[0].run.monitor_name
+    monitor = board.rows[0].scores[0].run.monitor_name
     name = board.metric.title_of(monitor)
     body = _frame(x, y, left, right, top, bottom, "epoch", name, whole_x=True)
     for curve in curves:

@@ -11,6 +11,7 @@ from lightning_sep.data.facts import SnippetFacts
 from lightning_sep.errors import ConfigError
 from lightning_sep.functional.log_mel import log_mel
 from lightning_sep.functional.processes import gathered, own_rank, world_size
+from lightning_sep.functional.verification import rates_without
 from lightning_sep.heads.base import EmbeddingHead
 from lightning_sep.losses.base import EmbeddingLoss
 from lightning_sep.nets.abilities import LayeredNet
@@ -221,7 +222,19 @@ class VerificationEvaluation(Evaluation):
             return metrics, {}
         threshold = float(self.task.threshold)
         metrics["error_rate_at_val_threshold"] = float(self.trials.error_rate(threshold))
-        return metrics, self._pairs_of_speakers(labels[one], labels[two], scores)
+        values = self._pairs_of_speakers(labels[one], labels[two], scores)
+        return metrics, values | self._without_speakers(labels[one], labels[two], scores)
+
+    def _without_speakers(self, one: Tensor, two: Tensor, scores: Tensor) -> dict[str, list[Any]]:
+        """The error rate without each speaker in turn, which says what other speakers would do."""
+        pairs = torch.stack([one, two], dim=1)
+        heard, members = torch.unique(pairs, return_inverse=True)
+        rates = rates_without(scores=scores, same=one == two, members=members, speakers=len(heard))
+        known = dict(enumerate(self.facts.speaker_names))
+        return {
+            "speaker": [known.get(number, str(number)) for number in heard.tolist()],
+            f"{self.primary}_without_speaker": rates.tolist(),
+        }
 
     def _pairs_of_speakers(self, one: Tensor, two: Tensor, scores: Tensor) -> dict[str, list[Any]]:
         """Of each pair of speakers that there are trials of: how many, their mean score, and the

@@ -11,11 +11,13 @@ import pytest
 
 from lightning_sep.errors import ConfigError
 from lightning_sep.leaderboard.axes import Value
-from lightning_sep.leaderboard.board import Search, Trial, load_boards
+from lightning_sep.leaderboard.board import load_boards
 from lightning_sep.leaderboard.commands import leaderboard, summary_lines, write_page
+from lightning_sep.leaderboard.document import as_json
 from lightning_sep.leaderboard.metric import Metric
 from lightning_sep.leaderboard.page import AUDIO_BYTES, page
 from lightning_sep.leaderboard.plots import parallel_plot, trials_plot
+from lightning_sep.leaderboard.search import Search, Trial
 from lightning_sep.leaderboard.svg import Scale, apart
 from lightning_sep.leaderboard.table import markdown
 
@@ -96,12 +98,16 @@ class TestPage:
         assert row.count('<circle class="dot"') == 5
 
     def test_failures_are_marked_by_more_than_colour(self, html: str) -> None:
-        assert "✕ 1" in html
+        assert "✕ failed" in html
+        assert (
+            "head=sine optimizer.lr=0.001: 4 of 5 fresh seeds finished; seed 104 failed: loss of"
+            in html
+        )
         assert "loss of 3 of 16 examples is not finite at step 812" in html
 
     def test_sounds_are_embedded_once_each(self, html: str) -> None:
-        # five estimates of their own; the mixture and the target are the same sounds in all runs
-        assert html.count('src="data:audio/flac;base64,') == 7
+        # an estimate of each ranked row; the mixture and the target are the same sounds in all runs
+        assert html.count('src="data:audio/flac;base64,') == 6
 
     def test_sounds_end_at_their_budget(self, home) -> None:
         folder = home.write("a", metrics={SEPARATION: 1.0})
@@ -244,17 +250,34 @@ class TestPlots:
 
 
 class TestCommand:
-    def test_prints_exactly_one_json_document(self, full_home, tmp_path: Path, capsys) -> None:
-        code = leaderboard(None, home=full_home.path, as_json=True, out=tmp_path / "b.html")
+    def test_prints_exactly_one_json_document(self, full_home, capsys) -> None:
+        code = leaderboard(None, home=full_home.path, as_json=True)
         printed = json.loads(capsys.readouterr().out)
         assert code == 0
-        assert printed == json.loads((tmp_path / "b.json").read_text())
+        assert printed == as_json(load_boards(full_home.path))
+
+    def test_html_writes_that_file_and_no_other(self, full_home, tmp_path: Path) -> None:
+        for name in ("a.md", "a.json"):
+            (tmp_path / name).write_text("mine")
+        leaderboard("margins", home=full_home.path, out=tmp_path / "a.html")
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "a.json", "a.md"]
+        assert (tmp_path / "a.md").read_text() == (tmp_path / "a.json").read_text() == "mine"
+        assert "<!doctype html>" in (tmp_path / "a.html").read_text()
+
+    def test_rows_print_the_run_that_validated_best(self, home, capsys) -> None:
+        for seed, value in enumerate((1.0, 3.0, 2.0)):
+            monitor = {"name": "val/x", "mode": "max", "value": value, "epoch": 1}
+            home.write(f"run{seed}", seed=seed, metrics={SEPARATION: 1.0}, monitor=monitor)
+        leaderboard(None, home=home.path)
+        row = next(one for one in capsys.readouterr().out.splitlines() if one.startswith("1 "))
+        assert row.split()[-1] == "run1"
+        assert as_json(load_boards(home.path))["boards"][0]["best"]["run_id"] == "run1"
 
     def test_prints_a_plain_table_into_a_pipe(self, full_home, tmp_path: Path, capsys) -> None:
         leaderboard("margins", home=full_home.path, out=tmp_path / "b.html")
         lines = capsys.readouterr().out.splitlines()
         row = next(line for line in lines if line.startswith("1–2"))
-        assert row.split()[:3] == ["1–2", "loss.margin=2", "11.53"]
+        assert row.split()[:3] == ["1–2", "loss.margin=2.0", "11.53"]
         assert any("Chance (trivial)" in line and "50.00" in line for line in lines)
 
     def test_a_sweeps_report_stands_in_its_folder(self, home) -> None:

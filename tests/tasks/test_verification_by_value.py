@@ -12,6 +12,7 @@ from lightning_sep.data.batch import Batch
 from lightning_sep.errors import ConfigError
 from lightning_sep.experiment import build_task
 from lightning_sep.functional.log_mel import log_mel
+from lightning_sep.functional.verification import equal_error_rate
 from lightning_sep.reweighting.class_bias import ClassBias
 from lightning_sep.reweighting.loss_softmax import LossSoftmax
 from lightning_sep.settings import compose
@@ -205,6 +206,17 @@ def test_each_pair_of_speakers_tells_its_trials() -> None:
     rates = [np.mean([wrong for _, wrong in one]) for one in listed]
     np.testing.assert_allclose(values["test/error_rate_at_val_threshold_of_pair"], rates, rtol=1e-9)
     assert 0 < np.mean(rates) < 1
+    heard = sorted({speakers[i] for pair in sounding for i in pair})
+    assert values["test/speaker"] == [called[n] for n in heard]
+    for number, rate in zip(heard, values["test/equal_error_rate_without_speaker"], strict=True):
+        kept = [n for n, (i, j) in enumerate(sounding) if number not in (speakers[i], speakers[j])]
+        flags = [speakers[sounding[n][0]] == speakers[sounding[n][1]] for n in kept]
+        if any(flags) and not all(flags):
+            left = equal_error_rate(scores=[scores[n] for n in kept], same=flags).rate
+            assert rate == pytest.approx(left)
+        else:
+            assert np.isnan(rate)
+    assert np.isfinite(values["test/equal_error_rate_without_speaker"]).any()
 
 
 def test_two_snippets_of_one_recording_are_no_trial() -> None:

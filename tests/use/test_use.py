@@ -276,6 +276,33 @@ def test_the_beginning_of_an_id_is_enough_when_it_is_one_runs(separator, home, t
         use.find_run("", home)
 
 
+def test_a_sweep_stands_for_the_best_run_of_its_best_setting(tmp_path: Path) -> None:
+    def final(trial: int, run_id: str, value: float, state: str = "finished") -> dict[str, object]:
+        return {"trial": trial, "run_id": run_id, "value": value, "state": state}
+
+    folder = tmp_path / "sweeps" / "heads"
+    folder.mkdir(parents=True)
+    with pytest.raises(ConfigError, match="sweep heads has no best run: it is not done"):
+        use.find_run("heads", tmp_path)
+    content = {
+        "direction": "minimize",
+        "best": {"trial": 3},
+        "finals": [final(3, "a", 0.2), final(3, "b", 0.1), final(4, "c", 0.0)],
+    }
+    (folder / "trials.json").write_text(json.dumps(content))
+    assert use.find_run("heads", tmp_path) == tmp_path / "b"
+    content["direction"] = "maximize"
+    (folder / "trials.json").write_text(json.dumps(content))
+    assert use.find_run("heads", tmp_path) == tmp_path / "a"
+    content["best"] = None
+    (folder / "trials.json").write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match="no finalist has finished all its fresh seeds"):
+        use.find_run("heads", tmp_path)
+    (folder / "trials.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"trials\.json cannot be read"):
+        use.find_run("heads", tmp_path)
+
+
 def test_a_run_that_is_not_finished_is_refused(separator, tmp_path):
     (tmp_path / "abc").mkdir()
     (tmp_path / "abc" / "record.json").write_text('{"format": 1, "state": "failed"}')
