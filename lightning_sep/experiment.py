@@ -250,6 +250,7 @@ def run(
     with ExitStack() as cleanup:
         cleanup.enter_context(_threads(settings.tree["trainer"]["threads"]))
         parts = build_parts(settings, prepared)  # what is refused leaves no folder behind
+        identities.refuse_edited(settings.tree)
         with storage_errors(folder.path / RECORD):
             PATIENCE.until_back(lambda: make_folder(folder.path))
         workers = home / "leases" / "workers"
@@ -423,6 +424,7 @@ class _Run:
         append_line(self.folder.path / ATTEMPTS, json.dumps(attempt))
 
     def _write_record(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        identities.refuse_edited(self.settings.tree)  # all that was run is imported by now
         self.guard()
         prepared = self.parts.prepared
         attempts = read_lines(self.folder.path / ATTEMPTS)

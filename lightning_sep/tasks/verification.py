@@ -230,10 +230,10 @@ class VerificationEvaluation(Evaluation):
         pairs = torch.stack([one, two], dim=1)
         heard, members = torch.unique(pairs, return_inverse=True)
         rates = rates_without(scores=scores, same=one == two, members=members, speakers=len(heard))
-        known = dict(enumerate(self.facts.speaker_names))
+        known = dict(enumerate(self.task.facts.speaker_names))
         return {
             "speaker": [known.get(number, str(number)) for number in heard.tolist()],
-            f"{self.primary}_without_speaker": rates.tolist(),
+            f"{self.task.primary}_without_speaker": rates.tolist(),
         }
 
     def _pairs_of_speakers(self, one: Tensor, two: Tensor, scores: Tensor) -> dict[str, list[Any]]:
