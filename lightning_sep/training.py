@@ -315,7 +315,7 @@ class Training:
         audio = {}
         for name, waveform in examples.items():
             # One example's signals share a gain, so that their levels can be compared by ear.
-            samples = waveform.detach().cpu().float().clamp(-1, 1).numpy()
+            samples = waveform.detach().cpu().float().clamp(-1, 1).T.numpy()
             encoded = BytesIO()
             soundfile.write(encoded, samples, task.facts.sample_rate, format="FLAC")
             write_aside(self.folder.path / "audio" / f"{name}.flac", encoded.getvalue())

@@ -208,7 +208,7 @@ class Autoregression(Task):
         continued = torch.cat([frames[:, :half], own], dim=1).flatten(1)
         for number in range(len(frames)):
             made[f"{number}-recording"] = batch.waveform[number]
-            made[f"{number}-continued"] = continued[number]
+            made[f"{number}-continued"] = continued[number : number + 1]
         return made
 
 

@@ -189,7 +189,8 @@ class Task(Module, ABC):
         return self.facts.classes()
 
     def audio_examples(self, batch: Batch, count: int) -> dict[str, Tensor]:
-        """Waveforms worth listening to, ``[time]`` within -1 to 1, by name; none by default."""
+        """Waveforms worth listening to, ``[channel, time]`` within -1 to 1, by name; none by
+        default."""
         return {}
 
     def generator(self) -> torch.Generator:

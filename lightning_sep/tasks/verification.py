@@ -76,7 +76,7 @@ class Verification(Task):
 
     def raw(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
         """Raw values ``[batch, embed]``."""
-        return self.embed_raw(batch.waveform, generator)
+        return self.embed_raw(batch.waveform[:, 0], generator)
 
     def embed_raw(self, waveform: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """``[batch, time]`` in, ``[batch, embed]`` out."""

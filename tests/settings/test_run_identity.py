@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lightning_sep.run_id import (
     EXCLUDED,
+    LATER,
     code_versions,
     config_hash,
     counted,
@@ -70,9 +71,22 @@ def shuffled(node, order):
 
 
 TREE = compose(["data=synthetic"]).tree
-TREE["data"]["path"] = "here"  # as data=folder has it
+TREE["data"] |= {"path": "here", "channels": "mean"}  # as data=folder has them
 COUNTED = [path for path in paths(TREE) if not is_excluded(path)]
 NOT_COUNTED = [path for path in paths(TREE) if is_excluded(path)]
+
+
+def test_settings_that_came_later_leave_the_hash_of_what_was_before():
+    before = compose(["data=folder"]).tree
+    for path, value in LATER.items():
+        group, name = path.split(".")
+        assert before[group].pop(name) == value
+    del before["data"]["channels"]
+    assert config_hash(compose(["data=folder"]).tree) == config_hash(before)
+    assert config_hash(compose(["data=folder", "data.channels=keep"]).tree) == config_hash(before)
+    for path in LATER:
+        other = changed(compose(["data=folder"]).tree, path)
+        assert config_hash(other) != config_hash(before)
 
 
 def test_is_twelve_hexadecimal_digits():

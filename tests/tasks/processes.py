@@ -42,15 +42,15 @@ def batch_of(task: str) -> Batch:
     index = torch.arange(ROWS)
     active[4] = False
     if task == "separation":
-        waves = noise(ROWS, 2, 240) * torch.linspace(0.3, 1.5, 2 * ROWS).reshape(ROWS, 2, 1)
+        waves = noise(ROWS, 2, 1, 240) * torch.linspace(0.3, 1.5, 2 * ROWS).reshape(ROWS, 2, 1, 1)
         both = active[:, None].repeat(1, 2)
         both[7, 0] = False
-        waves = waves * both[..., None]
+        waves = waves * both[..., None, None]
         pairs = torch.stack([labels, (labels + 1) % 3], dim=1)
         return Batch(waves.sum(1), pairs, both, index, sources=waves)
     time = 8 * 12 if task == "autoregression" else 1600
     waves = noise(ROWS, time) * torch.linspace(0.3, 1.5, ROWS)[:, None] * active[:, None]
-    return Batch(waves, labels, active, index)
+    return Batch(waves.unsqueeze(1), labels, active, index)
 
 
 def part_of(batch: Batch, rank: int, world: int) -> Batch:

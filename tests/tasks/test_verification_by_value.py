@@ -40,11 +40,11 @@ def batch_of(size: int = 6, *, seed: int = 3, silent: tuple[int, ...] = ()) -> B
     for example in silent:
         waveform[example] = 0
         active[example] = False
-    return Batch(waveform, torch.arange(size) // 2, active, torch.arange(size))
+    return Batch(waveform.unsqueeze(1), torch.arange(size) // 2, active, torch.arange(size))
 
 
 def logits_of(task: Verification, batch: Batch) -> Tensor:
-    features = log_mel(batch.waveform, sample_rate=RATE, n_fft=256, hop_samples=128, bands=40)
+    features = log_mel(batch.waveform[:, 0], sample_rate=RATE, n_fft=256, hop_samples=128, bands=40)
     if task.remove_mean:
         features = features - features.sum(1, keepdim=True) / features.shape[1]
     return task.net(features)
