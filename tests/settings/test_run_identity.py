@@ -125,7 +125,7 @@ def test_what_does_not_count_is_this_and_no_more():
         *(path for path in paths(TREE) if path.startswith(("tracking.", "launcher."))),
         *(f"trainer.checkpoint_every_{what}" for what in ("epochs", "steps", "min")),
         *("trainer.workers", "trainer.hang_s", "trainer.progress"),
-        *("data.keep", "data.path", "data.cache_limit_mb"),
+        *("data.keep", "data.channels", "data.path", "data.cache_limit_mb"),
     }
     assert {"seed", "trainer.threads", "trainer.precision", "trainer.device"} <= set(COUNTED)
     assert {"trainer.epochs", "trainer.patience", "examples.batch_size"} <= set(COUNTED)
