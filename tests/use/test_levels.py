@@ -25,10 +25,11 @@ LEVELS = {
 
 
 def task_of(normalise: str) -> Separation:
+    torch.manual_seed(0)
     head = "linear" if normalise == "std" else "tanh"
     settings = compose(["task=separation", f"head={head}", "loss=mse"])
-    told = replace(facts.MIXTURES, sample_rate=RATE, normalise=normalise)
-    task = build_task(settings.tree, told, to_train=False)
+    known = replace(facts.MIXTURES, sample_rate=RATE, normalise=normalise)
+    task = build_task(settings.tree, known, to_train=False)
     assert isinstance(task, Separation)
     return task.eval()
 
