@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 import yaml
@@ -63,7 +63,20 @@ def evaluate(
     known = _examples_of(overrides, record, config_dir)
     chosen = _example_settings(overrides, known)
     prepared = _opened(data, task.facts.sample_rate)
-    examples: Examples = build(chosen).as_trained(task.facts)
+    channels = task.facts.channels
+    if prepared.channels != channels:
+        raise ConfigError(
+            f"{prepared.name} has {prepared.channels} channels, the run was trained on {channels}: "
+            f"use data.channels={'mean' if channels == 1 else 'keep, and files of as many'}"
+        )
+    examples: Examples = build(chosen)
+    wanted = get_type_hints(type(examples).facts)["return"]
+    if not isinstance(task.facts, wanted):
+        raise ConfigError(
+            f"{type(examples).__name__} are no examples for {folder.name}, which was trained on "
+            "others: leave examples=... out, or name some of the same kind of task"
+        )
+    examples = examples.as_trained(task.facts)
     loader = examples.loader(prepared, split, seed=record["seed"])
     told = ProgressLine()
     task.on_test_epoch_start()

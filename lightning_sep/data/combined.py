@@ -149,7 +149,7 @@ class Combination(Prepared):
         priors: share of each, where the user gave any.
 
     Raises:
-        DataError: their rates differ.
+        DataError: their rates or channels differ.
     """
 
     def __init__(
@@ -166,6 +166,11 @@ class Combination(Prepared):
         self.folder = parts[0].folder.parent
         self.cache_limit_mb = parts[0].cache_limit_mb
         hashes = {name: part.hash for name, part in zip(names, parts, strict=True)}
+        counts = {name: part.channels for name, part in zip(names, parts, strict=True)}
+        if len(set(counts.values())) > 1:
+            told = ", ".join(f"{name} has {count}" for name, count in counts.items())
+            raise DataError(f"channels: {told}: data.channels of those with more must be mean")
+        self.channels = parts[0].channels
         self.hash = hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
         self.sample_rate = parts[0].sample_rate
         self.licence = "; ".join(part.licence for part in parts)
@@ -271,6 +276,7 @@ class JoinedReader(Reader):
 
     def __init__(self, readers: Sequence[Reader], firsts: NDArray[np.int64]) -> None:
         self._readers = list(readers)
+        self.channels = readers[0].channels
         self._firsts = firsts
 
     def _places(self, recording: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -282,7 +288,7 @@ class JoinedReader(Reader):
 
     def inside(self, recording: NDArray[np.int64], start: NDArray[np.int64], count: int) -> Int16:
         places = self._places(recording)
-        out = np.empty((len(recording), count), dtype=np.int16)
+        out = np.empty((len(recording), self.channels, count), dtype=np.int16)
         for place in np.unique(places):
             rows = places == place
             own = recording[rows] - self._firsts[place]

@@ -118,6 +118,7 @@ class Prepared:
             self.name: str = self.source["name"]
             self.hash: str = self.source["hash"]
             self.sample_rate: int = self.source["sample_rate"]
+            self.channels: int = self.source.get("channels", 1)
             self.licence: str = self.source["licence"]
             items = self._columns["items"]
             recorded = [stem == MIXTURE for stem in items.get("stem", ())]
@@ -237,14 +238,14 @@ class Prepared:
     def reader(self) -> Reader:
         """Where samples come from: the memory-mapped cache, or the files beyond its bound."""
         recordings, lengths = self._columns["recordings"], self.lengths
-        needed = 2 * int(lengths.sum())
+        needed = 2 * self.channels * int(lengths.sum())
         limit = None if self.cache_limit_mb is None else self.cache_limit_mb * _MIB
         offsets = None
         if limit is None or needed <= limit:
             offsets = self.cache.offsets(lengths)
         if offsets is None:
             if needed > (room(self.folder) if limit is None else limit):
-                return StreamReader([self.folder / r["path"] for r in recordings])
+                return StreamReader([self.folder / r["path"] for r in recordings], self.channels)
             with locked(self.folder / "cache" / ".lock", waiting(self.name, self._progress)):
                 offsets = self.cache.offsets(lengths)  # another process may have been faster
                 if offsets is None:
@@ -256,11 +257,11 @@ class Prepared:
                 f"{self.cache.samples_path} does not fit its manifests: delete {self.folder} and "
                 "prepare the set again"
             )
-        return MappedReader(self.cache.samples_path, offsets)
+        return MappedReader(self.cache.samples_path, offsets, self.channels)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """``[recording]`` number of samples."""
+        """``[recording]`` number of samples of a channel."""
         return np.array([r["samples"] for r in self._columns["recordings"]], dtype=np.int64)
 
     def remark(self) -> str:
@@ -271,7 +272,7 @@ class Prepared:
         if not isinstance(self.reader, StreamReader):
             return ""
         lengths = self.lengths
-        needed = 2 * int(lengths.sum()) / _MIB
+        needed = 2 * self.channels * int(lengths.sum()) / _MIB
         bound = (
             f"data.cache_limit_mb allows {self.cache_limit_mb:g}"
             if self.cache_limit_mb is not None
@@ -291,7 +292,7 @@ class Prepared:
             sample_rate=self.sample_rate,
             resampler=self.source["resampler"],
         )
-        return CacheFile(self.folder / "cache", key)
+        return CacheFile(self.folder / "cache", key, self.channels)
 
     def _all_decoded(self, recordings: list[dict[str, Any]]) -> Iterator[Iterator[Int16]]:
         tell = self._progress or (lambda done, total, text: None)
@@ -348,6 +349,7 @@ class Prepared:
         return {
             "hours": self.hours(),
             "sample_rate": self.sample_rate,
+            "channels": self.channels,
             "splits": {
                 split: {"pieces": len(self.table(split)), "hours": self.hours(split)}
                 for split in SPLITS

@@ -336,6 +336,19 @@ class ExampleLoader(DataLoader[Batch]):
         """Nothing to do."""
 
 
+def one_channel(prepared: Prepared, kind: str) -> None:
+    """Refuse a set of several channels for examples that hold one.
+
+    Raises:
+        ConfigError: it has several.
+    """
+    if prepared.channels > 1:
+        raise ConfigError(
+            f"examples={kind} take one channel, {prepared.name} has {prepared.channels}: "
+            "data.channels=mean takes their mean"
+        )
+
+
 def _as_is(batch: Any) -> Any:
     return batch
 
@@ -346,15 +359,17 @@ def to_float(samples: Int16) -> NDArray[np.float32]:
 
 
 def energy(samples: Int16) -> NDArray[np.float64]:
-    """Sum of squares over time of int16 samples, 1.0 at full scale, ``[..., time]`` -> ``[...]``.
+    """Sum of squares over channels and time of int16 samples, 1.0 at full scale,
+    ``[..., channel, time]`` -> ``[...]``.
 
     Every partial sum is a whole number that float64 holds, so the result does not depend on the
     order of summation.
     """
-    squares = np.square(samples, dtype=np.float64).sum(axis=-1)
+    squares = np.square(samples, dtype=np.float64).sum(axis=(-1, -2))
     return np.asarray(squares / FULL_SCALE**2)
 
 
 def is_active(samples: Int16) -> NDArray[np.bool_]:
-    """Whether the rms over time reaches -80 dBFS, ``[..., time]`` -> ``[...]``."""
-    return np.asarray(energy(samples) >= SILENCE_RMS**2 * samples.shape[-1])
+    """Whether the rms over channels and time reaches -80 dBFS, ``[..., channel, time]`` ->
+    ``[...]``."""
+    return np.asarray(energy(samples) >= SILENCE_RMS**2 * math.prod(samples.shape[-2:]))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lightning_sep.checks import refusal, whole_number
+from lightning_sep.checks import one_of, refusal, whole_number
 from lightning_sep.data.adapter import AUDIO, TABLE, Row, read_table
 from lightning_sep.data.audio_files import SUFFIXES, resampler
 from lightning_sep.data.corpus import Corpus, Prepared
@@ -172,6 +172,9 @@ class Folder(InPlace):
     Args:
         path: the folder.
         seed: another seed gives another split.
+        channels: ``mean`` takes the mean of each file's channels; ``keep`` keeps them. Files of
+            one channel then are in all of them alike, and any other number but the largest is
+            refused.
         sample_rate: in Hz; ``None`` takes the rate that most files have.
         cache_limit_mb: bound of the decoded cache in MiB.
         keep: see :class:`~lightning_sep.data.corpus.Corpus`.
@@ -184,12 +187,18 @@ class Folder(InPlace):
         self,
         path: str | None = None,
         seed: int = 0,
+        channels: str = "mean",
         sample_rate: int | None = None,
         cache_limit_mb: float | None = None,
         keep: bool = False,
         test_only: bool = False,
     ) -> None:
         super().__init__(path, seed, sample_rate, cache_limit_mb, keep, test_only)
+        self.channels = one_of("channels", channels, ("mean", "keep"))
+
+    def further(self) -> list[Any]:
+        """See :meth:`InPlace.further`."""
+        return ["channels"] * (self.channels == "keep")
 
     def make(self, home: Path, progress: Progress | None = None) -> Path:
         """See :meth:`Corpus.make`."""
@@ -228,6 +237,7 @@ class Folder(InPlace):
             sample_rate=self.sample_rate,
             cache_limit_mb=self.cache_limit_mb,
             keep=self.keep,
+            keep_channels=self.channels == "keep",
             splitter=split.pieces,
             test_only=self.test_only,
             progress=progress,

@@ -10,7 +10,15 @@ from lightning_sep.checks import one_of, refusal, whole_number
 from lightning_sep.data.batch import Batch
 from lightning_sep.data.corpus import Prepared, Table
 from lightning_sep.data.draws import below, uniform
-from lightning_sep.data.examples import ORDERS, Draw, Examples, Index, is_active, to_float
+from lightning_sep.data.examples import (
+    ORDERS,
+    Draw,
+    Examples,
+    Index,
+    is_active,
+    one_channel,
+    to_float,
+)
 from lightning_sep.data.facts import Facts, SequenceFacts
 from lightning_sep.data.passes import Stretches
 from lightning_sep.errors import ConfigError, DataError
@@ -100,10 +108,12 @@ class Sequences(Examples):
 
     def draw(self, prepared: Prepared, split: str) -> Draw:
         """See :meth:`Examples.draw`."""
+        one_channel(prepared, "sequences")
         return SequenceDraw(self, prepared, split)
 
     def facts(self, prepared: Prepared) -> SequenceFacts:
         """See :meth:`Examples.facts`."""
+        one_channel(prepared, "sequences")
         group = self.chosen_group(prepared)
         return SequenceFacts(
             sample_rate=prepared.sample_rate,

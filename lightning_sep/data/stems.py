@@ -18,6 +18,7 @@ from lightning_sep.data.manifests import MIXTURE, NOISE
 from lightning_sep.data.mixtures import random_offset
 from lightning_sep.data.parts import Parts
 from lightning_sep.data.passes import Stretches
+from lightning_sep.data.splits import SPLITS
 from lightning_sep.errors import ConfigError, DataError
 
 
@@ -113,11 +114,11 @@ class Stems(Examples):
         return StemDraw(self, prepared, split)
 
     def facts(self, prepared: Prepared) -> MixtureFacts:
-        """See :meth:`Examples.facts`; the classes are the sources."""
+        """See :meth:`Examples.facts`; classes are the sources, of their first stems' groups."""
         named = self.named(prepared)
-        table = prepared.table("train")
         groups = {
             prepared.stem_names[stem]: prepared.group_names[group]
+            for table in map(prepared.table, SPLITS)
             for stem, group in zip(table.stem.tolist(), table.group.tolist(), strict=True)
             if stem >= 0
         }

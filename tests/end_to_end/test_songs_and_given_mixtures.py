@@ -107,6 +107,8 @@ def test_a_run_of_drawn_mixtures_is_tested_on_given_ones(mixtures, home, capsys)
     assert result["settings"]["examples"]["sources"] == 2
     path = home / record["run_id"] / "evaluations" / result["examples_file"]
     assert json.loads(path.read_text())["test/mixture"] == names_of("tt")
+    assert main(["evaluate", record["run_id"], *told, "examples=snippets"]) == 2
+    assert "Snippets are no examples for" in capsys.readouterr().err
     assert main(["evaluate", record["run_id"], *told, "examples=givn"]) == 2
     assert "givn" in capsys.readouterr().err
 

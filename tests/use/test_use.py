@@ -107,7 +107,8 @@ def test_a_long_file_in_pieces_equals_one_pass(separator, tmp_path, monkeypatch,
     level = np.abs(samples).max()
     task = lightning_sep.load_run(separator)
     with torch.no_grad():
-        whole = task.separate(torch.from_numpy(samples / level)[None])[0].numpy() * level
+        mixture = torch.from_numpy(samples / level)[None, None]
+        whole = task.separate(mixture)[0, :, 0].numpy() * level
     lengths = []
     forward = WaveUnet.forward
 
@@ -315,7 +316,7 @@ def test_a_loaded_run_is_the_one_that_was_tested(separator, home):
     saved = torch.load(home / separator / "checkpoints" / "best.1.ckpt", weights_only=True)
     for name, value in task.state_dict().items():
         assert torch.equal(value, saved["state_dict"][name]), name
-    assert task.separate(torch.zeros(1, 100)).shape == (1, 2, 100)
+    assert task.separate(torch.zeros(1, 1, 100)).shape == (1, 2, 1, 100)
 
 
 def test_all_runs_are_a_data_frame(separator, drawer, embedder, home):
