@@ -282,6 +282,27 @@ class TestTies:
             assert row.standing.difference.low == pytest.approx(expected.low)
             assert row.standing.difference.high == pytest.approx(expected.high)
 
+    def test_many_rows_ask_more_of_each_of_them(self, home) -> None:
+        """What is behind at 5 % alone, and not at 5 % over seven comparisons, may be best."""
+        generator = np.random.default_rng(10)
+        noise = generator.normal(0, 1, (8, 5, 40))
+        noise -= noise.mean(axis=(1, 2), keepdims=True)
+        p_value = 1.0
+        for gap in np.arange(0.1, 1.0, 0.01):  # the first gap that one comparison would find
+            p_value = paired_difference(noise[1] - gap, noise[0]).p_value
+            if p_value < 0.05:
+                break
+        assert 0.05 / 7 < p_value < 0.05
+        for place in range(8):
+            for seed in range(5):
+                monitor = {"name": "val/x", "mode": "max", "value": -place, "epoch": 1}
+                more = {"head": f"h{place}", "seed": seed, "monitor": monitor}
+                scores = 5.0 + noise[place, seed] - (gap if place else 0.0)
+                home.separation(f"h{place}-{seed}", scores, **more)
+        rows = {row.name: row for row in only(home).rows}
+        assert rows["head=h1"].may_be_best
+        assert rows["head=h1"].standing.difference.high > 0
+
     def test_a_row_that_is_taken_off_widens_and_narrows_no_difference(self, home) -> None:
         self.alike(home, shared=True, rows=3)
         before = only(home).rows[1].standing.difference
