@@ -139,8 +139,13 @@ def test_dropout_of_embeddings_is_drawn_by_the_step(setting: str) -> None:
         ["task=verification", "seed=5", f"{setting}=0.5", *(f"{name}=0" for name in off)]
     )
     task = build_task(settings.tree, facts.SNIPPETS).train()
-    waveform = 0.3 * torch.randn(6, 1, 1200, generator=torch.Generator().manual_seed(1))
-    batch = Batch(waveform, torch.arange(6) // 2, torch.ones(6, dtype=torch.bool), torch.arange(6))
+    waveform = 0.3 * torch.randn(6, 1200, generator=torch.Generator().manual_seed(1))
+    batch = Batch(
+        waveform.unsqueeze(1),
+        torch.arange(6) // 2,
+        torch.ones(6, dtype=torch.bool),
+        torch.arange(6),
+    )
     found = task.training_step(batch, 0)
     features: list[Tensor] = []
     net = task.net.forward
