@@ -110,8 +110,8 @@ class Aligned(InPlace):
             home=home,
             sample_rate=self.sample_rate,
             cache_limit_mb=self.cache_limit_mb,
-            keep=self.keep,
             keep_channels=self.channels == "keep",
+            keep=self.keep,
             test_only=self.test_only,
             progress=progress,
         )

@@ -32,22 +32,24 @@ class InPlace(Corpus):
     Args:
         path: the folder.
         seed: another seed gives another split.
+        channels: ``mean`` takes the mean of each file's channels; ``keep`` keeps them. Files of
+            one channel then are in all of them alike, and any other number but the largest is
+            refused.
         sample_rate: in Hz; ``None`` takes the rate that most files have.
         cache_limit_mb: bound of the decoded cache in MiB.
         keep: see :class:`~lightning_sep.data.corpus.Corpus`.
         test_only: see :class:`~lightning_sep.data.corpus.Corpus`.
-        channels: ``mean`` or ``keep``; see :class:`Folder`.
     """
 
     def __init__(
         self,
         path: str | None,
         seed: int,
+        channels: str,
         sample_rate: int | None,
         cache_limit_mb: float | None,
         keep: bool,
         test_only: bool,
-        channels: str,
     ) -> None:
         super().__init__(sample_rate, cache_limit_mb, keep, test_only)
         if path is not None and (not isinstance(path, str | Path) or not str(path)):
@@ -197,7 +199,7 @@ class Folder(InPlace):
         keep: bool = False,
         test_only: bool = False,
     ) -> None:
-        super().__init__(path, seed, sample_rate, cache_limit_mb, keep, test_only, channels)
+        super().__init__(path, seed, channels, sample_rate, cache_limit_mb, keep, test_only)
 
     def make(self, home: Path, progress: Progress | None = None) -> Path:
         """See :meth:`Corpus.make`."""

@@ -25,7 +25,7 @@ class Musdb18Hq(Songs):
         path: the folder.
         val: names of songs of train that validate; ``None`` draws 15 %.
         seed: see :class:`Songs`.
-        channels: ``mean`` or ``keep``; see :class:`~lightning_sep.data.folder.Folder`.
+        channels: see :class:`Songs`.
         sample_rate: in Hz; ``None`` takes the rate that most files have.
         cache_limit_mb: bound of the decoded cache in MiB.
         keep: see :class:`Songs`.
