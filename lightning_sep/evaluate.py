@@ -63,8 +63,8 @@ def evaluate(
     known = _examples_of(overrides, record, config_dir)
     chosen = _example_settings(overrides, known)
     prepared = _opened(data, task.facts.sample_rate)
-    if prepared.channels != task.facts.channels:
-        channels = task.facts.channels
+    channels = task.facts.channels
+    if prepared.channels != channels:
         raise ConfigError(
             f"{prepared.name} has {prepared.channels} channels, the run was trained on {channels}: "
             f"use data.channels={'mean' if channels == 1 else 'keep, and files of as many'}"

@@ -26,6 +26,21 @@ def data_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, bytes | None]]:
+    """What was made durable: each file with its content then, each folder with None."""
+    found: list[tuple[Path, bytes | None]] = []
+    sync = os.fsync
+
+    def note(handle: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        found.append((path, None if path.is_dir() else path.read_bytes()))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    return found
+
+
+@pytest.fixture
 def home(tmp_path: Path, data_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where runs lie, for one test."""
     folder = tmp_path / "runs"

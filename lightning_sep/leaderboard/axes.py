@@ -46,7 +46,7 @@ def axes(runs: Sequence[Run]) -> list[str]:
         if len(values) < 2:
             continue
         root = name.split(".")[0]
-        by_entry: dict[Value, set[str]] = {}
+        by_entry: dict[Value, set[tuple[str, Value]]] = {}
         for flat in flats:
             if name in flat:
                 entry = flat.get(root) if root != name else None
@@ -93,6 +93,19 @@ def override_labels(runs: Sequence[Run]) -> dict[str, list[tuple[str, Value]]] |
     return labels if varied and len(distinct) == len(labels) else None
 
 
+def typed(text: str) -> Value:
+    """The value that an override's text stands for, as far as it is a plain one."""
+    plain: dict[str, Value] = {"true": True, "false": False, "null": None}
+    if text.lower() in plain:
+        return plain[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text.strip("'\"")
+
+
 def shown(value: Value) -> str:
     """A setting's value as a reader types it."""
     if isinstance(value, bool):
@@ -132,5 +145,6 @@ def _flatten(prefix: str, node: object, into: dict[str, Value]) -> None:
         into[prefix] = json.dumps(node, sort_keys=True)
 
 
-def _key(value: Value) -> str:
-    return json.dumps(value, sort_keys=True)
+def _key(value: Value) -> tuple[str, Value]:
+    """What tells values apart: 1, 1.0 and true are three."""
+    return type(value).__name__, value

@@ -216,7 +216,7 @@ def build_board(
         chosen_by=ON_VALIDATION if by_validation or not rows else ON_TEST,
         baselines=_baselines(ranked, metric),
         notes=_notes(ranked, metric),
-        search=search_of(searched),
+        search=search_of(searched, names, labels),
         axes=names,
     )
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from lightning_sep.leaderboard.board import Board, Boards
 from lightning_sep.leaderboard.metric import Metric
+from lightning_sep.leaderboard.plots import pareto_front
 from lightning_sep.leaderboard.rows import Row
 from lightning_sep.leaderboard.search import Tried
 from lightning_sep.leaderboard.statistics import CONFIDENCE, Interval
@@ -37,6 +38,7 @@ def _board_json(board: Board) -> dict[str, Any]:
         "headline": headline(board),
         "baselines": [{"label": label, "value": value} for label, value in board.baselines],
         "axes": board.axes,
+        "pareto_front": [row.config_hash for row in pareto_front(board)],
         "best": None
         if board.best is None
         else {"config_hash": board.best.config_hash, "name": board.best.name}

@@ -15,12 +15,14 @@ from lightning_sep.leaderboard.audio import Clip, clips_of
 from lightning_sep.leaderboard.board import Board, Boards
 from lightning_sep.leaderboard.metric import PERCENTILES
 from lightning_sep.leaderboard.plots import (
+    HARD,
     MOST_CURVES,
     MOST_LINES,
     curve_key,
     curves_plot,
     learning_curves,
     parallel_plot,
+    pareto_plot,
     thick_lines,
     trials_plot,
 )
@@ -192,6 +194,17 @@ def _charts(board: Board) -> str:
                 f'<div class="scroll">{trials_plot(search, board.metric)}</div>',
             )
         )
+    pareto = pareto_plot(board)
+    if pareto is not None:
+        cards.append(
+            _figure(
+                "Mean and hard examples",
+                f"Mean against the {HARD} % of the examples that are hardest: reweighting trades "
+                "one for the other, and who lies on the line is behind in neither. Numbers as in "
+                f"the table from its top; crosses: {PERCENT} intervals.",
+                f'<div class="scroll">{pareto}</div>',
+            )
+        )
     if not cards:
         return ""
     grid = ' class="grid2"' if len(cards) > 1 else ""
@@ -257,7 +270,8 @@ def _percentiles(board: Board, place: int) -> str:
         f"half is the mean without the upper and the lower quarter. Below: {PERCENT} interval for "
         f"new seeds on this test set. Bold: the best shown of a column.</p></div>"
         f'<div class="scroll" tabindex="0" role="region" aria-labelledby="percentiles-{place}">'
-        f'<table><thead><tr><th scope="col" class="name">Setting</th>{heads}</tr></thead>'
+        f'<table class="percentiles"><thead><tr><th scope="col" class="name">Setting</th>{heads}'
+        "</tr></thead>"
         f"<tbody>{''.join(body)}</tbody></table></div></div>"
     )
 

@@ -10,6 +10,7 @@ from lightning_sep.leaderboard.board import Board
 from lightning_sep.leaderboard.metric import Metric
 from lightning_sep.leaderboard.rows import Row
 from lightning_sep.leaderboard.search import Search, Trial
+from lightning_sep.leaderboard.statistics import Interval
 from lightning_sep.leaderboard.svg import (
     MARKERS,
     Scale,
@@ -240,6 +241,90 @@ def curves_plot(curves: Sequence[Curve], board: Board) -> str:
         body.append(text(right + 9, height, str(curve.rank + 1), kind=f"name c{curve.rank}"))
     ends = "; ".join(f"{curve.name} ends at {tick_text(curve.mean[-1])}" for curve in curves)
     return svg(CHART_WIDTH, CHART_HEIGHT, f"{monitor} over epochs: {ends}", body, kind="chart")
+
+
+HARD = 5  # percentile of the hard examples, that a mean can be bought with
+
+
+def pareto_front(board: Board) -> list[Row]:
+    """The rows with the best score of the hard examples among those with as good a mean."""
+    sign = 1.0 if board.metric.higher_is_better else -1.0
+    points = [
+        (sign * row.interval.mean, sign * row.percentiles[_hard(board)].mean, row)
+        for row in board.rows
+        if row.interval is not None and _hard(board) in row.percentiles
+    ]
+    front: list[Row] = []
+    best = -math.inf
+    for _, hard, row in sorted(points, key=lambda one: (-one[0], -one[1])):
+        if hard > best:
+            best = hard
+            front.append(row)
+    return front
+
+
+def _hard(board: Board) -> int:
+    return HARD if board.metric.higher_is_better else 100 - HARD
+
+
+def pareto_plot(board: Board) -> str | None:
+    """Mean against the hard examples' percentile, with both intervals; None for a lone point.
+
+    Reweighting trades one for the other: who lies on the line is behind in neither.
+    """
+    rows = [row for row in board.rows if row.interval and _hard(board) in row.percentiles]
+    if len(rows) < 2:
+        return None
+    left, right, top, bottom = 62, CHART_WIDTH - 34, 14, CHART_HEIGHT - 44
+    scale, metric = board.metric.scale, board.metric
+    means = [(row, row.interval.mean * scale) for row in rows if row.interval]
+    hard = [row.percentiles[_hard(board)] for row in rows]
+    x = Scale(*_reach([row.interval for row in rows if row.interval], scale), left, right)
+    y = Scale(*_reach(hard, scale), bottom, top)
+    unit = f" ({metric.unit})" if metric.unit else ""
+    names = f"mean{unit}", f"{_hard(board)} % percentile{unit}"
+    body = _frame(x, y, left, right, top, bottom, *names, whole_x=False)
+    front = sorted(
+        (x(row.interval.mean * scale), y(row.percentiles[_hard(board)].mean * scale))
+        for row in pareto_front(board)
+        if row.interval
+    )
+    body.append(f'<polyline class="running" points="{points(front)}"/>')
+    for place, ((row, mean), one) in enumerate(zip(means, hard, strict=True), start=1):
+        at_x, at_y = x(mean), y(one.mean * scale)
+        mark = ""
+        if row.interval and row.interval.low is not None and row.interval.high is not None:
+            low, high = row.interval.low * scale, row.interval.high * scale
+            mark += line(x(low), at_y, x(high), at_y, "whisker")
+        if one.low is not None and one.high is not None:
+            mark += line(at_x, y(one.low * scale), at_x, y(one.high * scale), "whisker")
+        mark += marker(0, at_x, at_y, 4, "dot")
+        if len(rows) <= MOST_CURVES:
+            mark += text(at_x + 6, at_y - 6, str(place), kind="name")
+        words = (
+            f"{row.name}: mean {tick_text(mean)}, {_hard(board)} % {tick_text(one.mean * scale)}"
+        )
+        body.append(f"<g><title>{escape(words)}</title>{mark}</g>")
+    leaders = ", ".join(row.name for row in pareto_front(board))
+    title = (
+        f"Mean against the {_hard(board)} % percentile of {len(rows)} settings; on the line: "
+        f"{leaders}"
+    )
+    return svg(CHART_WIDTH, CHART_HEIGHT, title, body, kind="chart pareto")
+
+
+def _reach(intervals: Sequence[Interval], scale: float) -> tuple[float, float]:
+    """A range that holds the means, and their intervals as far as twice the means' span."""
+    means = [one.mean * scale for one in intervals]
+    span = (max(means) - min(means)) or abs(means[0]) * 0.05 or 1.0
+    ends = list(means)
+    for one in intervals:
+        if one.low is not None and one.high is not None:
+            ends += [
+                max(one.low * scale, min(means) - span),
+                min(one.high * scale, max(means) + span),
+            ]
+    return around(ends)
 
 
 def curve_key(rank: int) -> str:

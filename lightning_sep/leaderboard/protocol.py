@@ -117,7 +117,9 @@ def _aspects(
 def _usual(values: Sequence[tuple[Run, str | None]]) -> str | None:
     """What most runs have; of two that are as frequent, what the newest run has."""
     counts = Counter(value for _, value in values)
-    newest = {value: run.finished for run, value in sorted(values, key=lambda one: one[0].finished)}
+    newest: dict[str | None, str] = {}
+    for run, value in values:
+        newest[value] = max(newest.get(value, ""), run.finished)
     return max(counts, key=lambda value: (counts[value], newest[value]), default=None)
 
 

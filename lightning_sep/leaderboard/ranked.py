@@ -53,7 +53,7 @@ def ranked_table(board: Board, place: int) -> str:
         words = f"{len(board.tried) - MOST_TRIED} more settings were searched; the JSON has them."
         rest.append(
             f'<tr role="row" class="tried"><td role="cell" class="rank"></td>'
-            f'<td role="cell" class="name" colspan="{len(columns) - 1}">{words}</td></tr>'
+            f'<td role="cell" class="rest" colspan="{len(columns) - 1}">{words}</td></tr>'
         )
     second = f'<tbody role="rowgroup" class="tried">{"".join(rest)}</tbody>' if rest else ""
     feet = [
@@ -98,6 +98,7 @@ def _ranked_row(row: Row, board: Board, forest: Forest, place: int, with_device:
             "Difference to the best",
             None if row.standing is None else row.standing.difference.mean,
             _broken(difference_text(row, board)),
+            kind="more difference",
         ),
         _more("Seeds", len(row.scores), str(len(row.scores))),
         *(
@@ -119,13 +120,12 @@ def _tried_row(one: Tried, board: Board, columns: int) -> str:
     """A setting that only the search saw: its validation score, and that it is nothing more."""
     value = "–" if one.validation is None else validation_text(one.validation, board)
     ids = escape(" ".join([one.config_hash, *(run.run_id for run in one.runs)]))
-    words = "validation, one seed" if len(one.runs) == 1 else f"validation, {len(one.runs)} seeds"
     return (
         f'<tr role="row" class="tried" data-text="{ids}"><td role="cell" class="rank">–</td>'
-        f'<th scope="row" role="rowheader" class="name" data-v="{escape(one.name)}">'
-        f'{chips(one)}<span class="sub">{escape(tried_text(one, board))}</span></th>'
-        f'<td role="cell" class="score">{escape(value)}<span class="sub">{words}</span></td>'
-        f'<td role="cell" class="more rest" colspan="{columns - 3}"></td></tr>'
+        f'<th scope="row" role="rowheader" class="name" data-v="{escape(one.name)}">{chips(one)}'
+        f'</th><td role="cell" class="score">{escape(value)}<span class="sub">validation</span>'
+        f'</td><td role="cell" class="rest" colspan="{columns - 3}">'
+        f"{escape(tried_text(one, board))}</td></tr>"
     )
 
 
@@ -143,9 +143,9 @@ def _standing(row: Row, board: Board) -> str:
     return "may be best" if any(len(one.scores) > 1 for one in board.rows) else "not tested"
 
 
-def _more(heading: str, value: float | None, words: str) -> str:
+def _more(heading: str, value: float | None, words: str, *, kind: str = "more") -> str:
     return (
-        f'<td role="cell" class="more" data-label="{escape(heading)}" data-v="{_blank(value)}">'
+        f'<td role="cell" class="{kind}" data-label="{escape(heading)}" data-v="{_blank(value)}">'
         f"{words}</td>"
     )
 

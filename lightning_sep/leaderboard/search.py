@@ -4,7 +4,7 @@ import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
-from lightning_sep.leaderboard.axes import Value, axes, label_text, settings_of
+from lightning_sep.leaderboard.axes import Value, label_text, typed
 from lightning_sep.leaderboard.rows import by_seed
 from lightning_sep.leaderboard.runs import Run
 
@@ -96,8 +96,16 @@ def tried_of(
     )
 
 
-def search_of(runs: Sequence[Run]) -> Search | None:
-    """The trials of search runs; None without any."""
+def search_of(
+    runs: Sequence[Run], names: Sequence[str], labels: Mapping[str, list[tuple[str, Value]]]
+) -> Search | None:
+    """The trials of search runs; None without any.
+
+    Args:
+        runs: of the search.
+        names: the settings that it varied.
+        labels: of all settings, by config hash.
+    """
     if not runs:
         return None
     by_trial: dict[int, list[Run]] = {}
@@ -119,13 +127,16 @@ def search_of(runs: Sequence[Run]) -> Search | None:
                 number=number,
                 value=sum(values) / len(values) if values and state != "failed" else None,
                 state=state,
-                settings=settings_of(members[0]),
+                settings={
+                    name: typed(value) if isinstance(value, str) else value
+                    for name, value in labels[members[0].config_hash]
+                },
             )
         )
     told = next((run for run in runs if run.monitor_name), runs[0])  # a failed run says nothing
     return Search(
         trials=trials,
-        axes=axes(runs),
+        axes=list(names),
         monitor=told.monitor_name,
         higher_is_better=told.monitor_mode != "min",
     )

@@ -52,7 +52,7 @@ def values_of(run: Run, metric: Metric) -> Values | None:
     """
     if run.examples_file is None:
         return None
-    kept = run.examples()
+    kept = run.examples(_lists_of(metric))
     if kept is None:
         raise Damaged(f"{run.examples_file} cannot be read")
     score = run.metrics[metric.key]
@@ -76,6 +76,15 @@ def interquartile_mean(scores: Floats) -> float:
     low, high = len(ordered) / 4, 3 * len(ordered) / 4
     weights = np.clip(np.minimum(places + 1, high) - np.maximum(places, low), 0, 1)
     return float((weights * ordered).sum() / weights.sum())
+
+
+def _lists_of(metric: Metric) -> list[str]:
+    """Names of the lists that a metric's values per unit are made of."""
+    if metric.per_unit == "ratio":
+        return ["test/index", "test/squared_error", "test/energy"]
+    if metric.per_unit == "jackknife":
+        return ["test/speaker", f"{metric.key}_without_speaker"]
+    return ["test/index", metric.key]
 
 
 def _mean(kept: dict[str, list[Any]], score: float, metric: Metric) -> Values | None:

@@ -1,8 +1,10 @@
 """The folders of entries: what there is to choose from."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from lightning_sep.errors import ConfigError
 
@@ -56,6 +58,39 @@ def entries_in(folders: Sequence[Path], group: str) -> list[str]:
             with os.scandir(folder / group) as found:
                 names |= {one.name.removesuffix(".yaml") for one in found if _is_entry(one)}
     return sorted(names)
+
+
+def contents(
+    names: Iterable[str], config_dir: Path | str | None = None
+) -> dict[str, list[dict[str, Any]]]:
+    """What the files of some entries hold, nothing resolved: comments and layout do not count.
+
+    Args:
+        names: ``group/entry``.
+        config_dir: as for :func:`conf_folders`.
+
+    Returns:
+        By name the mappings in the files of that name; none where no file can be read.
+    """
+    folders = tuple(conf_folders(config_dir))
+    stamped = stamp(folders)
+    return {name: _contents(name, folders, stamped) for name in names}
+
+
+@lru_cache(maxsize=512)
+def _contents(
+    name: str, folders: tuple[Path, ...], stamped: tuple[tuple[str, int, int], ...]
+) -> list[dict[str, Any]]:
+    import yaml
+
+    found = []
+    for path in (folder / f"{name}.yaml" for folder in folders):
+        try:
+            node = yaml.safe_load(path.read_text())
+        except (FileNotFoundError, ValueError, yaml.YAMLError):
+            continue
+        found.append(node if isinstance(node, dict) else {})
+    return found
 
 
 def stamp(folders: Sequence[Path]) -> tuple[tuple[str, int, int], ...]:

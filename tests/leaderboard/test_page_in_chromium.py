@@ -147,7 +147,9 @@ def grips(browser):
 def test_brushing_an_axis_hides_the_other_lines(opened) -> None:
     everything = visible_trials(opened)
     grip = grips(opened)[-1]
-    opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", grip)
+    opened.execute_script(
+        "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", grip
+    )
     upper_half = ActionChains(opened).move_to_element(grip)
     upper_half.click_and_hold().move_by_offset(0, -100).release().perform()
     assert 0 < visible_trials(opened) < everything
@@ -158,7 +160,9 @@ def test_brushing_an_axis_hides_the_other_lines(opened) -> None:
 def test_a_click_on_the_axis_removes_the_range(opened) -> None:
     everything = visible_trials(opened)
     grip = grips(opened)[0]
-    opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", grip)
+    opened.execute_script(
+        "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", grip
+    )
     chain = ActionChains(opened).move_to_element(grip)
     chain.click_and_hold().move_by_offset(0, 60).release().perform()
     assert visible_trials(opened) < everything

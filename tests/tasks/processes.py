@@ -21,6 +21,10 @@ TASKS: dict[str, list[str]] = {
         *("task=verification", "net.dropout=0", "net.dense_dropout=0", "net.hidden=8"),
         *("net.dense=[8]", "task.embed=6", "task.bands=8"),
     ],
+    "verification by a classifier": [
+        *("task=verification", "net.dropout=0", "net.dense_dropout=0", "net.hidden=8"),
+        *("net.dense=[8]", "task.embed=6", "task.bands=8", "loss=cross_entropy"),
+    ],
 }
 RULES = {"plain": None, "uniform": "uniform", "loss_softmax": "loss_softmax"}
 FACTS: dict[str, Facts] = {
@@ -76,7 +80,7 @@ def measured(rank: int, world: int) -> dict[str, Any]:
         for rule, entry in RULES.items():
             more = [] if entry is None else [f"reweighting={entry}"]
             tree = compose([*overrides, *more]).tree
-            task: Any = build_task(tree, FACTS[name]).double().train()
+            task: Any = build_task(tree, FACTS[name.split()[0]]).double().train()
             with torch.no_grad():
                 for value in task.net.parameters():
                     value.mul_(3)  # a fresh net gives nearly the same for everything

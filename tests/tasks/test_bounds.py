@@ -41,11 +41,12 @@ def separation_batch() -> Batch:
 def evaluated(task: Task, batch: Batch, raw: torch.Tensor) -> dict[str, float]:
     task.eval()
     with torch.no_grad():
-        task.on_validation_epoch_start()
-        task.collect_losses(batch, raw)
-        task.evaluate(batch, raw)
-        task.on_validation_epoch_end()
-    return dict(task.epoch_metrics)
+        evaluation = task.evaluation("val")
+        evaluation.add(batch, raw)
+        metrics, _ = evaluation.finish()
+    return {
+        f"val/{name}": value for name, value in {**metrics, **evaluation.means.values()}.items()
+    }
 
 
 @pytest.mark.parametrize("head", ["clip_at_eval", "hard_clip", "straight_through_clip", "tanh"])

@@ -126,9 +126,9 @@ def test_a_source_is_scored_with_its_channels_as_one_signal(loss: str) -> None:
 
 def improvement(task: Separation, batch: Batch, raw: Tensor) -> list[float]:
     task.eval()
-    task.start_evaluation("test")
-    task.evaluate(batch, raw)
-    return task.finish_evaluation("test")[1]["si_sdr_improvement_db"]
+    evaluation = task.evaluation("test")
+    evaluation.add(batch, raw)
+    return evaluation.finish()[1]["si_sdr_improvement_db"]
 
 
 def test_improvement_is_that_of_all_channels_together() -> None:

@@ -98,9 +98,9 @@ def test_targets_and_mixture_are_those_of_the_segment(difference: bool) -> None:
         )
     np.testing.assert_allclose(task.scores(batch, raw).losses.detach().numpy(), costs, rtol=1e-9)
     with torch.no_grad():
-        task.start_evaluation("test")
-        task.evaluate(batch, raw)
-        values = task.finish_evaluation("test")[1]
+        evaluation = task.evaluation("test")
+        evaluation.add(batch, raw)
+        values = evaluation.finish()[1]
         audio = task.audio_examples(batch, 2)
     np.testing.assert_allclose(values["si_sdr_improvement_db"], gains, rtol=1e-9)
     assert {tuple(one.shape) for one in audio.values()} == {(1, SEGMENT)}

@@ -151,9 +151,9 @@ def test_the_mixture_as_estimate_improves_nothing():
     task, batch = task_of("task=separation", "head=clip_at_eval"), separation_batch()
     assert isinstance(task, Separation)
     raw = batch.waveform[:, None, ..., None].expand(-1, 2, -1, -1, 1)
-    task.start_evaluation("val")
-    task.evaluate(batch, raw)
-    metrics, values = task.finish_evaluation("val")
+    evaluation = task.evaluation("val")
+    evaluation.add(batch, raw)
+    metrics, values = evaluation.finish()
     assert metrics["si_sdr_improvement_db"] == pytest.approx(0, abs=1e-3)
     assert values["si_sdr_improvement_db"] == pytest.approx([0, 0, 0], abs=1e-3)  # of mixtures
     assert np.shape(values["si_sdr_improvement_db_of_sources"]) == (3, 2)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_sep.data.batch import Batch
+from lightning_sep.errors import ConfigError
 from lightning_sep.experiment import build_task
 from lightning_sep.functional.log_mel import log_mel
 from lightning_sep.functional.verification import equal_error_rate
@@ -236,3 +237,55 @@ def test_two_snippets_of_one_recording_are_no_trial() -> None:
     assert found["val/loss_same"] == pytest.approx(
         oracles.hinge_pair(p[2], p[3], True, MARGIN), rel=1e-6
     )
+
+
+@pytest.mark.parametrize("remove_mean", [False, True])
+def test_the_embedding_is_the_heads_row_or_the_nets_inner_layer(remove_mean: bool) -> None:
+    about = f"task.remove_mean={remove_mean}"
+    task, inner, batch = task_of(about), task_of(about, "task.embedding=net"), batch_of()
+    inner.load_state_dict(task.state_dict())
+    features = log_mel(batch.waveform[:, 0], sample_rate=RATE, n_fft=256, hop_samples=128, bands=40)
+    if remove_mean:
+        features = features - features.mean(1, keepdim=True)
+    with torch.no_grad():
+        rows, layer = (one.embed(batch.waveform[:, 0]) for one in (task, inner))
+        states = features  # the forward direction after its last frame, the other after its last
+        for one in task.net.layers:
+            states = one(states)[0]
+    half = task.net.hidden
+    expected = torch.cat([states[:, -1, :half], states[:, 0, half:]], dim=1)
+    torch.testing.assert_close(layer, expected)
+    np.testing.assert_allclose(rows.numpy(), rows_of(logits_of(task, batch)), rtol=1e-9)
+    torch.testing.assert_close(inner.raw(batch, None), task.raw(batch, None))
+
+
+class Mean(torch.nn.Module):
+    """A net that has no inner layer to give."""
+
+    material = "pooled"
+
+    def __init__(self, *, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(inputs, outputs)
+
+    def forward(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        return self.layer(x.mean(1))
+
+
+def test_an_inner_layer_of_a_net_that_has_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIGHTNING_SEP_PLUGINS", "tests")
+    tree = compose(["task=verification"]).tree
+    tree["net"] = {"_target_": f"{__name__}.Mean"}
+    assert build_task(tree, facts.SNIPPETS).embed(torch.randn(2, 1200)).shape == (2, 32)
+    tree["task"]["embedding"] = "net"
+    with pytest.raises(ConfigError, match=r"task.embedding=net: net=Mean has no method embed"):
+        build_task(tree, facts.SNIPPETS)
+
+
+def test_a_net_that_does_not_say_its_material_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIGHTNING_SEP_PLUGINS", "tests")
+    monkeypatch.delattr(Mean, "material")
+    tree = compose(["task=verification"]).tree
+    tree["net"] = {"_target_": f"{__name__}.Mean"}
+    with pytest.raises(ConfigError, match="net=Mean does not say what material it takes"):
+        build_task(tree, facts.SNIPPETS)

@@ -28,11 +28,8 @@ def task_of(normalise: str) -> Separation:
     torch.manual_seed(0)
     head = "linear" if normalise == "std" else "tanh"
     settings = compose(["task=separation", f"head={head}", "loss=mse"])
-    task = build_task(
-        settings.tree,
-        replace(facts.MIXTURES, sample_rate=RATE, normalise=normalise),
-        to_train=False,
-    )
+    known = replace(facts.MIXTURES, sample_rate=RATE, normalise=normalise)
+    task = build_task(settings.tree, known, to_train=False)
     assert isinstance(task, Separation)
     return task.eval()
 
