@@ -87,7 +87,9 @@ def test_an_unknown_benchmark_is_refused(tmp_path: Path) -> None:
         [sys.executable, FOLDER, "nothing"], cwd=tmp_path, capture_output=True, text=True
     )
     assert told.returncode == 2
-    assert "no nothing; known: growth, losses, settings, start, steps, workers" in told.stderr
+    assert (
+        "no nothing; known: growth, losses, settings, start, stems, steps, workers" in told.stderr
+    )
     assert not list(tmp_path.iterdir())
 
 
