@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import trees
+
 collect_ignore = ["benchmarks"]  # programs, run by `make bench`
 
 
@@ -44,3 +46,15 @@ def home(tmp_path: Path, data_home: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     folder = tmp_path / "runs"
     monkeypatch.setenv("LIGHTNING_SEP_HOME", str(folder))
     return folder
+
+
+@pytest.fixture
+def songs(tmp_path: Path) -> Path:
+    """Seven songs with four stems and their mixture, laid out like MUSDB18-HQ."""
+    return trees.songs(tmp_path / "songs")
+
+
+@pytest.fixture
+def mixtures(tmp_path: Path) -> Path:
+    """Mixtures of two speakers in tr, cv and tt, laid out and named like WSJ0-2mix."""
+    return trees.mixtures(tmp_path / "2speakers" / "wav8k" / "min")

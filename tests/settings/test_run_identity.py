@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lightning_sep.run_id import (
     EXCLUDED,
+    LATER,
     code_versions,
     config_hash,
     counted,
@@ -70,9 +71,22 @@ def shuffled(node, order):
 
 
 TREE = compose(["data=synthetic"]).tree
-TREE["data"]["path"] = "here"  # as data=folder has it
+TREE["data"] |= {"path": "here", "channels": "mean"}  # as data=folder has them
 COUNTED = [path for path in paths(TREE) if not is_excluded(path)]
 NOT_COUNTED = [path for path in paths(TREE) if is_excluded(path)]
+
+
+def test_settings_that_came_later_leave_the_hash_of_what_was_before():
+    before = compose(["data=folder"]).tree
+    for path, value in LATER.items():
+        group, name = path.split(".")
+        assert before[group].pop(name) == value
+    del before["data"]["channels"]
+    assert config_hash(compose(["data=folder"]).tree) == config_hash(before)
+    assert config_hash(compose(["data=folder", "data.channels=keep"]).tree) == config_hash(before)
+    for path in LATER:
+        other = changed(compose(["data=folder"]).tree, path)
+        assert config_hash(other) != config_hash(before)
 
 
 def test_is_twelve_hexadecimal_digits():
@@ -111,7 +125,7 @@ def test_what_does_not_count_is_this_and_no_more():
         *(path for path in paths(TREE) if path.startswith(("tracking.", "launcher."))),
         *(f"trainer.checkpoint_every_{what}" for what in ("epochs", "steps", "min")),
         *("trainer.workers", "trainer.hang_s", "trainer.progress"),
-        *("data.keep", "data.path", "data.cache_limit_mb"),
+        *("data.keep", "data.channels", "data.path", "data.cache_limit_mb"),
     }
     assert {"seed", "trainer.threads", "trainer.precision", "trainer.device"} <= set(COUNTED)
     assert {"trainer.epochs", "trainer.patience", "examples.batch_size"} <= set(COUNTED)
