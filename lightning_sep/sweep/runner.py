@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -150,6 +151,7 @@ class ExperimentRunner:
         """Train and test, resume, or return what was finished before."""
         from lightning_sep import experiment
 
+        import_module("lightning_sep.training")  # takes seconds, and is no step that hangs
         settings, data = prepared
         with watched(settings.tree["trainer"]["hang_s"]) as alive:
             result = experiment.run(
