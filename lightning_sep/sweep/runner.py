@@ -13,6 +13,10 @@ from lightning_sep.run_folder import RunFolder
 from lightning_sep.sweep.definition import Definition
 from lightning_sep.sweep.watchdog import watched
 
+# What a run imports before its first step anyway: it takes seconds, on a busy machine many, and is no
+# step that hangs.
+_IMPORTED_LATE = ("lightning_sep.training", "torch._dynamo")
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -151,7 +155,8 @@ class ExperimentRunner:
         """Train and test, resume, or return what was finished before."""
         from lightning_sep import experiment
 
-        import_module("lightning_sep.training")  # takes seconds, and is no step that hangs
+        for module in _IMPORTED_LATE:
+            import_module(module)
         settings, data = prepared
         with watched(settings.tree["trainer"]["hang_s"]) as alive:
             result = experiment.run(

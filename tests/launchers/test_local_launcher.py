@@ -164,3 +164,16 @@ def test_one_worker_a_gpu_each_with_its_own(
     until(lambda: launcher.poll() == 0)
     shown = [(tmp_path / f"worker-{number}.log").read_text().strip() for number in (0, 1)]
     assert shown == ["3", "5"]
+
+
+def test_a_worker_that_hung_is_told_by_its_last_words_not_by_its_stacks(tmp_path: Path) -> None:
+    code = (
+        "import faulthandler, sys, time; print('took trial 3', flush=True); "
+        "faulthandler.dump_traceback_later(0.1, exit=True, file=sys.stderr); time.sleep(60)"
+    )
+    launcher = Local(workers=1)
+    launcher.start(python(code), folder=tmp_path, most=1)
+    until(lambda: launcher.poll() == 0)
+    [(status, told)] = launcher.troubles()
+    assert status == 1
+    assert told.startswith("Timeout (0:00:00.100000)! (log: ")
