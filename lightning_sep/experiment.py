@@ -15,6 +15,7 @@ import yaml
 from torch import Tensor, nn
 
 from lightning_sep import run_id as identities
+from lightning_sep.data.facts import Facts, facts_from
 from lightning_sep.data.progress import ProgressLine
 from lightning_sep.errors import Busy, DataError, Interrupted, LeaseLost
 from lightning_sep.faults import is_machines
@@ -41,7 +42,8 @@ from lightning_sep.record import (
     write_record,
 )
 from lightning_sep.run_folder import LEASE, RunFolder
-from lightning_sep.settings import Settings, build
+from lightning_sep.settings import FILLED_IN, Settings, build, locate
+from lightning_sep.settings.signature import arguments
 from lightning_sep.tasks.base import Parts, Task
 
 ATTEMPTS = "attempts.jsonl"
@@ -111,7 +113,7 @@ def build_parts(settings: Settings, prepared: Any | None = None) -> Built:
     return Built(identify(settings, prepared), prepared, examples, task)
 
 
-def build_task(tree: Mapping[str, Any], facts: Mapping[str, Any], *, to_train: bool = True) -> Task:
+def build_task(tree: Mapping[str, Any], facts: Facts, *, to_train: bool = True) -> Task:
     """A task with its net, head and loss, initialised under the run's seed.
 
     Args:
@@ -127,6 +129,12 @@ def build_task(tree: Mapping[str, Any], facts: Mapping[str, Any], *, to_train: b
         net: nn.Module = build(tree["net"], inputs=inputs, outputs=outputs)
         return net
 
+    def make_loss(**known: int) -> nn.Module:
+        takes = arguments(locate(tree["loss"])) or {}
+        asked = {name: known[name] for name in FILLED_IN["loss"] if name in takes}
+        loss: nn.Module = build(tree["loss"], **asked)
+        return loss
+
     make_optimizer = None
     if to_train:
         trainer = tree["trainer"]
@@ -140,13 +148,29 @@ def build_task(tree: Mapping[str, Any], facts: Mapping[str, Any], *, to_train: b
             parts=Parts(
                 make_net=make_net,
                 head=build(tree["head"]),
-                loss=build(tree["loss"]),
+                loss_class=locate(tree["loss"]),
+                make_loss=make_loss,
                 make_optimizer=make_optimizer,
                 facts=facts,
                 seed=tree["seed"],
             ),
         )
     return task
+
+
+def recorded_facts(tree: Mapping[str, Any], plain: Mapping[str, Any]) -> Facts:
+    """The facts in a record, of the kind that its task needs.
+
+    Args:
+        tree: resolved settings.
+        plain: what the record says.
+
+    Raises:
+        DataError: they are of another kind or version.
+    """
+    task: Any = locate(tree["task"])
+    kind: type[Facts] = task.facts_type
+    return facts_from(kind, plain)
 
 
 def print_model(settings: Settings) -> str:
@@ -163,7 +187,7 @@ def print_model(settings: Settings) -> str:
 
         return hook
 
-    named = [(name, module) for name, module in task.net.named_modules() if name]
+    named = [(name, module) for name, module in task.get_submodule("net").named_modules() if name]
     hooks = [module.register_forward_hook(note(name)) for name, module in named]
     with torch.no_grad():
         raw = task.raw(batch, None)
@@ -324,7 +348,7 @@ class _Run:
         choices = self.settings.choices
         if slow := self.parts.prepared.remark():
             print(slow, file=sys.stderr, flush=True)
-        for remark in filter(None, (slow, *self.parts.task.facts.get("remarks", ()))):
+        for remark in filter(None, (slow, *self.parts.task.facts.remarks)):
             self.log.write(remark)
         mirrored = {
             "group": about["sweep"],

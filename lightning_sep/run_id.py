@@ -28,9 +28,18 @@ EXCLUDED = (
     "trainer.hang_s",
     "trainer.progress",
     "data.keep",  # what it let in is part of the manifests' hash
+    "data.channels",  # what they became is part of the manifests' hash
     "data.path",  # the audio itself counts, by the hash of the manifests
     "data.cache_limit_mb",  # what does not fit is read from files: slower, the same samples
 )
+# Settings that came later, at the value that means what was before: they do not count, so that
+# the settings of an old run have the hash that they had.
+LATER: dict[str, Any] = {
+    "task.order": "any",
+    "task.embedding": "head",
+    "examples.segment_samples": None,
+    "examples.context_samples": 0,
+}
 _NO_PLUGINS = frozenset({"lightning_sep", "torch"})
 _DIGITS = 12  # 48 bits: among a million runs two alike have a chance of 0.2 %
 
@@ -70,7 +79,8 @@ def config_hash(tree: Mapping[str, Any]) -> str:
 
 
 def counted(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that count: without those in ``EXCLUDED``."""
+    """The settings that count: without those in ``EXCLUDED``, and those in ``LATER`` that change
+    nothing."""
     return _without_excluded(tree, "")
 
 
@@ -114,6 +124,8 @@ def _without_excluded(node: Mapping[str, Any], where: str) -> dict[str, Any]:
     for key, value in node.items():
         path = f"{where}{key}"
         if any(fnmatchcase(path, pattern) for pattern in EXCLUDED):
+            continue
+        if path in LATER and value == LATER[path]:
             continue
         kept[key] = _without_excluded(value, f"{path}.") if isinstance(value, Mapping) else value
     return kept

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from lightning_sep.data.audio_files import FULL_SCALE, SILENCE_RMS, Int16
 from lightning_sep.data.batch import Batch
 from lightning_sep.data.corpus import Prepared, Table
+from lightning_sep.data.facts import Facts
 from lightning_sep.data.splits import SPLITS
 from lightning_sep.errors import ConfigError
 
@@ -44,6 +45,14 @@ class Draw(ABC):
 
     repeats: ClassVar[bool] = False
     """Whether a piece shorter than a segment fills it by being repeated."""
+
+    alone: bool = False
+    """Whether examples are of different lengths, so that each is a batch by itself."""
+
+    def described(self, index: Index) -> dict[str, list[Any]]:
+        """What is known of the examples ``index`` of a fixed split, a list with an entry for each,
+        as JSON types."""
+        return {}
 
     @abstractmethod
     def places(self, *, seed: int, epoch: int, index: Index) -> tuple[Index, Index]:
@@ -127,14 +136,14 @@ class Examples(ABC):
         """
 
     @abstractmethod
-    def facts(self, prepared: Prepared) -> dict[str, Any]:
-        """What a task has to know of the set, as JSON types."""
+    def facts(self, prepared: Prepared) -> Facts:
+        """What a task has to know of the set."""
 
     def remarks(self, prepared: Prepared) -> list[str]:
         """What numbers that are measured on this set cannot say, a line each."""
         return []
 
-    def as_trained(self, facts: Mapping[str, Any]) -> "Examples":
+    def as_trained(self, facts: Facts) -> "Examples":
         """These examples for a net that was trained with ``facts`` on another set: what was
         measured on its training part is not measured anew."""
         return self
@@ -199,7 +208,7 @@ class Examples(ABC):
         fixed = split != "train"
         sampler = EpochBatches(
             count=draw.count,
-            batch_size=self.batch_size,
+            batch_size=world if draw.alone else self.batch_size,
             start_epoch=0 if fixed else start_epoch,
             start_batch=0 if fixed else start_batch,
             rank=rank,
@@ -292,7 +301,8 @@ class ExampleLoader(DataLoader[Batch]):
     itself counts batches that were fetched ahead and never seen.
     """
 
-    def __init__(self, examples: Dataset[Batch], sampler: EpochBatches, workers: int) -> None:
+    def __init__(self, examples: _ExampleSet, sampler: EpochBatches, workers: int) -> None:
+        self.draw = examples.draw
         # a generator of its own: the default takes its seed from the global generator at every
         # pass, which would make the number of passes part of a run's random numbers
         super().__init__(
@@ -305,12 +315,52 @@ class ExampleLoader(DataLoader[Batch]):
             persistent_workers=workers > 0,
         )
 
+    def told(self, values: Mapping[str, list[Any]], stage: str) -> dict[str, list[Any]]:
+        """Lists with an entry per example, and beside them what is known of these examples.
+
+        Args:
+            values: by name; ``<stage>/index`` holds the examples' numbers, where they have any.
+            stage: ``val`` or ``test``.
+        """
+        index = values.get(f"{stage}/index")
+        if index is None:
+            return dict(values)
+        described = self.draw.described(np.array(index, dtype=np.int64))
+        return dict(values) | {f"{stage}/{name}": known for name, known in described.items()}
+
     def state_dict(self) -> dict[str, Any]:
         """Nothing."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Nothing to do."""
+
+
+def segment_length(prepared: Prepared, segment_s: float, segment_samples: int | None) -> int:
+    """Samples of a segment: ``segment_samples``, else ``segment_s`` at the rate of the set.
+
+    Raises:
+        ConfigError: less than one.
+    """
+    samples = segment_samples or round(segment_s * prepared.sample_rate)
+    if samples < 1:
+        raise ConfigError(
+            f"examples.segment_s = {segment_s}: less than one sample at {prepared.sample_rate} Hz"
+        )
+    return samples
+
+
+def one_channel(prepared: Prepared, kind: str) -> None:
+    """Refuse a set of several channels for examples that hold one.
+
+    Raises:
+        ConfigError: it has several.
+    """
+    if prepared.channels > 1:
+        raise ConfigError(
+            f"examples={kind} take one channel, {prepared.name} has {prepared.channels}: "
+            "data.channels=mean takes their mean"
+        )
 
 
 def _as_is(batch: Any) -> Any:
@@ -323,15 +373,17 @@ def to_float(samples: Int16) -> NDArray[np.float32]:
 
 
 def energy(samples: Int16) -> NDArray[np.float64]:
-    """Sum of squares over time of int16 samples, 1.0 at full scale, ``[..., time]`` -> ``[...]``.
+    """Sum of squares over channels and time of int16 samples, 1.0 at full scale,
+    ``[..., channel, time]`` -> ``[...]``.
 
     Every partial sum is a whole number that float64 holds, so the result does not depend on the
     order of summation.
     """
-    squares = np.square(samples, dtype=np.float64).sum(axis=-1)
+    squares = np.square(samples, dtype=np.float64).sum(axis=(-1, -2))
     return np.asarray(squares / FULL_SCALE**2)
 
 
 def is_active(samples: Int16) -> NDArray[np.bool_]:
-    """Whether the rms over time reaches -80 dBFS, ``[..., time]`` -> ``[...]``."""
-    return np.asarray(energy(samples) >= SILENCE_RMS**2 * samples.shape[-1])
+    """Whether the rms over channels and time reaches -80 dBFS, ``[..., channel, time]`` ->
+    ``[...]``."""
+    return np.asarray(energy(samples) >= SILENCE_RMS**2 * math.prod(samples.shape[-2:]))

@@ -31,13 +31,13 @@ def weighted_sum(losses: Tensor, weights: Tensor, mask: Tensor) -> Tensor:
     return (torch.where(mask, losses, 0.0) * torch.where(mask, weights, 0.0)).sum()
 
 
-def shield(raw: Tensor, keep: Tensor | Callable[[], Tensor]) -> Tensor:
+def shield(raw: Tensor, keep: Tensor | Callable[[], Tensor | None]) -> Tensor:
     """Zero the gradient of dropped examples at ``raw``, whatever NaN comes back to it.
 
     Args:
         raw: ``[batch, ...]``, the raw values of a net.
         keep: ``[batch]`` bool, or a function that returns it in the backward pass: which examples
-            are dropped is known only once their losses are.
+            are dropped is known only once their losses are. ``None`` is all of them.
 
     Returns:
         ``raw`` itself.
@@ -48,6 +48,8 @@ def shield(raw: Tensor, keep: Tensor | Callable[[], Tensor]) -> Tensor:
 
     def zero_dropped(gradient: Tensor) -> Tensor:
         kept = keep() if callable(keep) else keep
+        if kept is None:
+            return gradient
         return torch.where(kept.reshape(-1, *[1] * (gradient.ndim - 1)), gradient, 0.0)
 
     if raw.requires_grad:

@@ -23,6 +23,6 @@ def measured(values: Tensor) -> Tensor:
 def without_autocast(like: Tensor) -> AbstractContextManager[object]:
     """A context in which operations on the device of ``like`` keep their dtype."""
     device = like.device.type
-    if not torch.amp.is_autocast_available(device):
+    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
         return nullcontext()
     return torch.autocast(device, enabled=False)

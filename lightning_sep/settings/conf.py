@@ -9,6 +9,7 @@ from typing import Any
 from lightning_sep.errors import ConfigError
 
 ROOT = ("seed",)  # settings that belong to no group
+_NO_GROUPS = ("board",)  # folders of conf/ that settings are not made of
 
 
 def conf_folders(config_dir: Path | str | None = None) -> list[Path]:
@@ -35,7 +36,8 @@ def conf_folders(config_dir: Path | str | None = None) -> list[Path]:
 def groups() -> list[str]:
     """The groups of settings: the folders of our own ``conf/``."""
     with os.scandir(conf_folders()[0]) as found:
-        return sorted(one.name for one in found if one.is_dir() and one.name[0] not in "._")
+        names = [one.name for one in found if one.is_dir() and one.name[0] not in "._"]
+    return sorted(name for name in names if name not in _NO_GROUPS)
 
 
 def entries(group: str, config_dir: Path | str | None = None) -> list[str]:

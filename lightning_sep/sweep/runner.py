@@ -13,7 +13,7 @@ from lightning_sep.run_folder import RunFolder
 from lightning_sep.sweep.definition import Definition
 from lightning_sep.sweep.watchdog import watched
 
-# What a run imports before its first step anyway: it takes seconds, on a busy machine many, and is no
+# What a run imports before its first step: that takes seconds, on a busy machine many, and is no
 # step that hangs.
 _IMPORTED_LATE = ("lightning_sep.training", "torch._dynamo")
 

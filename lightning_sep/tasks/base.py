@@ -1,9 +1,8 @@
 """The only training step of the house: a net and a head, trained on weighted examples."""
 
-import math
 import types
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
@@ -13,13 +12,16 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from lightning_sep.data.batch import Batch
+from lightning_sep.data.facts import Facts
 from lightning_sep.errors import ConfigError
 from lightning_sep.functional.masking import shield, weighted_sum
-from lightning_sep.functional.precision import measured
 from lightning_sep.functional.processes import own_rank, world_size
+from lightning_sep.functional.step_sums import StepSums
+from lightning_sep.nets.abilities import BatchNet, Net
 from lightning_sep.reweighting.base import Reweighting
 from lightning_sep.reweighting.gather import global_weights
 from lightning_sep.reweighting.uniform import Uniform
+from lightning_sep.tasks.evaluation import Evaluation, Means
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule as Module
@@ -33,7 +35,12 @@ class MakeNet(Protocol):
     def __call__(self, *, inputs: int, outputs: int) -> nn.Module: ...
 
 
-_ROUNDING = 1e-6  # of float32 arithmetic on samples around full scale
+class MakeLoss(Protocol):
+    """Builds the loss, which takes of what the task knows (``embed``, ``classes``) what it asks
+    for."""
+
+    def __call__(self, **known: int) -> nn.Module: ...
+
 
 MakeOptimizer = Callable[[Any], torch.optim.Optimizer]
 
@@ -45,17 +52,19 @@ class Parts:
     Args:
         make_net: builds the net from ``inputs`` and ``outputs``.
         head: turns the net's raw values into what the loss and the listener get.
-        loss: cost of an example, for heads that do not bring their own.
+        loss_class: class of the loss.
+        make_loss: builds it: the cost of an example, for heads that do not bring their own.
         make_optimizer: builds the optimizer from the parameters; ``None`` where nothing is trained.
-        facts: what the data say about themselves (sample rate, gain, names of classes).
+        facts: what the examples say about the set that they are drawn from.
         seed: seeds every draw inside a training step.
     """
 
     make_net: MakeNet
     head: nn.Module
-    loss: nn.Module
+    loss_class: type[Any]
+    make_loss: MakeLoss
     make_optimizer: MakeOptimizer | None
-    facts: Mapping[str, Any]
+    facts: Facts
     seed: int
 
 
@@ -110,6 +119,11 @@ class Task(Module, ABC):
     material: ClassVar[str]  # what the net must take, see ``lightning_sep.nets``
     head_type: ClassVar[type[nn.Module]]
     loss_type: ClassVar[type[nn.Module]]
+    facts_type: ClassVar[type[Facts]]
+    head: Any  # of ``head_type``
+    loss: Any  # of ``loss_type``, or what the head brings in its place
+    net: Net  # an ``nn.Module`` as well
+    facts: Facts
 
     def __init__(self, *, parts: Parts) -> None:
         if parts.make_optimizer is not None:
@@ -117,26 +131,38 @@ class Task(Module, ABC):
         super().__init__()
         name = type(self).__name__
         for group, part, wanted in [
-            ("head", parts.head, self.head_type),
-            ("loss", parts.loss, self.loss_type),
+            ("head", type(parts.head), self.head_type),
+            ("loss", parts.loss_class, self.loss_type),
         ]:
-            if not isinstance(part, wanted):
+            if not issubclass(part, wanted):
                 raise ConfigError(
-                    f"{group}={type(part).__name__} does not serve {name}: it needs a "
+                    f"{group}={part.__name__} does not serve {name}: it needs a "
                     f"{wanted.__name__}. `lightning-sep train --help` lists what goes together"
                 )
-        self.facts = dict(parts.facts)
+        if not isinstance(parts.facts, self.facts_type):
+            raise ConfigError(
+                f"{name} needs examples that give {self.facts_type.__name__}, these give "
+                f"{type(parts.facts).__name__}. `lightning-sep train --help` lists what goes "
+                "together"
+            )
+        self.facts = parts.facts
         self.seed = parts.seed
         self.head = parts.head
-        self.loss = parts.loss
         inputs, outputs = self.sizes()
-        self.net = parts.make_net(inputs=inputs, outputs=outputs)
-        material = getattr(self.net, "material", None)
-        if material != self.material:
+        net = parts.make_net(inputs=inputs, outputs=outputs)
+        if not isinstance(net, Net):
             raise ConfigError(
-                f"net={type(self.net).__name__} takes {material} material, {name} has "
+                f"net={type(net).__name__} does not say what material it takes, see "
+                "lightning_sep/nets/abilities.py"
+            )
+        if net.material != self.material:
+            raise ConfigError(
+                f"net={type(net).__name__} takes {net.material} material, {name} has "
                 f"{self.material}. `lightning-sep train --help` lists what goes together"
             )
+        self.net = net
+        # After the net, whose first weights so are the same whatever the loss draws for its own.
+        self.loss = self.head.criterion(parts.make_loss(**self.known()))
         self._make_optimizer = parts.make_optimizer
         self.reweighting: Reweighting | None = None
         # Of the last step, [example], this process's share of weights that sum to 1 over all
@@ -144,13 +170,18 @@ class Task(Module, ABC):
         self.step_weights: Tensor | None = None
         # Summed on the device during an epoch, so that a step neither waits for it nor logs:
         # losses, examples, weighted losses, steps, losses that are not finite.
-        self.train_sums = torch.zeros(5, dtype=torch.float64)
+        self.train_sums = StepSums(torch.zeros(5))
         self.epoch_metrics: dict[str, float] = {}
-        self._sums: dict[str, Tensor] = {}  # of an evaluation: sum and number by metric
+        self.example_values: dict[str, list[Any]] = {}  # of the last test, see `Evaluation.finish`
+        self._evaluation: Evaluation | None = None  # the pass under way
 
     @abstractmethod
     def sizes(self) -> tuple[int, int]:
         """Numbers per time step that go into the net and come out of it."""
+
+    def known(self) -> dict[str, int]:
+        """What a loss may ask for when it is built; nothing by default."""
+        return {}
 
     @abstractmethod
     def scores(self, batch: Batch, raw: Tensor) -> Scored:
@@ -161,30 +192,17 @@ class Task(Module, ABC):
         """The net's raw values for a batch, ``[batch, ...]``."""
 
     @abstractmethod
-    def start_evaluation(self, stage: str) -> None:
-        """Forget the scores of the last evaluation; ``stage`` is ``val`` or ``test``."""
-
-    @abstractmethod
-    def evaluate(self, batch: Batch, raw: Tensor) -> None:
-        """Collect the scores of one batch of validation or test."""
-
-    @abstractmethod
-    def finish_evaluation(self, stage: str) -> tuple[dict[str, float], dict[str, list[Any]]]:
-        """Metrics by name, and lists with an entry per example (mixture, sequence, pair of
-        speakers), without the stage's prefix. A list called as a metric holds what it is the mean
-        of, where it is one; the others say which examples these are."""
+    def evaluation(self, stage: str) -> Evaluation:
+        """A pass that has seen nothing; ``stage`` is ``val`` or ``test``."""
 
     def class_names(self) -> list[tuple[str, ...]]:
         """What each class number of :class:`Scored` groups is called: its name, then its group's
         where the data have any."""
-        names: list[str] = self.facts.get("class_names", [])
-        groups: list[str] | None = self.facts.get("class_groups")
-        if groups is None:
-            return [(name,) for name in names]
-        return list(zip(names, groups, strict=True))
+        return self.facts.classes()
 
     def audio_examples(self, batch: Batch, count: int) -> dict[str, Tensor]:
-        """Waveforms worth listening to, ``[time]`` within -1 to 1, by name; none by default."""
+        """Waveforms worth listening to, ``[channel, time]`` within -1 to 1, by name; none by
+        default."""
         return {}
 
     def generator(self) -> torch.Generator:
@@ -192,6 +210,20 @@ class Task(Module, ABC):
         generator = torch.Generator(device=self.device)
         generator.manual_seed(step_seed(self.seed, self.global_step, self.global_rank))
         return generator
+
+    def on_train_start(self) -> None:
+        """Refuse what several processes would compute otherwise than one.
+
+        Raises:
+            ConfigError: the net norms over the batch, of which each process has a part.
+        """
+        net = self.net
+        if world_size() > 1 and isinstance(net, BatchNet) and net.batch_statistics:
+            raise ConfigError(
+                f"net={type(net).__name__} norms over the batch, of which each of "
+                f"{world_size()} processes has a part: train in one process, or use a net that "
+                "norms over single examples"
+            )
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Third-party code may draw from the global generator: it is seeded by the step as well.
@@ -202,18 +234,12 @@ class Task(Module, ABC):
             torch.cuda.manual_seed_all(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        keep: list[Tensor] = []
-        raw = shield(self.raw(batch, self.generator()), lambda: keep[0])
+        keep: list[Callable[[], Tensor | None]] = []
+        raw = shield(self.raw(batch, self.generator()), lambda: keep[0]())
         scored = self.scores(batch, raw)
         finite = scored.losses.detach().isfinite()
         mask = scored.mask & finite
-        # A row stays in the gradient when any example made of it is kept.
-        members = scored.rows.shape[1]
-        total = len(batch) if scored.everyones is None else scored.everyones
-        uses = torch.zeros(total, dtype=torch.int64, device=mask.device).index_add(
-            0, scored.rows.flatten(), mask.long().repeat_interleave(members)
-        )
-        keep.append(uses[scored.first : scored.first + len(batch)] > 0)
+        keep.append(lambda: _rows_kept(scored, mask, len(batch)))
         weights = self._weights(scored, mask)
         loss = weighted_sum(scored.losses, weights, mask)
         counted = mask
@@ -226,14 +252,15 @@ class Task(Module, ABC):
             self.step_weights = torch.where(mask, weights, torch.nan).detach() / world_size()
         plain = torch.where(counted, scored.losses.detach(), 0.0).sum()
         left_out = (~finite & scored.mask).sum()
-        sums = [plain, counted.sum(), loss.detach(), torch.ones_like(plain), left_out]
-        self.train_sums += torch.stack([measured(one) for one in sums])
+        sums = (plain, counted.sum(), loss.detach(), torch.ones_like(plain), left_out)
+        self.train_sums.add(*sums)
         return loss
 
     def _weights(self, scored: Scored, mask: Tensor) -> Tensor:
         """How much each example counts; see :func:`global_weights`."""
         losses = scored.losses.detach()
-        if self.reweighting is None and world_size() == 1:
+        even = self.reweighting is None or type(self.reweighting) is Uniform
+        if even and world_size() == 1:  # what the rule would give, to the bit
             return mask.to(losses.dtype) / mask.sum().clamp(min=1)
         rule = self.reweighting or Uniform()
         if scored.everyones is not None:
@@ -241,13 +268,13 @@ class Task(Module, ABC):
         return global_weights(rule, losses, scored.groups, mask, self.global_step)
 
     def on_train_epoch_start(self) -> None:
-        self.train_sums = measured(torch.zeros(5, device=self.device))
+        self.train_sums = StepSums(torch.zeros(5, device=self.device))
         self.epoch_metrics.clear()
 
     def on_train_epoch_end(self) -> None:
         """``train/loss`` is the plain mean over the examples of the epoch, whatever the rule that
         weighs them; what is minimised is ``train/weighted_loss``, the mean over its steps."""
-        sums = self.train_sums.clone()
+        sums = self.train_sums.total().clone()
         if world_size() > 1:
             dist.all_reduce(sums)
         losses, examples, weighted, steps, non_finite = sums.tolist()
@@ -262,43 +289,26 @@ class Task(Module, ABC):
         self._evaluation_step(batch)
 
     def _evaluation_step(self, batch: Batch) -> None:
-        raw = self.raw(batch, None)
-        self.collect_losses(batch, raw)
-        self.evaluate(batch, raw)
+        if self._evaluation is None:
+            raise RuntimeError("a batch of an evaluation that nobody started")
+        self._evaluation.add(batch, self.raw(batch, None))
 
-    def collect_losses(self, batch: Batch, raw: Tensor) -> None:
+    def add_losses(self, means: Means, batch: Batch, raw: Tensor) -> None:
         """Add a batch to ``loss``, on what the head shows at evaluation, and to ``loss_raw``, on
         what it shows in training: for heads that clip at evaluation only they differ."""
-        self._add_losses("loss", batch, raw)
-        if getattr(self.head, "brings_loss", False):  # from raw values, the same in both
-            self._sums["loss_raw"] = self._sums["loss"]
-            return
-        self.head.train()
-        self._add_losses("loss_raw", batch, raw)
-        self.head.eval()
-
-    def _add_losses(self, name: str, batch: Batch, raw: Tensor) -> None:
         scored = self.scores(batch, raw)
-        kept = scored.mask & scored.losses.isfinite()
-        sums = [torch.where(kept, scored.losses, 0.0).double().sum(), kept.sum().double()]
-        self._sums[name] = self._sums.get(name, 0.0) + torch.stack(sums)
-
-    def count_beyond(self, name: str, values: Tensor, bounds: tuple[float, float]) -> None:
-        """Add a batch to the share of values that lie beyond ``bounds``, by more than rounding."""
-        low, high = bounds
-        beyond = ((values < low - _ROUNDING) | (values > high + _ROUNDING)).sum().double()
-        sums = torch.stack([beyond, torch.full_like(beyond, values.numel())])
-        self._sums[name] = self._sums.get(name, 0.0) + sums
+        means.add("loss", scored.losses, scored.mask & scored.losses.isfinite())
+        if self.head.shows_two:
+            self.head.train()
+            scored = self.scores(batch, raw)
+            self.head.eval()
+        means.add("loss_raw", scored.losses, scored.mask & scored.losses.isfinite())
 
     def on_validation_epoch_start(self) -> None:
-        self._start("val")
+        self._evaluation = self.evaluation("val")
 
     def on_test_epoch_start(self) -> None:
-        self._start("test")
-
-    def _start(self, stage: str) -> None:
-        self._sums.clear()
-        self.start_evaluation(stage)
+        self._evaluation = self.evaluation("test")
 
     def on_validation_epoch_end(self) -> None:
         self._finish("val")
@@ -307,12 +317,11 @@ class Task(Module, ABC):
         self.example_values = self._finish("test")
 
     def _finish(self, stage: str) -> dict[str, list[Any]]:
-        metrics, values = self.finish_evaluation(stage)
-        for name, sums in self._sums.items():
-            if world_size() > 1:
-                dist.all_reduce(sums)
-            total, count = sums.tolist()
-            metrics[name] = total / count if count else math.nan
+        evaluation, self._evaluation = self._evaluation, None
+        if evaluation is None:
+            raise RuntimeError("the end of an evaluation that nobody started")
+        metrics, values = evaluation.finish()
+        metrics |= evaluation.means.values()
         self.epoch_metrics |= {f"{stage}/{name}": value for name, value in metrics.items()}
         return {f"{stage}/{name}": value for name, value in values.items()}
 
@@ -322,11 +331,24 @@ class Task(Module, ABC):
         return self._make_optimizer(self.parameters())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["train_sums"] = self.train_sums.cpu()
-        checkpoint["facts"] = self.facts
+        checkpoint["train_sums"] = self.train_sums.total().cpu()
+        checkpoint["facts"] = self.facts.plain()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.train_sums = checkpoint["train_sums"].to(self.device)
+        self.train_sums = StepSums(checkpoint["train_sums"].to(self.device))
+
+
+def _rows_kept(scored: Scored, mask: Tensor, count: int) -> Tensor | None:
+    """``[row]`` bool, which of this process's ``count`` rows stay in the gradient: those that any
+    example in ``mask`` is made of. ``None`` is all of them, where knowing it costs no wait."""
+    if mask.device.type == "cpu" and len(mask) and scored.everyones is None and bool(mask.all()):
+        return None
+    members = scored.rows.shape[1]
+    total = count if scored.everyones is None else scored.everyones
+    uses = torch.zeros(total, dtype=torch.int64, device=mask.device).index_add(
+        0, scored.rows.flatten(), mask.long().repeat_interleave(members)
+    )
+    return uses[scored.first : scored.first + count] > 0
 
 
 @cache

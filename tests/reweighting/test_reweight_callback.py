@@ -96,6 +96,46 @@ def test_an_epoch_goes_on_from_its_saved_state():
     assert other.histogram[0].sum() == 8
 
 
+def shares(steps, seed=0):
+    """Weights of that many steps, some examples left out, the last step smaller."""
+    draw = torch.Generator().manual_seed(seed)
+    made = []
+    for number in range(steps):
+        losses = torch.randn(5 if number == steps - 1 else 16, generator=draw)
+        weights = losses.mul(3).softmax(0)
+        made.append(torch.where(losses > 1, torch.nan, weights))
+    return made
+
+
+@pytest.mark.parametrize("steps", [1, 31, 32, 33, 100])
+def test_steps_counted_together_are_steps_counted_one_by_one(steps):
+    task, callback = finish(*shares(steps))
+    sizes, counts = 0.0, 0
+    for weights in shares(steps):
+        kept = weights[~weights.isnan()].double()
+        # as the callback has it: left out ones are zeros
+        sizes += float(1 / torch.where(weights.isnan(), 0.0, weights).double().square().sum())
+        counts = counts + np.histogram((kept * len(kept)).numpy(), bins=callback.histogram[1])[0]
+    assert task.epoch_metrics["train/effective_batch"] == sizes / steps
+    assert callback.histogram[0].tolist() == counts.tolist()
+
+
+def test_an_interrupted_epoch_counts_to_the_last_bit_as_a_whole_one():
+    steps = shares(80)
+    whole, callback = finish(*steps)
+    task, parts = Stand(), Reweight(LossSoftmax(0.1))
+    parts.on_train_epoch_start(TRAINER, task)
+    for number, weights in enumerate(steps):
+        if number in (1, 40, 79):
+            saved, parts = parts.state_dict(), Reweight(LossSoftmax(0.1))
+            parts.load_state_dict(saved)
+        task.step_weights = weights
+        parts.on_train_batch_end(TRAINER, task)
+    parts.on_train_epoch_end(TRAINER, task)
+    assert task.epoch_metrics == whole.epoch_metrics
+    assert parts.histogram[0].tolist() == callback.histogram[0].tolist()
+
+
 def test_an_epoch_without_steps_reports_nothing():
     task, callback = finish()
     assert task.epoch_metrics == {}

@@ -1,6 +1,7 @@
 """A run's id: everything that can change a number changes it, and nothing else does."""
 
 import copy
+import hashlib
 import random
 import re
 import sys
@@ -10,8 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_sep.run_id import EXCLUDED, config_hash, counted, plugin_fingerprints, run_id
+from lightning_sep.run_id import (
+    EXCLUDED,
+    LATER,
+    code_versions,
+    config_hash,
+    counted,
+    plugin_fingerprints,
+    run_id,
+    targets,
+)
 from lightning_sep.settings import compose
+from lightning_sep.sources import code_hash
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -60,9 +71,22 @@ def shuffled(node, order):
 
 
 TREE = compose(["data=synthetic"]).tree
-TREE["data"]["path"] = "here"  # as data=folder has it
+TREE["data"] |= {"path": "here", "channels": "mean"}  # as data=folder has them
 COUNTED = [path for path in paths(TREE) if not is_excluded(path)]
 NOT_COUNTED = [path for path in paths(TREE) if is_excluded(path)]
+
+
+def test_settings_that_came_later_leave_the_hash_of_what_was_before():
+    before = compose(["data=folder"]).tree
+    for path, value in LATER.items():
+        group, name = path.split(".")
+        assert before[group].pop(name) == value
+    del before["data"]["channels"]
+    assert config_hash(compose(["data=folder"]).tree) == config_hash(before)
+    assert config_hash(compose(["data=folder", "data.channels=keep"]).tree) == config_hash(before)
+    for path in LATER:
+        other = changed(compose(["data=folder"]).tree, path)
+        assert config_hash(other) != config_hash(before)
 
 
 def test_is_twelve_hexadecimal_digits():
@@ -96,6 +120,17 @@ def test_no_excluded_setting_changes_it(path):
     assert identity(changed(TREE, path)) == identity(TREE)
 
 
+def test_what_does_not_count_is_this_and_no_more():
+    assert set(NOT_COUNTED) == {
+        *(path for path in paths(TREE) if path.startswith(("tracking.", "launcher."))),
+        *(f"trainer.checkpoint_every_{what}" for what in ("epochs", "steps", "min")),
+        *("trainer.workers", "trainer.hang_s", "trainer.progress"),
+        *("data.keep", "data.channels", "data.path", "data.cache_limit_mb"),
+    }
+    assert {"seed", "trainer.threads", "trainer.precision", "trainer.device"} <= set(COUNTED)
+    assert {"trainer.epochs", "trainer.patience", "examples.batch_size"} <= set(COUNTED)
+
+
 @pytest.mark.parametrize("pattern", EXCLUDED)
 def test_what_is_excluded_exists(pattern):
     assert [path for path in paths(TREE) if path.startswith(pattern)]
@@ -127,6 +162,16 @@ def test_other_data_are_another_run():
 
 def test_other_code_is_another_run():
     assert identity(TREE, code="2") != identity(TREE)
+
+
+def test_the_code_and_the_plugins_are_those_that_the_settings_reach(plugin):
+    plugin("x = 1")
+    tree = {**TREE, "head": {"_target_": "my_package.part.Head"}}
+    reached, mine = code_hash(targets(tree)), plugin_fingerprints(tree)
+    assert run_id(tree, "d") == run_id(tree, "d", code=reached, plugins=mine)
+    assert run_id(tree, "d") != run_id(tree, "d", code="", plugins=mine)
+    assert run_id(tree, "d") != run_id(tree, "d", code=reached, plugins={})
+    assert code_versions(targets(tree)) == {"code": reached, **mine}
 
 
 def test_another_plugin_is_another_run():
@@ -169,6 +214,18 @@ def plugin(tmp_path, monkeypatch):
 
 def test_a_plugins_source_is_part_of_its_fingerprint(plugin):
     assert plugin("x = 1") != plugin("x = 2")
+
+
+def test_a_plugins_fingerprint_is_that_of_its_files_by_name(plugin, tmp_path):
+    plugin("x = 1")
+    folder = tmp_path / "my_package"
+    for name in ("c", "a", "h", "e", "b", "g", "d", "f"):
+        (folder / f"{name}.py").write_text(f"x = '{name}'")
+    expected = hashlib.sha256()
+    for path in sorted(folder.glob("*.py"), key=lambda one: one.name):
+        content = "x = 2" if path.name == "part.py" else path.read_text()
+        expected.update(path.name.encode() + b"\0" + hashlib.sha256(content.encode()).digest())
+    assert plugin("x = 2") == f"unpackaged+{expected.hexdigest()[:12]}"
 
 
 def test_the_same_source_has_the_same_fingerprint(plugin):

@@ -8,8 +8,8 @@ from lightning_sep.errors import ConfigError
 from lightning_sep.experiment import build_task
 from lightning_sep.settings import compose
 from lightning_sep.tasks.autoregression import Autoregression
+from tests.tasks import facts
 
-FACTS = {"sample_rate": 8000, "gain": 1.0}
 FRAMES = 6
 
 
@@ -20,13 +20,13 @@ def task_of(k: str, *overrides: str) -> Autoregression:
             *overrides,
         ]
     )
-    task = build_task(settings.tree, FACTS)
+    task = build_task(settings.tree, facts.SEQUENCES)
     assert isinstance(task, Autoregression)
     return task.train()
 
 
 def batch() -> Batch:
-    waveform = 0.5 * torch.randn(3, FRAMES * 8, generator=torch.Generator().manual_seed(4))
+    waveform = 0.5 * torch.randn(3, 1, FRAMES * 8, generator=torch.Generator().manual_seed(4))
     return Batch(
         waveform=waveform,
         labels=torch.zeros(3, dtype=torch.int64),
