@@ -204,3 +204,16 @@ def test_the_last_line_of_a_log_says_why_a_worker_ended(tmp_path: Path) -> None:
 def test_a_workers_command_names_its_sweeps() -> None:
     expected = [sys.executable, "-m", "lightning_sep", "worker", "a,b"]
     assert local.worker_command(["a", "b"]) == expected
+
+
+def test_a_worker_that_hung_is_told_by_its_last_words_not_by_its_stacks(tmp_path: Path) -> None:
+    code = (
+        "import faulthandler, sys, time; print('took trial 3', flush=True); "
+        "faulthandler.dump_traceback_later(0.1, exit=True, file=sys.stderr); time.sleep(60)"
+    )
+    launcher = Local(workers=1)
+    launcher.start(python(code), folder=tmp_path, most=1)
+    until(lambda: launcher.poll() == 0)
+    [(status, told)] = launcher.troubles()
+    assert status == 1
+    assert told.startswith("Timeout (0:00:00.100000)! (log: ")
