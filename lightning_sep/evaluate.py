@@ -57,7 +57,7 @@ def evaluate(
     task = load_run(folder)
     record = read_record(folder) or {}
     chosen = _example_settings(overrides, from_tree(record["settings"]).tree["examples"])
-    prepared = _opened(data, int(task.facts["sample_rate"]))
+    prepared = _opened(data, task.facts.sample_rate)
     examples: Examples = build(chosen).as_trained(task.facts)
     loader = examples.loader(prepared, split, seed=record["seed"])
     told = ProgressLine()

@@ -15,6 +15,7 @@ import yaml
 from torch import Tensor, nn
 
 from lightning_sep import run_id as identities
+from lightning_sep.data.facts import Facts, facts_from
 from lightning_sep.data.progress import ProgressLine
 from lightning_sep.errors import Busy, DataError, Interrupted, LeaseLost
 from lightning_sep.faults import is_machines
@@ -41,7 +42,7 @@ from lightning_sep.record import (
     write_record,
 )
 from lightning_sep.run_folder import LEASE, RunFolder
-from lightning_sep.settings import Settings, build
+from lightning_sep.settings import Settings, build, locate
 from lightning_sep.tasks.base import Parts, Task
 
 ATTEMPTS = "attempts.jsonl"
@@ -111,7 +112,7 @@ def build_parts(settings: Settings, prepared: Any | None = None) -> Built:
     return Built(identify(settings, prepared), prepared, examples, task)
 
 
-def build_task(tree: Mapping[str, Any], facts: Mapping[str, Any], *, to_train: bool = True) -> Task:
+def build_task(tree: Mapping[str, Any], facts: Facts, *, to_train: bool = True) -> Task:
     """A task with its net, head and loss, initialised under the run's seed.
 
     Args:
@@ -147,6 +148,21 @@ def build_task(tree: Mapping[str, Any], facts: Mapping[str, Any], *, to_train: b
             ),
         )
     return task
+
+
+def recorded_facts(tree: Mapping[str, Any], plain: Mapping[str, Any]) -> Facts:
+    """The facts in a record, of the kind that its task needs.
+
+    Args:
+        tree: resolved settings.
+        plain: what the record says.
+
+    Raises:
+        DataError: they are of another kind or version.
+    """
+    task: Any = locate(tree["task"])
+    kind: type[Facts] = task.facts_type
+    return facts_from(kind, plain)
 
 
 def print_model(settings: Settings) -> str:
@@ -323,7 +339,7 @@ class _Run:
         choices = self.settings.choices
         if slow := self.parts.prepared.remark():
             print(slow, file=sys.stderr, flush=True)
-        for remark in filter(None, (slow, *self.parts.task.facts.get("remarks", ()))):
+        for remark in filter(None, (slow, *self.parts.task.facts.remarks)):
             self.log.write(remark)
         mirrored = {
             "group": about["sweep"],

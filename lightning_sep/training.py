@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar
@@ -84,7 +85,6 @@ class Training:
         cleanup: ExitStack,
     ) -> None:
         self.task = task
-        self.loader = loader
         self.attempt = attempt
         self.folder = attempt.folder
         self.seed: int = tree["seed"]
@@ -93,6 +93,7 @@ class Training:
         self.device = settings.device
         if self.device == "auto":
             self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.loader = partial(loader, pin=self.device == "cuda")
         self.example_values: dict[str, Any] | None = None
         self.weights: dict[str, Any] | None = None
         self._resume_from: Path | None = None
@@ -262,7 +263,7 @@ class Training:
         self.tracker.finish(
             {key: value for key, value in metrics.items() if key.startswith("test/")},
             audio,
-            int(self.task.facts["sample_rate"]),
+            self.task.facts.sample_rate,
         )
         return metrics
 
@@ -282,7 +283,7 @@ class Training:
                 "epoch": self.history.best_epoch,
             },
             "parameters": sum(value.numel() for value in self.task.parameters()),
-            "facts": self.task.facts,
+            "facts": self.task.facts.plain(),
             "checkpoints": {path.name: sha256_file(path) for path in kept if path.exists()},
             "examples_file": examples.name if tested else None,
             "hashes": {
@@ -317,7 +318,7 @@ class Training:
             # One example's signals share a gain, so that their levels can be compared by ear.
             samples = waveform.detach().cpu().float().clamp(-1, 1).numpy()
             encoded = BytesIO()
-            soundfile.write(encoded, samples, int(task.facts["sample_rate"]), format="FLAC")
+            soundfile.write(encoded, samples, task.facts.sample_rate, format="FLAC")
             write_aside(self.folder.path / "audio" / f"{name}.flac", encoded.getvalue())
             audio[name] = samples
         return audio

@@ -23,7 +23,7 @@ from torch import Tensor
 from lightning_sep.checkpoint_files import best_weights
 from lightning_sep.checks import finite_number
 from lightning_sep.errors import ConfigError, DataError
-from lightning_sep.experiment import build_task
+from lightning_sep.experiment import build_task, recorded_facts
 from lightning_sep.fingerprint import weights_hash
 from lightning_sep.fsio import storage_errors, write_aside_with, write_json
 from lightning_sep.homes import runs_home
@@ -80,7 +80,8 @@ def load_run(run: str | Path, home: Path | str | None = None) -> Task:
     if record is None or record["state"] != "finished":
         state = "unreadable" if record is None else record["state"]
         raise ConfigError(f"run {folder.name} is {state}: only a finished run can be used")
-    task = build_task(from_tree(record["settings"]).tree, record["facts"], to_train=False)
+    tree = from_tree(record["settings"]).tree
+    task = build_task(tree, recorded_facts(tree, record["facts"]), to_train=False)
     wrong = misfits(folder, record)
     if wrong:
         raise ConfigError(f"run {folder.name} cannot be used: {wrong[0]}")
@@ -197,9 +198,9 @@ def _separate_file(
     task: Separation, file: Path, out: Path, done: Callable[[float], None]
 ) -> list[Path]:
     """Write the sources of one file; ``done`` is told the share of it that is through."""
-    rate = int(task.facts["sample_rate"])
+    rate = task.facts.sample_rate
     about = _info(file)
-    level = _level(_blocks(file, rate), task.facts.get("normalise", "none"))
+    level = _level(_blocks(file, rate), task.facts.normalise)
     paths = [out / f"{file.stem}-source-{number}.wav" for number in range(1, task.sources + 1)]
     with ExitStack() as opened:
         # Filled side by side, so without names: each is written aside and renamed when it is whole.
@@ -306,7 +307,11 @@ class _Sink:
 
 
 def _level(blocks: Iterable[NDArray[np.float32]], normalise: str) -> np.float32:
-    """What a mixture is divided by before it goes in, as in training; 1 for silence."""
+    """What a mixture is divided by before it goes in, as in training; 1 for silence.
+
+    The peak of its sources, which ``sources`` divides by, is not known: that of the mixture stands
+    in for it.
+    """
     count, total, squares, peak = 0, 0.0, 0.0, 0.0
     for block in blocks if normalise != "none" else ():
         wide = block.astype(np.float64)
@@ -315,6 +320,7 @@ def _level(blocks: Iterable[NDArray[np.float32]], normalise: str) -> np.float32:
     level = {
         "none": 1.0,
         "peak": peak,
+        "sources": peak,
         "std": max(squares / count - (total / count) ** 2, 0.0) ** 0.5 if count else 0.0,
     }[normalise]
     return np.float32(level if level > 0 else 1.0)
@@ -347,7 +353,7 @@ def generate(
     if out.suffix.lower() != ".wav":
         raise ConfigError(f"{out}: generated audio is written as .wav")
     task: Autoregression = _load(run, Autoregression, "generate")
-    rate, gain, size = int(task.facts["sample_rate"]), task.facts["gain"], task.frame_samples
+    rate, gain, size = task.facts.sample_rate, task.facts.gain, task.frame_samples
     generator = torch.Generator().manual_seed(seed)
     if start is None:
         frames = 0.1 * torch.randn(1, 1, size, generator=generator)
@@ -373,7 +379,7 @@ def embed(run: str | Path, files: list[Path], out: Path) -> Path:
     if out.suffix not in (".json", ".npz"):
         raise ConfigError(f"{out}: embeddings are written as .json or .npz")
     task: Verification = _load(run, Verification, "embed")
-    rate = int(task.facts["sample_rate"])
+    rate = task.facts.sample_rate
     vectors = {str(file): task.embed(_read(file, rate)[0])[0].numpy() for file in files}
     if out.suffix == ".json":
         write_json(out, {name: vector.tolist() for name, vector in vectors.items()})

@@ -2,16 +2,22 @@
 
 ``python tests/mutants.py heads,optimizers.py --count 40`` takes the files of these rooms (folders
 or files under ``lightning_sep/``), makes every mutant of one spot that ``mutants`` knows, draws 40
-of them and runs the room's tests on each, in a copy of the tree. A mutant that fails a test, or
-takes far longer than its tests do, is killed; one that passes has survived: a test is missing, or
-the spot makes no difference. The real tree is never touched.
+of each room and runs tests on each mutant, in a copy of the tree. The tests of the rooms are run
+once without a mutant, to see which lines each test executes (``traced.py``); a mutant meets only
+those that execute its line, the fastest first. A mutant that fails a test is killed; one that
+passes has survived: a test is missing, or the spot makes no difference. One that takes far longer
+than its tests do is counted apart: an endless loop, or a busy machine. The real tree is never
+touched.
 """
 
 import argparse
 import ast
 import copy
+import hashlib
+import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -23,38 +29,43 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "lightning_sep"
 
-# Room → the tests that concern it, the fastest first. A room without a line has tests/<room>.
+# What trains and what works on trials, from end to end and through kills.
+RUNS = ["callbacks", "end_to_end/test_train.py", "end_to_end/test_resume.py"]
+WORKERS = ["sweep", "leases", "launchers", "fsio", "faults"]
+# Room → the tests that may concern it. A room without a line has tests/<room>.
 TESTS = {
-    "callbacks": ["callbacks", "reweighting", "end_to_end/test_resume.py"],
-    "checkpoint_files.py": ["callbacks", "end_to_end/test_resume.py"],
+    "callbacks": [*RUNS, "reweighting"],
+    "checkpoint_files.py": [*RUNS, "run_folder", "use"],
     "checks.py": ["settings/test_checks.py", "nets"],
     "cli": ["cli"],
-    "experiment.py": [
-        *("callbacks", "end_to_end/test_train.py", "end_to_end/test_resume.py"),
-        "end_to_end/test_bad_input.py",
-    ],
+    "experiment.py": [*RUNS, "end_to_end/test_bad_input.py", "record", "sweep"],
     "evaluate.py": ["use/test_evaluate.py"],
     "faults.py": ["sweep/test_whose_fault.py", "sweep/test_one_worker.py"],
+    "fingerprint.py": ["record", "settings/test_run_identity.py", "end_to_end/test_train.py"],
+    "fsio.py": ["fsio", "run_folder", "record", "leases", "sweep"],
     "functional": ["functional", "functional_log_mel", "reweighting", "losses", "heads", "metrics"],
     "heads": ["heads", "tasks/test_cross_product.py"],
     "homes.py": ["cli", "data/test_data_commands.py"],
-    "launchers": ["launchers", "sweep"],
+    "launchers": WORKERS,
+    "leases": WORKERS,
     "losses": ["losses", "tasks/test_cross_product.py"],
     "memory.py": ["cli/test_memory.py"],
     "optimizers.py": ["settings/test_optimizer_and_trainer.py"],
-    "record.py": ["settings/test_run_identity.py", "end_to_end/test_train.py"],
-    "run_folder.py": ["run_folder", "callbacks"],
-    "run_id.py": ["settings/test_run_identity.py"],
-    "sweep": ["sweep"],
+    "record.py": [*RUNS, "record", "settings/test_run_identity.py"],
+    "run_folder.py": [*RUNS, "run_folder"],
+    "run_id.py": ["settings/test_run_identity.py", "sweep"],
+    "sources.py": ["settings/test_run_identity.py"],
+    "sweep": WORKERS,
     "tasks": ["tasks", "end_to_end/test_resume.py"],
     "terminal.py": ["cli/test_plain_terminal.py"],
     "tracking.py": ["tracking"],
     "trainer_settings.py": ["settings/test_optimizer_and_trainer.py", "end_to_end/test_train.py"],
-    "training.py": ["callbacks", "end_to_end/test_resume.py", "end_to_end/test_train.py"],
+    "training.py": RUNS,
     "use.py": ["use"],
 }
 # What says something to people: neither taken out nor changed within.
@@ -86,6 +97,7 @@ class Mutant:
         old: what stands there, on one line.
         new: what is put there.
         source: the whole file with the change.
+        lines: its statement's lines, without those within it; ``None`` when it runs at import.
     """
 
     path: Path
@@ -93,6 +105,7 @@ class Mutant:
     old: str
     new: str
     source: str
+    lines: frozenset[int] | None
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.old}  →  {self.new}"
@@ -110,7 +123,7 @@ def mutants(path: Path, source: str) -> list[Mutant]:
         starts.append(starts[-1] + len(text))
     raw = source.encode()
     found = []
-    for node, changed in _changes(tree, inside=False):
+    for node, changed, lines in _changes(tree, None):
         start = starts[node.lineno - 1] + node.col_offset
         end = starts[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0)
         new = ast.unparse(changed)
@@ -118,7 +131,8 @@ def mutants(path: Path, source: str) -> list[Mutant]:
         if isinstance(node, ast.stmt):  # its further lines stand further to the right
             put = put.replace("\n", "\n" + " " * node.col_offset)
         made = (raw[:start] + put.encode() + raw[end:]).decode()
-        found.append(Mutant(path, node.lineno, _short(ast.unparse(node)), _short(new), made))
+        old = _short(ast.unparse(node))
+        found.append(Mutant(path, node.lineno, old, _short(new), made, lines))
     return sorted(found, key=lambda one: (one.line, one.old, one.new))
 
 
@@ -128,20 +142,32 @@ def _short(text: str) -> str:
 
 
 Change = tuple[ast.stmt | ast.expr, ast.AST]
+FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def _changes(node: ast.AST, inside: bool) -> Iterator[Change]:
-    """Each node that can be changed below ``node``, and what it becomes.
+def _changes(
+    node: ast.AST, lines: frozenset[int] | None
+) -> Iterator[tuple[ast.stmt | ast.expr, ast.AST, frozenset[int] | None]]:
+    """Each node that can be changed below ``node``, what it becomes, and where it is executed.
 
-    ``inside`` is whether ``node`` lies in a function: only there are statements taken out.
+    ``lines`` are those of the statement around ``node``; ``None`` where no function is around it:
+    only within functions are statements taken out.
     """
     if isinstance(node, ast.expr):
-        yield from _of_expression(node)
+        yield from ((*change, lines) for change in _of_expression(node))
     elif isinstance(node, ast.stmt):
-        yield from _of_statement(node, inside)
-    inside = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        lines = None if lines is None else _lines(node)
+        yield from ((*change, lines) for change in _of_statement(node, lines is not None))
+    body = node.body if isinstance(node, FUNCTION) else []
     for child in _kept(node):
-        yield from _changes(child, inside)
+        yield from _changes(child, _lines(child) if child in body else lines)
+
+
+def _lines(node: ast.AST) -> frozenset[int]:
+    """The lines of a statement, without those of the statements within it."""
+    first, last = getattr(node, "lineno", 0), getattr(node, "end_lineno", 0)
+    within = [one.lineno for one in ast.walk(node) if isinstance(one, ast.stmt) and one is not node]
+    return frozenset(range(first, max(first + 1, min([last + 1, *within]))))
 
 
 def _kept(node: ast.AST) -> Iterator[ast.AST]:
@@ -237,7 +263,7 @@ def files(root: Path, package: str, room: str) -> list[Path]:
 
 
 def tests_of(room: str) -> list[Path]:
-    """The tests that concern a room, the fastest first."""
+    """The tests that concern a room."""
     names = next(
         (TESTS[one] for one in (room, room.split("/")[0]) if one in TESTS),
         [room.split("/")[0].removesuffix(".py")],
@@ -245,33 +271,123 @@ def tests_of(room: str) -> list[Path]:
     return [Path("tests") / name for name in names]
 
 
+@dataclass(frozen=True)
+class Test:
+    """A test, or a doctest, and what it does without a mutant.
+
+    Args:
+        id: its name, as pytest takes it.
+        seconds: how long it takes.
+        lines: file, relative to the tree → the lines that it executes.
+    """
+
+    id: str
+    seconds: float
+    lines: dict[str, frozenset[int]]
+
+
+def _test(one: dict[str, Any]) -> Test:
+    lines = {path: frozenset(executed) for path, executed in one["lines"].items()}
+    return Test(one["id"], one["seconds"], lines)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a mutant.
+
+    Args:
+        word: ``"killed"``, ``"SURVIVED"``, ``"timed out"`` or, without any test, ``"not run"``.
+        seconds: how long its tests took.
+        by: the test that noticed it.
+    """
+
+    word: str
+    seconds: float
+    by: str = ""
+
+
 class Bench:
     """Runs tests on copies of a tree.
 
     Args:
         root: the tree.
+        package: its package.
         tests: what is run, relative to the tree.
+        kept: a file that keeps what the tests execute, until code or tests change.
+
+    Raises:
+        SystemExit: a test is missing, or fails as it is.
     """
 
-    def __init__(self, root: Path, tests: Sequence[Path]) -> None:
+    def __init__(
+        self, root: Path, package: str, tests: Sequence[Path], kept: Path | None = None
+    ) -> None:
         missing = [str(one) for one in tests if not (root / one).exists()]
         if missing:
             raise SystemExit(f"no {', '.join(missing)}: mend TESTS in tests/mutants.py or --tests")
         self.root = root
-        self.tests = tests
+        state = hashlib.sha256(repr([str(one) for one in tests]).encode())
+        for path in sorted(one for top in (package, "tests") for one in (root / top).rglob("*.py")):
+            state.update(path.read_bytes())
+        if kept is not None and kept.exists():
+            content = json.loads(kept.read_text())
+            if content["state"] == state.hexdigest():
+                self.tests = [_test(one) for one in content["tests"]]
+                return
+        with tempfile.TemporaryDirectory(prefix="traced-") as folder:
+            out = Path(folder) / "lines.json"
+            tracer = [str(Path(__file__).with_name("traced.py")), str(out), package]
+            code, said = self._run(None, tracer, list(map(str, tests)), None)
+            if code:
+                raise SystemExit(f"the tests fail without a mutant:\n{said}")
+            found = json.loads(out.read_text())
+        self.tests = [_test(one) for one in found]
+        if kept is not None:
+            kept.write_text(json.dumps({"state": state.hexdigest(), "tests": found}))
 
-    def passes(
-        self, mutant: Mutant | None, limit_s: float | None
-    ) -> tuple[bool | None, float, str]:
-        """Whether all tests pass, ``None`` when they take too long; seconds; what pytest said."""
+    def concerned(self, mutant: Mutant) -> list[Test]:
+        """The tests that execute a mutant's line, the fastest first.
+
+        What runs at import concerns every test that executes any line of the file.
+        """
+        path = str(mutant.path)
+        found = [
+            test
+            for test in self.tests
+            if test.lines.get(path, frozenset()) & (mutant.lines or test.lines.get(path, set()))
+        ]
+        return sorted(found, key=lambda test: test.seconds)
+
+    def judge(self, mutant: Mutant, limit_s: float | None) -> Verdict:
+        """Run the tests that a mutant concerns.
+
+        ``limit_s``: seconds that they may take; without one, four times as long as without the
+        mutant and two minutes more.
+        """
+        tests = self.concerned(mutant)
+        if not tests:
+            return Verdict("not run", 0.0)
+        limit_s = limit_s or 120 + 4 * sum(test.seconds for test in tests)
+        started_s = time.monotonic()
+        code, said = self._run(mutant, ["-m", "pytest"], [test.id for test in tests], limit_s)
+        took_s = time.monotonic() - started_s
+        if code is None or re.search(r"^E +Failed: Timeout", said, re.MULTILINE):
+            return Verdict("timed out", took_s)
+        if not code:
+            return Verdict("SURVIVED", took_s)
+        told = re.search(r"^(?:FAILED|ERROR) (.*)$", said, re.MULTILINE)
+        return Verdict("killed", took_s, told[1] if told else "an error of pytest")
+
+    def _run(
+        self, mutant: Mutant | None, program: list[str], tests: list[str], limit_s: float | None
+    ) -> tuple[int | None, str]:
+        """The exit code, ``None`` when it takes too long, and what pytest said."""
         with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
             tree, rest = Path(folder) / "tree", Path(folder) / "tmp"
             rest.mkdir()
             _copy(self.root, tree)
-            extra = []
             if mutant is not None:
                 (tree / mutant.path).write_text(mutant.source)
-                extra = [str(mutant.path)]  # its doctests
             environment = os.environ | {
                 "PYTHONPATH": str(tree),
                 "PYTHONDONTWRITEBYTECODE": "1",
@@ -280,10 +396,8 @@ class Bench:
                 "TMPDIR": str(rest),
             }
             options = ["-x", "-q", "--no-header", "-p", "no:cacheprovider"]
-            command = [sys.executable, "-m", "pytest", *options, "-m", "not slow and not gpu"]
-            started_s = time.monotonic()
             process = subprocess.Popen(
-                [*command, *map(str, self.tests), *extra],
+                [sys.executable, *program, *options, "-m", "not slow and not gpu", *tests],
                 cwd=tree,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -294,12 +408,11 @@ class Bench:
             )
             try:
                 said, _ = process.communicate(timeout=limit_s)
-                passed: bool | None = process.returncode == 0
+                return process.returncode, said
             except subprocess.TimeoutExpired:
-                passed, said = None, ""
+                return None, ""
             finally:
                 _end(process, rest)
-            return passed, time.monotonic() - started_s, said
 
 
 def _copy(root: Path, tree: Path) -> None:
@@ -333,41 +446,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
     parser.add_argument("--jobs", type=int, default=2, help="at a time (default: 2)")
     parser.add_argument(
-        "--limit", type=float, metavar="S", help="seconds (default: 30 and four times the tests')"
+        "--limit", type=float, metavar="S", help="seconds a mutant (default: as its tests need)"
     )
     parser.add_argument("--root", type=Path, default=ROOT, help="the tree (default: this one)")
     parser.add_argument("--package", default=PACKAGE, help=f"default: {PACKAGE}")
+    parser.add_argument(
+        "--kept", type=Path, metavar="FILE", help="keeps what the tests execute, for the next draw"
+    )
     parser.add_argument("--tests", help="other tests than those of the room, with commas")
     given = parser.parse_args(arguments)
-    survivors: list[Mutant] = []
-    tried = 0
-    for room in given.rooms.split(","):
-        room = room.strip("/ ")
-        tests = list(map(Path, given.tests.split(","))) if given.tests else tests_of(room)
-        bench = Bench(given.root, tests)
+    rooms = [room.strip("/ ") for room in given.rooms.split(",")]
+    drawn: dict[str, list[Mutant]] = {}
+    tests: dict[Path, None] = {}  # in their order, each once
+    for room in rooms:
         paths = files(given.root, given.package, room)
         known = [one for path in paths for one in mutants(path, (given.root / path).read_text())]
-        drawn = random.Random(given.seed).sample(known, min(given.count, len(known)))
-        drawn.sort(key=lambda one: (one.path, one.line))
-        passed, took_s, said = bench.passes(None, None)
-        if not passed:
-            raise SystemExit(f"{room}: the tests fail without a mutant:\n{said}")
-        limit_s = given.limit or 30 + 4 * took_s
-        print(f"{room}: {len(drawn)} of {len(known)} mutants; tests {took_s:.0f} s", flush=True)
+        drawn[room] = random.Random(given.seed).sample(known, min(given.count, len(known)))
+        drawn[room].sort(key=lambda one: (one.path, one.line))
+        print(f"{room}: {len(drawn[room])} of {len(known)} mutants", flush=True)
+        named = list(map(Path, given.tests.split(","))) if given.tests else tests_of(room)
+        tests |= dict.fromkeys([*named, *paths])  # the files for their doctests
+    bench = Bench(given.root, given.package, list(tests), given.kept)
+    took_s = sum(test.seconds for test in bench.tests)
+    print(f"{len(bench.tests)} tests take {took_s:.0f} s", flush=True)
+    told = []
+    for room in rooms:
+        judged: list[tuple[Mutant, Verdict]] = []
         with ThreadPoolExecutor(given.jobs) as pool:
-            for mutant, (passed, took_s, _) in zip(
-                drawn,
-                pool.map(lambda one, b=bench, s=limit_s: b.passes(one, s), drawn),
+            for mutant, verdict in zip(
+                drawn[room],
+                pool.map(lambda one: bench.judge(one, given.limit), drawn[room]),
                 strict=True,
             ):
-                verdict = {True: "SURVIVED", False: "killed", None: "timed out"}[passed]
-                print(f"{verdict:<9} {took_s:4.0f} s  {mutant}", flush=True)
-                survivors += [mutant] if passed else []
-        tried += len(drawn)
-    print(f"{len(survivors)} of {tried} survived ({len(survivors) / max(1, tried):.0%})")
-    for mutant in survivors:
-        print(f"    {mutant}")
+                print(f"{verdict.word:<9} {verdict.seconds:4.0f} s  {mutant}", flush=True)
+                if verdict.by:
+                    print(f"{'':18}by {_short(verdict.by)}", flush=True)
+                judged.append((mutant, verdict))
+        told += _summary(room, judged)
+    print("\n".join(told))
     return 0
+
+
+def _summary(room: str, judged: Sequence[tuple[Mutant, Verdict]]) -> list[str]:
+    late = [mutant for mutant, verdict in judged if verdict.word == "timed out"]
+    alive = [mutant for mutant, verdict in judged if verdict.word in ("SURVIVED", "not run")]
+    share = f" ({len(alive) / len(judged):.0%})" if judged else ""
+    lines = [f"{room}: {len(alive)} of {len(judged)} survived{share}, {len(late)} timed out"]
+    lines += [f"    {mutant}" for mutant in alive]
+    return lines + [f"    timed out: {mutant}" for mutant in late]
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ saved in a checkpoint, because nothing random is kept: a loader starts at any ba
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from lightning_sep.data.audio_files import FULL_SCALE, SILENCE_RMS, Int16
 from lightning_sep.data.batch import Batch
 from lightning_sep.data.corpus import Prepared, Table
+from lightning_sep.data.facts import Facts
 from lightning_sep.data.splits import SPLITS
 from lightning_sep.errors import ConfigError
 
@@ -127,14 +128,14 @@ class Examples(ABC):
         """
 
     @abstractmethod
-    def facts(self, prepared: Prepared) -> dict[str, Any]:
-        """What a task has to know of the set, as JSON types."""
+    def facts(self, prepared: Prepared) -> Facts:
+        """What a task has to know of the set."""
 
     def remarks(self, prepared: Prepared) -> list[str]:
         """What numbers that are measured on this set cannot say, a line each."""
         return []
 
-    def as_trained(self, facts: Mapping[str, Any]) -> "Examples":
+    def as_trained(self, facts: Facts) -> "Examples":
         """These examples for a net that was trained with ``facts`` on another set: what was
         measured on its training part is not measured anew."""
         return self
@@ -176,6 +177,7 @@ class Examples(ABC):
         workers: int = 0,
         rank: int = 0,
         world: int = 1,
+        pin: bool = False,
     ) -> "ExampleLoader":
         """A loader of :class:`Batch`; its length is always that of a full epoch.
 
@@ -189,6 +191,7 @@ class Examples(ABC):
             rank: number of this process among ``world``; it gets every ``world``-th example of
                 each batch, so that all processes together see what one would.
             world: number of processes that train together.
+            pin: put batches into pinned memory, for training on a GPU that need not wait for them.
 
         Raises:
             ConfigError: the settings do not fit the set or the number of processes.
@@ -207,7 +210,7 @@ class Examples(ABC):
             fixed=fixed,
         )
         examples = _ExampleSet(draw, FIXED_SEEDS[split] if fixed else seed)
-        return ExampleLoader(examples, sampler, workers)
+        return ExampleLoader(examples, sampler, workers, pin=pin)
 
 
 class EpochBatches(Sampler[Key]):
@@ -292,7 +295,9 @@ class ExampleLoader(DataLoader[Batch]):
     itself counts batches that were fetched ahead and never seen.
     """
 
-    def __init__(self, examples: Dataset[Batch], sampler: EpochBatches, workers: int) -> None:
+    def __init__(
+        self, examples: Dataset[Batch], sampler: EpochBatches, workers: int, *, pin: bool = False
+    ) -> None:
         # a generator of its own: the default takes its seed from the global generator at every
         # pass, which would make the number of passes part of a run's random numbers
         super().__init__(
@@ -303,6 +308,7 @@ class ExampleLoader(DataLoader[Batch]):
             collate_fn=_as_is,
             generator=torch.Generator().manual_seed(0),
             persistent_workers=workers > 0,
+            pin_memory=pin,
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from lightning_sep.data.examples import (
     energy,
     to_float,
 )
+from lightning_sep.data.facts import MixtureFacts
 from lightning_sep.data.passes import Pass
 from lightning_sep.errors import ConfigError, DataError
 
@@ -89,24 +90,23 @@ class Mixtures(Examples):
         """See :meth:`Examples.draw`."""
         return MixtureDraw(self, prepared, split)
 
-    def facts(self, prepared: Prepared) -> dict[str, Any]:
-        """``sample_rate``, ``segment_samples``, ``sources``, ``class_names``, ``group_names``,
-        ``class_groups`` (group of each class) and ``normalise``."""
+    def facts(self, prepared: Prepared) -> MixtureFacts:
+        """See :meth:`Examples.facts`."""
         groups: dict[int, int] = {}
         for split in ("train", "val", "test"):
             table = prepared.table(split)
             groups |= dict(zip(table.label.tolist(), table.group.tolist(), strict=True))
-        return {
-            "sample_rate": prepared.sample_rate,
-            "segment_samples": round(self.segment_s * prepared.sample_rate),
-            "sources": self.sources,
-            "class_names": prepared.class_names,
-            "group_names": prepared.group_names,
-            "class_groups": [
+        return MixtureFacts(
+            sample_rate=prepared.sample_rate,
+            segment_samples=round(self.segment_s * prepared.sample_rate),
+            sources=self.sources,
+            class_names=tuple(prepared.class_names),
+            group_names=tuple(prepared.group_names),
+            class_groups=tuple(
                 prepared.group_names[groups[number]] for number in range(len(prepared.class_names))
-            ],
-            "normalise": self.normalise,
-        }
+            ),
+            normalise=self.normalise,
+        )
 
 
 class MixtureDraw(Draw):

@@ -1,8 +1,6 @@
 """Stretches of one recording cut into frames, for autoregression."""
 
-from collections.abc import Mapping
 from copy import copy
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +11,7 @@ from lightning_sep.data.batch import Batch
 from lightning_sep.data.corpus import Prepared, Table
 from lightning_sep.data.draws import below, uniform
 from lightning_sep.data.examples import ORDERS, Draw, Examples, Index, is_active, to_float
+from lightning_sep.data.facts import Facts, SequenceFacts
 from lightning_sep.data.passes import Pass
 from lightning_sep.errors import ConfigError, DataError
 
@@ -67,10 +66,16 @@ class Sequences(Examples):
         self.batch_size = whole_number("batch_size", batch_size)
         self._gain: float | None = None  # of the set that a net was trained on
 
-    def as_trained(self, facts: Mapping[str, Any]) -> "Sequences":
-        """See :meth:`Examples.as_trained`: the gain stays."""
+    def as_trained(self, facts: Facts) -> "Sequences":
+        """See :meth:`Examples.as_trained`: the gain stays.
+
+        Raises:
+            ConfigError: the net was trained on another kind of examples.
+        """
+        if not isinstance(facts, SequenceFacts):
+            raise ConfigError(f"sequences need the facts of sequences, got {type(facts).__name__}")
         same = copy(self)
-        same._gain = float(facts["gain"])
+        same._gain = facts.gain
         return same
 
     def gain(self, prepared: Prepared) -> float:
@@ -97,19 +102,18 @@ class Sequences(Examples):
         """See :meth:`Examples.draw`."""
         return SequenceDraw(self, prepared, split)
 
-    def facts(self, prepared: Prepared) -> dict[str, Any]:
-        """``sample_rate``, ``gain``, ``train_statistics`` (of the recordings before the gain),
-        ``frame_samples``, ``frames``, ``group`` and ``class_names``."""
+    def facts(self, prepared: Prepared) -> SequenceFacts:
+        """See :meth:`Examples.facts`."""
         group = self.chosen_group(prepared)
-        return {
-            "sample_rate": prepared.sample_rate,
-            "gain": self.gain(prepared),
-            "train_statistics": prepared.statistics_of(group),
-            "frame_samples": self.frame_samples,
-            "frames": self.frames,
-            "group": group or "all",
-            "class_names": prepared.class_names,
-        }
+        return SequenceFacts(
+            sample_rate=prepared.sample_rate,
+            gain=self.gain(prepared),
+            train_statistics=prepared.statistics_of(group),
+            frame_samples=self.frame_samples,
+            frames=self.frames,
+            group=group or "all",
+            class_names=tuple(prepared.class_names),
+        )
 
     def chosen_group(self, prepared: Prepared) -> str:
         """Name of the group that is drawn from; ``""`` is all of them."""

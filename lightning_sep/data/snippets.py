@@ -1,7 +1,5 @@
 """Snippets of several speakers, several of each, for speaker verification."""
 
-from typing import Any
-
 import numpy as np
 import torch
 
@@ -17,6 +15,7 @@ from lightning_sep.data.examples import (
     is_active,
     to_float,
 )
+from lightning_sep.data.facts import SnippetFacts
 from lightning_sep.data.passes import Groups
 from lightning_sep.errors import ConfigError, DataError
 
@@ -77,20 +76,20 @@ class Snippets(Examples):
         """See :meth:`Examples.draw`."""
         return SnippetDraw(self, prepared, split)
 
-    def facts(self, prepared: Prepared) -> dict[str, Any]:
-        """``sample_rate``, ``segment_samples``, ``speaker_names`` (what labels count),
-        ``train_speakers``, ``speakers`` and ``snippets`` of a batch, and ``remarks``: what the
-        test cannot say."""
-        table = prepared.table("train")
-        return {
-            "sample_rate": prepared.sample_rate,
-            "segment_samples": round(self.segment_s * prepared.sample_rate),
-            "speaker_names": prepared.speaker_names,
-            "train_speakers": len(np.unique(table.speaker[table.speaker >= 0])),
-            "speakers": self.speakers,
-            "snippets": self.snippets,
-            "remarks": self.remarks(prepared),
-        }
+    def facts(self, prepared: Prepared) -> SnippetFacts:
+        """See :meth:`Examples.facts`."""
+        speakers = prepared.table("train").speaker
+        numbers = np.unique(speakers[speakers >= 0]).tolist()
+        return SnippetFacts(
+            sample_rate=prepared.sample_rate,
+            segment_samples=round(self.segment_s * prepared.sample_rate),
+            speakers=self.speakers,
+            snippets=self.snippets,
+            speaker_names=tuple(prepared.speaker_names),
+            train_speakers=len(numbers),
+            train_numbers=tuple(numbers),
+            remarks=tuple(self.remarks(prepared)),
+        )
 
     def remarks(self, prepared: Prepared) -> list[str]:
         """See :meth:`Examples.remarks`."""

@@ -22,8 +22,10 @@ OTHERS, SAME, NO_TRIAL = 0, 1, 2
 # Scores, and of which kind each is: one of the three numbers above, int64, in the same shape.
 Trials = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 
-_UNKNOWN = {torch.float32: (12, 0), torch.float64: (44, 32, 20, 8, 0)}  # bits, look after look
-_AT_ONCE = 128  # groups that are looked into in one pass
+# Bits of a score that are still open, look after look. Few are taken at a time, for the counters
+# of a look have to be cheap where there are few trials too.
+_UNKNOWN = {torch.float32: (16, 8, 0), torch.float64: (48, 40, 32, 24, 16, 8, 0)}
+_AT_ONCE = 512  # groups that are looked into in one pass
 
 
 class _Groups(NamedTuple):
@@ -88,7 +90,7 @@ def _undecided(groups: _Groups, curve: ErrorCurve, prior: float, limit: int) -> 
     after = int(np.argmax(false_alarm <= miss))
     wanted[max(after - 2, 0) : after] = True
     place = int(np.searchsorted(groups.lowest, limit, side="right")) - 1
-    wanted[max(place, 0)] = True
+    wanted[max(place, 0)] |= place >= 0
     wanted &= groups.unknown > 0
     if not wanted.any():
         return np.zeros(0, dtype=np.intp)
@@ -134,14 +136,14 @@ def _looked_into(
             torch.where(one_of_them, (kinds * number + place) * parts + within, len(counts) - 1),
         )
     table = _of_all(counts)[:-1].reshape(2, number, parts)
-    place, within = np.nonzero(table.any(0))
+    held, parts_held = np.nonzero(table.any(0))
     left = np.delete(np.arange(len(groups.lowest)), chosen)
-    lowest = np.append(groups.lowest[left], groups.lowest[chosen][place] + (within << fewer))
+    lowest = np.append(groups.lowest[left], groups.lowest[chosen][held] + (parts_held << fewer))
     order = lowest.argsort()
     return _Groups(
         lowest[order],
-        np.append(groups.unknown[left], np.full(len(place), fewer))[order],
-        np.concatenate([groups.counts[:, left], table[:, place, within]], axis=1)[:, order],
+        np.append(groups.unknown[left], np.full(len(held), fewer))[order],
+        np.concatenate([groups.counts[:, left], table[:, held, parts_held]], axis=1)[:, order],
     )
 
 
@@ -166,8 +168,9 @@ def _keys(scores: Tensor) -> Tensor:
 
 
 def _scores(keys: NDArray[np.int64], dtype: torch.dtype) -> NDArray[np.float64]:
-    """What :func:`_keys` was made from; minus infinity where there is no such number."""
-    whole, real = (np.int32, np.float32) if dtype == torch.float32 else (np.int64, np.float64)
-    bits = keys.astype(whole)
-    found = np.where(bits < 0, bits ^ np.iinfo(whole).max, bits).view(real).astype(np.float64)
-    return np.where(np.isnan(found), -np.inf, found)
+    """What :func:`_keys` was made from; minus infinity below all numbers."""
+    whole = torch.int32 if dtype == torch.float32 else torch.int64
+    lowest = int(_keys(torch.tensor(-math.inf, dtype=dtype)))
+    bits = torch.from_numpy(np.maximum(keys, lowest)).to(whole)
+    bits = torch.where(bits < 0, bits ^ torch.iinfo(whole).max, bits)
+    return bits.view(dtype).double().numpy()

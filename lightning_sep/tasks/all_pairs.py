@@ -129,7 +129,7 @@ class AllPairs:
 
     def of_speakers(self, threshold: float) -> OfSpeakers:
         """What the trials of each pair of speakers come to, with that threshold."""
-        known, numbers = self.labels.unique(return_inverse=True)
+        known, numbers = torch.unique(self.labels, return_inverse=True)
         room = len(known) ** 2
         counts = torch.zeros(room + 1, dtype=torch.int64, device=self.raw.device)
         scored, wrong = (measured(self.raw.new_zeros(room + 1)) for _ in range(2))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_sep.checks import finite_number, whole_number
 from lightning_sep.data.batch import Batch
+from lightning_sep.data.facts import SequenceFacts
 from lightning_sep.errors import ConfigError
 from lightning_sep.functional.schedules import exponential, inverse_sigmoid, linear
 from lightning_sep.heads.base import WaveformHead
@@ -48,8 +49,10 @@ class Autoregression(Task):
     material = "sequence"
     head_type = WaveformHead
     loss_type = WaveformLoss
+    facts_type = SequenceFacts
     head: WaveformHead
     loss: WaveformLoss
+    facts: SequenceFacts
     net: SequenceNet  # type: ignore[assignment]  # checked when the task is built
 
     primary: ClassVar[str] = "r2"

@@ -3,7 +3,7 @@
 import math
 import types
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from lightning_sep.data.batch import Batch
+from lightning_sep.data.facts import Facts
 from lightning_sep.errors import ConfigError
 from lightning_sep.functional.masking import shield, weighted_sum
 from lightning_sep.functional.processes import own_rank, world_size
@@ -47,7 +48,7 @@ class Parts:
         head: turns the net's raw values into what the loss and the listener get.
         loss: cost of an example, for heads that do not bring their own.
         make_optimizer: builds the optimizer from the parameters; ``None`` where nothing is trained.
-        facts: what the data say about themselves (sample rate, gain, names of classes).
+        facts: what the examples say about the set that they are drawn from.
         seed: seeds every draw inside a training step.
     """
 
@@ -55,7 +56,7 @@ class Parts:
     head: nn.Module
     loss: nn.Module
     make_optimizer: MakeOptimizer | None
-    facts: Mapping[str, Any]
+    facts: Facts
     seed: int
 
 
@@ -110,6 +111,8 @@ class Task(Module, ABC):
     material: ClassVar[str]  # what the net must take, see ``lightning_sep.nets``
     head_type: ClassVar[type[nn.Module]]
     loss_type: ClassVar[type[nn.Module]]
+    facts_type: ClassVar[type[Facts]]
+    facts: Facts
 
     def __init__(self, *, parts: Parts) -> None:
         if parts.make_optimizer is not None:
@@ -125,7 +128,13 @@ class Task(Module, ABC):
                     f"{group}={type(part).__name__} does not serve {name}: it needs a "
                     f"{wanted.__name__}. `lightning-sep train --help` lists what goes together"
                 )
-        self.facts = dict(parts.facts)
+        if not isinstance(parts.facts, self.facts_type):
+            raise ConfigError(
+                f"{name} needs examples that give {self.facts_type.__name__}, these give "
+                f"{type(parts.facts).__name__}. `lightning-sep train --help` lists what goes "
+                "together"
+            )
+        self.facts = parts.facts
         self.seed = parts.seed
         self.head = parts.head
         self.loss = parts.loss
@@ -177,11 +186,7 @@ class Task(Module, ABC):
     def class_names(self) -> list[tuple[str, ...]]:
         """What each class number of :class:`Scored` groups is called: its name, then its group's
         where the data have any."""
-        names: list[str] = self.facts.get("class_names", [])
-        groups: list[str] | None = self.facts.get("class_groups")
-        if groups is None:
-            return [(name,) for name in names]
-        return list(zip(names, groups, strict=True))
+        return self.facts.classes()
 
     def audio_examples(self, batch: Batch, count: int) -> dict[str, Tensor]:
         """Waveforms worth listening to, ``[time]`` within -1 to 1, by name; none by default."""
@@ -192,6 +197,12 @@ class Task(Module, ABC):
         generator = torch.Generator(device=self.device)
         generator.manual_seed(step_seed(self.seed, self.global_step, self.global_rank))
         return generator
+
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """The batch on the device, which the host does not wait for (Lightning would)."""
+        return batch.to(device, non_blocking=True)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Third-party code may draw from the global generator: it is seeded by the step as well.
@@ -318,7 +329,7 @@ class Task(Module, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["train_sums"] = self.train_sums.total().cpu()
-        checkpoint["facts"] = self.facts
+        checkpoint["facts"] = self.facts.plain()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.train_sums = StepSums(checkpoint["train_sums"].to(self.device))

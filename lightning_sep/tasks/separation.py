@@ -10,6 +10,7 @@ from torch import distributed as dist
 
 from lightning_sep.checks import whole_number
 from lightning_sep.data.batch import Batch
+from lightning_sep.data.facts import MixtureFacts
 from lightning_sep.errors import ConfigError
 from lightning_sep.functional.permutation import best_permutation
 from lightning_sep.functional.pieces import in_faded_pieces, in_pieces
@@ -41,8 +42,10 @@ class Separation(Task):
     material = "waveform"
     head_type = WaveformHead
     loss_type = WaveformLoss
+    facts_type = MixtureFacts
     head: WaveformHead
     loss: WaveformLoss
+    facts: MixtureFacts
 
     primary: ClassVar[str] = "si_sdr_improvement_db"
 
@@ -58,7 +61,7 @@ class Separation(Task):
         self.level = level
         self.difference = difference
         super().__init__(parts=parts)
-        if self.facts.get("normalise") == "std" and math.isfinite(self.head.bounds[1]):
+        if self.facts.normalise == "std" and math.isfinite(self.head.bounds[1]):
             raise ConfigError(
                 "examples.normalise=std puts sources beyond full scale, out of reach of "
                 f"head={type(self.head).__name__}: use examples.normalise=sources, which makes "

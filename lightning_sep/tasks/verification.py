@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lightning_sep.checks import whole_number
 from lightning_sep.data.batch import Batch
+from lightning_sep.data.facts import SnippetFacts
 from lightning_sep.functional.log_mel import log_mel
 from lightning_sep.functional.processes import gathered, world_size
 from lightning_sep.functional.verification import (
@@ -48,8 +49,10 @@ class Verification(Task):
     material = "pooled"
     head_type = EmbeddingHead
     loss_type = PairLoss
+    facts_type = SnippetFacts
     head: EmbeddingHead
     loss: PairLoss
+    facts: SnippetFacts
     threshold: Tensor
 
     primary: ClassVar[str] = "equal_error_rate"
@@ -88,7 +91,7 @@ class Verification(Task):
         """``[batch, time]`` in, ``[batch, embed]`` out."""
         features = log_mel(
             waveform,
-            sample_rate=self.facts["sample_rate"],
+            sample_rate=self.facts.sample_rate,
             n_fft=self.n_fft,
             hop_samples=self.hop_samples,
             bands=self.bands,
@@ -123,7 +126,7 @@ class Verification(Task):
 
     def same_share(self) -> float:
         """Share of the pairs of a training batch that are of one speaker."""
-        speakers, snippets = self.facts["speakers"], self.facts["snippets"]
+        speakers, snippets = self.facts.speakers, self.facts.snippets
         return float((snippets - 1) / (speakers * snippets - 1))
 
     def collect_losses(self, batch: Batch, raw: Tensor) -> None:
@@ -152,7 +155,7 @@ class Verification(Task):
         (of_others, of_same), (others, same) = pairs.costs()
         metrics["trials_same"], metrics["trials_different"] = float(same), float(others)
         metrics["pairs_in_one_session"] = float(math.comb(len(raw), 2) - same - others)
-        metrics["trial_speakers"] = float(len(labels.unique()))
+        metrics["trial_speakers"] = float(len(torch.unique(labels)))
         metrics["loss_same"], metrics["loss_different"] = of_same, of_others
         part = self.same_share()
         metrics["loss"] = part * of_same + (1 - part) * of_others
@@ -168,8 +171,7 @@ class Verification(Task):
     def _pairs_of_speakers(self, found: OfSpeakers) -> dict[str, list[Any]]:
         """Of each pair of speakers that there are trials of: how many, their mean score, and the
         share that the threshold gets wrong."""
-        names: list[str] = self.facts.get("speaker_names", [])
-        known = dict(enumerate(names))
+        known = dict(enumerate(self.facts.speaker_names))
         return {
             "speakers": [[known.get(n, str(n)) for n in pair] for pair in found.speakers.tolist()],
             "trials": found.trials.tolist(),

@@ -165,9 +165,11 @@ def test_speech_against_noise_needs_noise(one_class):
 
 def test_facts_say_what_a_task_must_know(synthetic):
     facts = Mixtures().facts(synthetic)
-    assert facts["sample_rate"] == 8000
-    assert facts["segment_samples"] == 8000
-    assert dict(zip(facts["class_names"], facts["class_groups"], strict=True))["rain"] == "noise"
+    assert facts.sample_rate == 8000
+    assert facts.segment_samples == 8000
+    assert facts.normalise == "peak"
+    assert facts.sources == 2
+    assert dict(facts.classes())["rain"] == "noise"
 
 
 @pytest.mark.parametrize(

@@ -26,14 +26,14 @@ def starts(batch, gain):
 
 def test_a_sequence_is_the_recording_times_the_gain(long_one):
     examples = Sequences(frame_samples=10, frames=5)
-    gain = examples.facts(long_one)["gain"]
+    gain = examples.facts(long_one).gain
     batch = next(iter(examples.loader(long_one, "train", seed=0)))
     ramp = (torch.arange(50)[None] + starts(batch, gain)[:, None] + 1000) / 32768
     torch.testing.assert_close(batch.waveform, ramp * gain)
 
 
 def test_the_gain_is_that_of_the_train_part(long_one):
-    gain = Sequences().facts(long_one)["gain"]
+    gain = Sequences().facts(long_one).gain
     assert gain == pytest.approx(32768 / (16000 - 1 + 1000))
 
 
@@ -42,7 +42,7 @@ def test_the_gain_is_that_of_the_train_part(long_one):
 )
 def test_no_sequence_leaves_its_part_of_the_recording(long_one, split, low, high):
     examples = Sequences(frame_samples=10, frames=5, train=2000, val=None, test=None)
-    gain = examples.facts(long_one)["gain"]
+    gain = examples.facts(long_one).gain
     found = torch.cat([starts(b, gain) for b in examples.loader(long_one, split, seed=0)])
     assert found.min() >= low
     assert found.max() + 50 <= high
@@ -50,21 +50,21 @@ def test_no_sequence_leaves_its_part_of_the_recording(long_one, split, low, high
 
 def test_validation_walks_without_overlap(long_one):
     examples = Sequences(frame_samples=10, frames=5, val=None)
-    gain = examples.facts(long_one)["gain"]
+    gain = examples.facts(long_one).gain
     found = torch.cat([starts(b, gain) for b in examples.loader(long_one, "val", seed=0)])
     assert found.tolist() == list(range(16000, 18000, 50))
 
 
 def test_fewer_sequences_are_kept_evenly(long_one):
     examples = Sequences(frame_samples=10, frames=5, val=4)
-    gain = examples.facts(long_one)["gain"]
+    gain = examples.facts(long_one).gain
     found = torch.cat([starts(b, gain) for b in examples.loader(long_one, "val", seed=0)])
     assert found.tolist() == [16000, 16500, 17000, 17500]
 
 
 def test_training_starts_at_every_offset(long_one):
     examples = Sequences(frame_samples=2, frames=2, train=2000)
-    gain = examples.facts(long_one)["gain"]
+    gain = examples.facts(long_one).gain
     found = torch.cat([starts(b, gain) for b in examples.loader(long_one, "train", seed=0)])
     assert len(set(found.tolist())) > 1800
     assert found.double().mean() == pytest.approx(8000, abs=500)

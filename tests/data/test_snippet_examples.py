@@ -23,7 +23,10 @@ def test_a_batch_holds_each_speakers_snippets_in_a_row(synthetic):
 def test_all_training_speakers_appear(synthetic):
     loader = Snippets(train=30).loader(synthetic, "train", seed=1)
     seen = {label for batch in loader for label in batch.labels.tolist()}
-    assert len(seen) == Snippets().facts(synthetic)["train_speakers"]
+    facts = Snippets().facts(synthetic)
+    assert facts.train_numbers == tuple(sorted(seen))
+    assert facts.train_numbers != tuple(range(len(seen)))  # numbers of the whole set
+    assert facts.train_speakers == len(seen)
 
 
 def test_no_speaker_is_heard_in_two_splits(synthetic):
@@ -139,7 +142,7 @@ def test_where_no_speaker_has_two_sessions_files_are_compared_and_that_is_said(r
     prepared = recorded([(f"s{n // 3}", f"day {n // 3}") for n in range(27)])
     _, files, sessions = numbered(Snippets(segment_s=0.1).draw(prepared, "test"))
     assert sessions == files
-    said = Snippets().facts(prepared)["remarks"]
+    said = Snippets().facts(prepared).remarks
     assert said[0].startswith("the test part of folder has 3 speakers: its error rates hold for")
     assert said[1].startswith("no speaker of the test part of folder has two sessions")
     assert len(said) == 2
@@ -147,7 +150,7 @@ def test_where_no_speaker_has_two_sessions_files_are_compared_and_that_is_said(r
 
 def test_ten_test_speakers_are_enough_to_say_nothing(tmp_path):
     prepared = Synthetic(speakers=60).open(tmp_path)
-    assert Snippets().facts(prepared)["remarks"] == []
+    assert Snippets().facts(prepared).remarks == ()
 
 
 def test_the_test_hears_every_file_and_validation_ten_snippets_of_each_speaker(recorded):

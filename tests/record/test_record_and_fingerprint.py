@@ -2,15 +2,18 @@
 
 import hashlib
 import json
+import platform
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import torch
 
 from lightning_sep import fingerprint as machine
+from lightning_sep import record as records
 from lightning_sep import sources
 from lightning_sep.fingerprint import digest, fingerprint, software, weights_hash
 from lightning_sep.record import misfits, read_record, supersede, write_record
@@ -106,6 +109,18 @@ def test_what_cannot_change_a_number_does_not_count(package, name, old, new):
     assert package.hashes() == before
 
 
+def test_the_rooms_that_decide_numbers_count_and_no_others():
+    imported = {
+        one: f"{one}.{min(path.stem for path in (sources.PACKAGE / one).glob('[a-z]*.py'))}"
+        for one in ("nets", "heads", "losses", "reweighting", "functional", "tasks", "metrics")
+    }
+    for room, module in imported.items():
+        assert module in reached([f"lightning_sep.{module}.Part"]), room
+    for module in ("sweep.study", "leaderboard.board", "launchers.local", "tracking"):
+        assert module not in reached([f"lightning_sep.{module}.Part"])
+    assert {"training", "callbacks.plan", "callbacks.reweight"} <= set(reached([]))
+
+
 def test_what_a_loss_uses_is_reached_through_its_imports():
     found = sources.reached(["lightning_sep.losses.si_sdr.SiSdr"])
     assert {"losses.si_sdr", "losses.base", "functional.si_sdr", "training"} <= set(found)
@@ -127,6 +142,54 @@ def test_a_fingerprint_says_what_changes_the_last_bits(monkeypatch):
     build = hashlib.sha256(torch.__config__.show().encode()).hexdigest()
     assert build.startswith(seen["torch_build"])
     assert json.loads(json.dumps(seen)) == seen
+
+
+def test_a_fingerprint_says_this_and_no_more(monkeypatch):
+    seen = fingerprint("cpu", False)
+    cpu = dict(
+        line.split(":", 1)
+        for line in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    )
+    cpu = {name.strip(): value.strip() for name, value in cpu.items()}
+    flags = hashlib.sha256(cpu.get("flags", cpu.get("Features", "")).encode()).hexdigest()[:12]
+    packages = {
+        *("torch", "pytorch-lightning", "torchmetrics", "lhotse", "optuna", "wandb"),
+        *("hydra-core", "numpy", "scipy", "soundfile", "soxr"),
+    }
+    expected = {
+        "versions": {name: metadata.version(name) for name in packages},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "libc": " ".join(platform.libc_ver()),
+        "interop_threads": torch.get_num_interop_threads(),
+        "cpu": cpu.get("model name", platform.processor()),
+        "cpu_flags": flags,
+        "deterministic": False,
+        "device": "cpu",
+    }
+    assert {name: seen[name] for name in expected} == expected
+    rest = {"torch", "torch_build", "threads", "cpu_capability", "env"}
+    assert seen.keys() == expected.keys() | rest
+    assert fingerprint("cpu", True) == {**seen, "deterministic": True}
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    on_gpu = fingerprint("cuda", False)
+    assert on_gpu["device"] == "a GPU"
+    assert on_gpu["tf32"] is torch.backends.cuda.matmul.allow_tf32
+    assert on_gpu.keys() == seen.keys() | {"cuda", "cudnn", "driver", "tf32"}
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        *[(name, True) for name in ("ATEN_CPU_CAPABILITY", "NVIDIA_TF32_OVERRIDE", "MKL_CBWR")],
+        *[(name, True) for name in ("ONEDNN_X", "DNNL_X", "KMP_DETERMINISTIC_REDUCTION")],
+        *[(name, False) for name in ("MKL_NUM_THREADS", "MKL_DYNAMIC", "OMP_NUM_THREADS")],
+        *[(f"{name}_VERBOSE", False) for name in ("ONEDNN", "DNNL", "MKL")],
+    ],
+)
+def test_variables_that_choose_kernels_are_part_of_a_fingerprint(monkeypatch, name, counts):
+    monkeypatch.setenv(name, "1")
+    assert (name in fingerprint("cpu", True)["env"]) is counts
 
 
 def test_other_threads_are_another_fingerprint():
@@ -232,8 +295,21 @@ def test_a_result_replaces_a_failure_and_never_the_other_way(tmp_path):
 
 def test_a_finished_record_is_never_put_aside(tmp_path):
     write_record(tmp_path, RECORD)
+    number = tmp_path.stat().st_mtime_ns
     supersede(tmp_path)
     assert read_record(tmp_path)["state"] == "finished"
+    assert tmp_path.stat().st_mtime_ns == number, "not for a moment"
+
+
+def test_a_record_that_is_finished_meanwhile_is_put_back(tmp_path, monkeypatch):
+    """As by a copy that was frozen after it had read that the run had failed."""
+    write_record(tmp_path, RECORD)
+    before = read_record(tmp_path)
+    monkeypatch.setattr(records, "read_record", lambda folder: {"state": "failed"})
+    supersede(tmp_path)
+    monkeypatch.undo()
+    assert read_record(tmp_path) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
 
 
 def run_folder(tmp_path):

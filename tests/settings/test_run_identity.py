@@ -1,6 +1,7 @@
 """A run's id: everything that can change a number changes it, and nothing else does."""
 
 import copy
+import hashlib
 import random
 import re
 import sys
@@ -10,8 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_sep.run_id import EXCLUDED, config_hash, counted, plugin_fingerprints, run_id
+from lightning_sep.run_id import (
+    EXCLUDED,
+    code_versions,
+    config_hash,
+    counted,
+    plugin_fingerprints,
+    run_id,
+    targets,
+)
 from lightning_sep.settings import compose
+from lightning_sep.sources import code_hash
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -96,6 +106,17 @@ def test_no_excluded_setting_changes_it(path):
     assert identity(changed(TREE, path)) == identity(TREE)
 
 
+def test_what_does_not_count_is_this_and_no_more():
+    assert set(NOT_COUNTED) == {
+        *(path for path in paths(TREE) if path.startswith(("tracking.", "launcher."))),
+        *(f"trainer.checkpoint_every_{what}" for what in ("epochs", "steps", "min")),
+        *("trainer.workers", "trainer.hang_s", "trainer.progress"),
+        *("data.keep", "data.path", "data.cache_limit_mb"),
+    }
+    assert {"seed", "trainer.threads", "trainer.precision", "trainer.device"} <= set(COUNTED)
+    assert {"trainer.epochs", "trainer.patience", "examples.batch_size"} <= set(COUNTED)
+
+
 @pytest.mark.parametrize("pattern", EXCLUDED)
 def test_what_is_excluded_exists(pattern):
     assert [path for path in paths(TREE) if path.startswith(pattern)]
@@ -127,6 +148,16 @@ def test_other_data_are_another_run():
 
 def test_other_code_is_another_run():
     assert identity(TREE, code="2") != identity(TREE)
+
+
+def test_the_code_and_the_plugins_are_those_that_the_settings_reach(plugin):
+    plugin("x = 1")
+    tree = {**TREE, "head": {"_target_": "my_package.part.Head"}}
+    reached, mine = code_hash(targets(tree)), plugin_fingerprints(tree)
+    assert run_id(tree, "d") == run_id(tree, "d", code=reached, plugins=mine)
+    assert run_id(tree, "d") != run_id(tree, "d", code="", plugins=mine)
+    assert run_id(tree, "d") != run_id(tree, "d", code=reached, plugins={})
+    assert code_versions(targets(tree)) == {"code": reached, **mine}
 
 
 def test_another_plugin_is_another_run():
@@ -169,6 +200,18 @@ def plugin(tmp_path, monkeypatch):
 
 def test_a_plugins_source_is_part_of_its_fingerprint(plugin):
     assert plugin("x = 1") != plugin("x = 2")
+
+
+def test_a_plugins_fingerprint_is_that_of_its_files_by_name(plugin, tmp_path):
+    plugin("x = 1")
+    folder = tmp_path / "my_package"
+    for name in ("c", "a", "h", "e", "b", "g", "d", "f"):
+        (folder / f"{name}.py").write_text(f"x = '{name}'")
+    expected = hashlib.sha256()
+    for path in sorted(folder.glob("*.py"), key=lambda one: one.name):
+        content = "x = 2" if path.name == "part.py" else path.read_text()
+        expected.update(path.name.encode() + b"\0" + hashlib.sha256(content.encode()).digest())
+    assert plugin("x = 2") == f"unpackaged+{expected.hexdigest()[:12]}"
 
 
 def test_the_same_source_has_the_same_fingerprint(plugin):

@@ -27,7 +27,7 @@ SCRIPT = Path(__file__).parent / "quadratic.py"
 SOURCE = """
 from lightning_sep.sweep.definition import Sweep
 
-SWEEP = Sweep(metric="val/value", direction="minimize", {fields})
+SWEEP = Sweep(metric="val/value", {fields})
 
 
 def overrides(trial):
@@ -57,7 +57,8 @@ class Sandbox:
 
     def write(self, name: str = "quick", body: str = RATES, **fields: Any) -> Path:
         """A sweep file."""
-        values = {"trials": 5, "finalists": 2, "final_seeds": 2, "settings": ["steps=4"]} | fields
+        values = {"direction": "minimize", "trials": 5, "finalists": 2, "final_seeds": 2}
+        values |= {"settings": ["steps=4"], **fields}
         text = ", ".join(f"{key}={value!r}" for key, value in values.items())
         path = self.home.parent / f"{name}.py"
         path.write_text(SOURCE.format(fields=text, body=body))

@@ -11,6 +11,8 @@ from torch import distributed as dist
 from torch import multiprocessing
 
 from lightning_sep.data.batch import Batch
+from lightning_sep.data.facts import Facts
+from tests.tasks import facts
 
 TASKS: dict[str, list[str]] = {
     "separation": ["task=separation", "net.levels=2", "loss=si_sdr"],
@@ -21,14 +23,10 @@ TASKS: dict[str, list[str]] = {
     ],
 }
 RULES = {"plain": None, "uniform": "uniform", "loss_softmax": "loss_softmax"}
-FACTS = {
-    "sample_rate": 8000,
-    "gain": 1.0,
-    "normalise": "peak",
-    "speakers": 3,
-    "snippets": 3,
-    "class_names": ["a", "b", "c"],
-    "speaker_names": ["x", "y", "z"],
+FACTS: dict[str, Facts] = {
+    "separation": replace(facts.MIXTURES, class_names=("a", "b", "c")),
+    "autoregression": facts.SEQUENCES,
+    "verification": replace(facts.SNIPPETS, speakers=3, snippets=3, speaker_names=("x", "y", "z")),
 }
 ROWS = 9
 
@@ -78,7 +76,7 @@ def measured(rank: int, world: int) -> dict[str, Any]:
         for rule, entry in RULES.items():
             more = [] if entry is None else [f"reweighting={entry}"]
             tree = compose([*overrides, *more]).tree
-            task: Any = build_task(tree, FACTS).double().train()
+            task: Any = build_task(tree, FACTS[name]).double().train()
             with torch.no_grad():
                 for value in task.net.parameters():
                     value.mul_(3)  # a fresh net gives nearly the same for everything

@@ -12,15 +12,14 @@ from lightning_sep.reweighting.loss_softmax import LossSoftmax
 from lightning_sep.settings import compose
 from lightning_sep.tasks.autoregression import Autoregression
 from lightning_sep.tasks.base import step_seed
-from tests.tasks import oracles
+from tests.tasks import facts, oracles
 
-FACTS = {"sample_rate": 8000, "gain": 1.0}
 SIZE, FRAMES, EXAMPLES = 8, 7, 4
 
 
 def task_of(*overrides: str) -> Autoregression:
     settings = compose(["task=autoregression", f"task.frame_samples={SIZE}", *overrides])
-    task = build_task(settings.tree, FACTS)
+    task = build_task(settings.tree, facts.SEQUENCES)
     assert isinstance(task, Autoregression)
     with torch.no_grad():
         for value in task.net.parameters():

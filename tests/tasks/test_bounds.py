@@ -7,16 +7,20 @@ import pytest
 import torch
 
 from lightning_sep.data.batch import Batch
+from lightning_sep.data.facts import MixtureFacts
 from lightning_sep.errors import ConfigError
 from lightning_sep.experiment import build_task, run
 from lightning_sep.settings import compose
 from lightning_sep.tasks.base import Task
-
-FACTS = {"sample_rate": 8000, "gain": 1.0}
+from tests.tasks import facts
 
 
 def task_of(*overrides: str, normalise: str = "sources") -> Task:
-    return build_task(compose(overrides).tree, FACTS | {"normalise": normalise})
+    settings = compose(overrides)
+    known = facts.of(settings.choices["task"])
+    if isinstance(known, MixtureFacts):
+        known = replace(known, normalise=normalise)
+    return build_task(settings.tree, known)
 
 
 def separation_batch() -> Batch:

@@ -14,9 +14,9 @@ from lightning_sep.heads.base import EmbeddingHead, WaveformHead
 from lightning_sep.reweighting.gather import global_weights
 from lightning_sep.settings import build, compose, entries, locate
 from lightning_sep.tasks.base import Task
+from tests.tasks import facts
 
 TASKS = ("separation", "autoregression", "verification")
-FACTS = {"sample_rate": 8000, "gain": 1.0, "normalise": "peak", "speakers": 8, "snippets": 4}
 
 
 def pairs() -> Iterator[tuple[str, str]]:
@@ -55,7 +55,8 @@ def batch_for(task: str) -> Batch:
 
 
 def task_of(*overrides: str) -> Task:
-    return build_task(compose(overrides).tree, FACTS)
+    settings = compose(overrides)
+    return build_task(settings.tree, facts.of(settings.choices["task"]))
 
 
 def step(task: Task, batch: Batch) -> torch.Tensor:
@@ -85,7 +86,7 @@ def test_every_head_trains_and_decodes_in_its_tasks(name: str, head: str) -> Non
 @pytest.mark.parametrize(("name", "head"), list(pairs()))
 def test_every_reweighting_weighs_every_head_of_every_task(name: str, head: str, rule: str) -> None:
     settings = compose([f"task={name}", f"head={head}", f"reweighting={rule}"])
-    task, batch = build_task(settings.tree, FACTS), batch_for(name)
+    task, batch = build_task(settings.tree, facts.of(name)), batch_for(name)
     scored = task.scores(batch, task.raw(batch, None))
     weighing = build(settings.tree["reweighting"])
     weighing.prepare(steps=10, classes=task.class_names())

@@ -9,7 +9,8 @@ from lightning_sep.heads.base import WaveformHead
 from lightning_sep.settings import compose
 from lightning_sep.tasks.separation import Separation
 from tests import contracts
-from tests.tasks.test_separation_by_value import FACTS, batch_of
+from tests.tasks import facts
+from tests.tasks.test_separation_by_value import batch_of
 from tests.tasks.test_separation_by_value import task_of as wild_task_of
 
 HEADS = contracts.entries_of("head", WaveformHead)
@@ -21,7 +22,7 @@ def task_of(*overrides: str, sources: int = 3) -> Separation:
     settings = compose(
         ["task=separation", "task.difference=true", f"task.sources={sources}", *overrides]
     )
-    task = build_task(settings.tree, FACTS)
+    task = build_task(settings.tree, facts.MIXTURES)
     assert isinstance(task, Separation)
     with torch.no_grad():
         for value in task.net.parameters():

@@ -12,12 +12,12 @@ from lightning_sep.settings import compose
 from lightning_sep.tasks.autoregression import Autoregression
 from lightning_sep.tasks.base import Task
 from lightning_sep.tasks.separation import Separation
-
-FACTS = {"sample_rate": 8000, "gain": 1.0, "normalise": "peak", "speakers": 8, "snippets": 4}
+from tests.tasks import facts
 
 
 def task_of(*overrides: str) -> Task:
-    return build_task(compose(overrides).tree, FACTS)
+    settings = compose(overrides)
+    return build_task(settings.tree, facts.of(settings.choices["task"]))
 
 
 def separation_batch() -> Batch:

@@ -8,8 +8,8 @@ from lightning_sep.errors import ConfigError
 from lightning_sep.experiment import build_task
 from lightning_sep.settings import compose
 from lightning_sep.tasks.autoregression import Autoregression
+from tests.tasks import facts
 
-FACTS = {"sample_rate": 8000, "gain": 1.0}
 FRAMES = 6
 
 
@@ -20,7 +20,7 @@ def task_of(k: str, *overrides: str) -> Autoregression:
             *overrides,
         ]
     )
-    task = build_task(settings.tree, FACTS)
+    task = build_task(settings.tree, facts.SEQUENCES)
     assert isinstance(task, Autoregression)
     return task.train()
 

@@ -13,14 +13,9 @@ from lightning_sep.reweighting.class_bias import ClassBias
 from lightning_sep.reweighting.loss_softmax import LossSoftmax
 from lightning_sep.settings import compose
 from lightning_sep.tasks.separation import Separation
-from tests.tasks import oracles
+from tests.tasks import facts, oracles
 
-FACTS = {
-    "sample_rate": 8000,
-    "normalise": "peak",
-    "class_names": list("abcde"),
-    "class_groups": list("uvuvu"),
-}
+FACTS = replace(facts.MIXTURES, class_names=tuple("abcde"), class_groups=tuple("uvuvu"))
 EXAMPLES, TIME = 4, 240
 
 

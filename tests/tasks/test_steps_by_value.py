@@ -12,7 +12,7 @@ from lightning_sep.experiment import build_task
 from lightning_sep.reweighting.curriculum import Curriculum
 from lightning_sep.settings import compose
 from lightning_sep.tasks.base import Task
-from tests.tasks import oracles
+from tests.tasks import facts, oracles
 
 SIZE, FRAMES, EXAMPLES = 8, 5, 4
 
@@ -23,7 +23,7 @@ def task_of() -> Task:
         f"task.frame_samples={SIZE}",
         "optimizer.learning_rate=1e-30",
     ]
-    return build_task(compose(overrides).tree, {"sample_rate": 8000, "gain": 1.0})
+    return build_task(compose(overrides).tree, facts.SEQUENCES)
 
 
 def batch_of() -> Batch:

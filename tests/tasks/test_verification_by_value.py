@@ -1,5 +1,6 @@
 """Verification: losses, weights, gradients and error rates against loops over all pairs."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -14,16 +15,15 @@ from lightning_sep.reweighting.class_bias import ClassBias
 from lightning_sep.reweighting.loss_softmax import LossSoftmax
 from lightning_sep.settings import compose
 from lightning_sep.tasks.verification import Verification
-from tests.tasks import oracles
+from tests.tasks import facts, oracles
 
 RATE, MARGIN = 8000, 0.05
-FACTS = {"sample_rate": RATE, "speakers": 8, "snippets": 4}
 
 
-def task_of(*overrides: str) -> Verification:
+def task_of(*overrides: str, names: tuple[str, ...] = ()) -> Verification:
     still = ["net.dropout=0", "net.dense_dropout=0", "task.embed=5", f"loss.margin={MARGIN}"]
     settings = compose(["task=verification", *still, *overrides])
-    task = build_task(settings.tree, FACTS)
+    task = build_task(settings.tree, replace(facts.SNIPPETS, speaker_names=names))
     assert isinstance(task, Verification)
     with torch.no_grad():
         for value in task.net.parameters():
@@ -180,8 +180,8 @@ def test_all_pairs_of_all_batches_are_trials_and_cost_what_pairs_cost() -> None:
 
 
 def test_each_pair_of_speakers_tells_its_trials() -> None:
-    task = task_of()
-    task.facts["speaker_names"] = ["ann", "bob", "cy", "dee", "eve", "fay"]
+    called = ("ann", "bob", "cy", "dee", "eve", "fay")
+    task = task_of(names=called)
     val, test = batch_of(8, seed=4), batch_of(10, seed=5, silent=(2,))
     evaluated(task, "val", val)
     evaluated(task, "test", test)
@@ -193,7 +193,7 @@ def test_each_pair_of_speakers_tells_its_trials() -> None:
         pair = sorted((speakers[i], speakers[j]))
         accepted = score > float(task.threshold)
         wrong = accepted != (pair[0] == pair[1])
-        names = tuple(task.facts["speaker_names"][n] for n in pair)
+        names = tuple(called[n] for n in pair)
         expected.setdefault(names, []).append((score, wrong))
     values = task.example_values
     assert [tuple(pair) for pair in values["test/speakers"]] == sorted(expected)

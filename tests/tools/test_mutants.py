@@ -91,29 +91,103 @@ def test_a_change_leaves_the_rest_of_the_file_alone(mutants: ModuleType) -> None
     assert found["return [a, é]", "return None"] == source.replace("[a,\n  é]", "None")
 
 
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("x = 1", {("1", None)}),
+        ("def f(a=1):\n    return 2", {("1", None), ("2", (2,)), ("return 2", (2,))}),
+        ("def f():\n    if (a <\n      b):\n        c()", {("a < b", (2, 3)), ("c()", (4,))}),
+        ("class A:\n    x = 1\n    def f(self):\n        self.g(\n        2)", {("1", None)}),
+        ("def f():\n    def g():\n        return a\n    b()", {("return a", (3,)), ("b()", (4,))}),
+    ],
+)
+def test_where_a_mutant_is_executed(
+    mutants: ModuleType, source: str, expected: set[tuple[str, tuple[int, ...] | None]]
+) -> None:
+    found = mutants.mutants(Path("x.py"), source)
+    assert expected <= {(one.old, one.lines and tuple(sorted(one.lines))) for one in found}
+
+
+SUMS = """import os
+STEP = 1
+
+
+def watched(a, b):
+    return a + b
+
+
+def unwatched(a, b):
+    return a - b
+
+
+def endless(n):
+    while n:
+        n = n - STEP
+
+
+def never(a):
+    return a * a
+
+
+def elsewhere(a):
+    os._exit(a // 2)
+"""
+TESTS = """import subprocess
+import sys
+import pytest
+from tiny.sums import endless, unwatched, watched
+
+
+@pytest.fixture(scope="module")
+def five():
+    return watched(2, 3)
+
+
+def test_sums(five):
+    unwatched(1, 1)
+    endless(2)
+
+
+def test_five(five):
+    assert five == 5
+
+
+def test_elsewhere():
+    code = "from tiny.sums import elsewhere; elsewhere(6)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 3
+"""
+
+
 def test_a_watched_line_kills_its_mutant_and_an_unwatched_one_does_not(tmp_path: Path) -> None:
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tests" / "sums").mkdir(parents=True)
-    code = "def watched(a, b):\n    return a + b\n\n\ndef unwatched(a, b):\n    return a - b\n"
-    code += "\n\ndef endless(n):\n    while n:\n        n = n - 1\n"
-    (tmp_path / "tiny" / "sums.py").write_text(code)
-    (tmp_path / "tests" / "sums" / "test_sums.py").write_text(
-        "from tiny.sums import endless, unwatched, watched\n\n\n"
-        "def test_sums():\n    assert watched(2, 3) == 5\n    unwatched(1, 1)\n    endless(2)\n"
-    )
+    (tmp_path / "tiny" / "sums.py").write_text(SUMS)
+    (tmp_path / "tests" / "sums" / "test_sums.py").write_text(TESTS)
     before = {path: path.read_text() for path in tmp_path.rglob("*.py")}
     command = [sys.executable, SCRIPT, "sums.py", "--root", tmp_path, "--package", "tiny"]
     told = subprocess.run(
-        [*command, "--jobs", "2", "--limit", "5"], capture_output=True, text=True, timeout=200
+        [*command, "--jobs", "2", "--limit", "6"], capture_output=True, text=True, timeout=300
     )
     assert told.returncode == 0, told.stderr
-    found = re.findall(r"^(SURVIVED|killed|timed out) .*sums.py:\d+: (.*)$", told.stdout, re.M)
+    found = re.findall(r"^(\w+(?: \w+)?) +\d+ s .*sums.py:\d+: (.*)$", told.stdout, re.M)
     verdicts = {mutant: verdict for verdict, mutant in found}
-    assert verdicts["a + b  →  a - b"] == "killed"
+    assert verdicts["a + b  →  a - b"] == "killed", "the fixture's lines are the second test's too"
     assert verdicts["a - b  →  a + b"] == "SURVIVED"
     assert verdicts["n  →  True"] == "timed out"
     assert verdicts["n  →  False"] == "SURVIVED"
-    assert "    tiny/sums.py:6: a - b  →  a + b" in told.stdout.splitlines()
+    assert verdicts["1  →  2"] == "SURVIVED", "what runs at import meets all tests of the file"
+    assert verdicts["a * a  →  a / a"] == "not run"
+    assert verdicts["a // 2  →  a * 2"] == "killed", "a child's lines are its test's"
+    said = told.stdout.splitlines()
+    assert "    tiny/sums.py:10: a - b  →  a + b" in said
+    assert "    timed out: tiny/sums.py:14: n  →  True" in said
+    assert any("by tests/sums/test_sums.py::test_five" in line for line in said)
+    killed, late = list(verdicts.values()).count("killed"), verdicts["n  →  True"]
+    assert late == "timed out"
+    late_count = len([word for word, _ in found if word == "timed out"])
+    survived = len(found) - killed - late_count
+    assert f"sums.py: {survived} of {len(found)} survived" in told.stdout
+    assert f", {late_count} timed out" in told.stdout
     assert {path: path.read_text() for path in tmp_path.rglob("*.py")} == before
 
 

@@ -104,7 +104,7 @@ def test_the_gain_is_that_of_the_training(home, runs, sounds):
     task = load_run(runs["autoregression"], home)
     result, _ = evaluate(runs["autoregression"], [*told, "examples.test=1"], home=home)
     prepared = build(result["settings"]["data"]).open(prepared_home())
-    samples = prepared.reader.whole(0, 0, 512) / 32768 * task.facts["gain"]
+    samples = prepared.reader.whole(0, 0, 512) / 32768 * task.facts.gain
     frames = samples.reshape(8, 64)
     examples = build(result["settings"]["examples"]).as_trained(task.facts)
     batch = next(iter(examples.loader(prepared, "test", seed=0)))

@@ -1,0 +1,310 @@
+"""A run by value: its seed, the epoch that is tested, what its record says, what stays behind."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from lightning_sep import experiment, training
+from lightning_sep.checkpoint_files import best_weights
+from lightning_sep.errors import DataError, Interrupted, LeaseLost
+from lightning_sep.evaluate import evaluate
+from lightning_sep.fingerprint import digest, fingerprint, software, weights_hash
+from lightning_sep.fsio import read_lines
+from lightning_sep.record import read_record
+from lightning_sep.run_folder import RunFolder
+from lightning_sep.run_id import config_hash, run_id
+from lightning_sep.settings import Settings
+
+MONITOR = "val/si_sdr_improvement_db"
+
+
+def folder_of(home: Path) -> Path:
+    [folder] = [path for path in home.iterdir() if path.name != "leases"]
+    return folder
+
+
+def values(folder: Path) -> list[float]:
+    return [row[MONITOR] for row in read_lines(folder / "metrics.jsonl")]
+
+
+def test_the_best_epochs_weights_are_tested_not_the_last_ones(undisturbed):
+    shown = values(undisturbed.folder)
+    assert shown[-1] < max(shown), "or both would be the same"
+    record = undisturbed.record
+    result, path = evaluate(undisturbed.run_id, ["data=synthetic"], home=undisturbed.folder.parent)
+    path.unlink()
+    expected = {name: v for name, v in record["metrics"].items() if name.startswith("test/")}
+    assert result["metrics"] == pytest.approx(expected, rel=1e-6, nan_ok=True)
+    row = read_lines(undisturbed.folder / "metrics.jsonl")[record["monitor"]["epoch"]]
+    rest = {name: value for name, value in row.items() if "/" in name}
+    assert {name: v for name, v in record["metrics"].items() if name not in expected} == rest
+    found = best_weights(RunFolder(undisturbed.folder), undisturbed.run_id, row["step"])
+    assert found is not None
+    assert weights_hash(found[1]["state_dict"]) == record["hashes"]["weights"]
+
+
+def test_a_seed_decides_weights_and_batches(tmp_path, settings, data_home):
+    def start(seed: int) -> tuple[str, torch.Tensor]:
+        parts = experiment.build_parts(settings(f"seed={seed}"))
+        run = experiment._Run(settings(f"seed={seed}"), parts, RunFolder(tmp_path), *[None] * 5)
+        batch = next(iter(run._loader("train")))
+        return weights_hash(parts.task.state_dict()), batch.waveform
+
+    state = torch.random.get_rng_state()
+    (first, batch), (again, same), (other, another) = start(0), start(0), start(5)
+    assert torch.equal(torch.random.get_rng_state(), state), "the caller's numbers stay"
+    assert first == again != other
+    assert torch.equal(batch, same)
+    assert not torch.equal(batch, another)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        torch.rand(3)
+        assert weights_hash(experiment.build_parts(settings("seed=0")).task.state_dict()) == first
+
+
+def test_an_id_is_that_of_settings_and_data(settings, data_home):
+    made = settings()
+    prepared = experiment.open_data(made)
+    assert experiment.identify(made, prepared) == run_id(made.tree, prepared.hash)
+    assert experiment.identify(made) == experiment.identify(made, prepared)
+    assert experiment.identify(made, SimpleNamespace(hash="another")) == run_id(
+        made.tree, "another"
+    )
+
+
+def test_a_record_says_what_was_run_on_what(undisturbed, settings):
+    record, made = undisturbed.record, settings()
+    prepared = experiment.open_data(made)
+    machine = fingerprint("cpu", made.tree["trainer"]["deterministic"])
+    expected = {
+        "run_id": experiment.identify(made, prepared),
+        "config_hash": config_hash(made.tree),
+        "state": "finished",
+        "purpose": "single",
+        "task": "separation",
+        "settings": made.tree,
+        "overrides": list(made.overrides),
+        "seed": 0,
+        "sweep": None,
+        "trial": None,
+        "data": {"synthetic": prepared.hash},
+        "fingerprint": machine,
+        "fingerprint_hash": digest(machine),
+        "environment": {**software(), **machine},
+        "attempts": 1,
+        "parameters": sum(one.numel() for one in experiment.build_parts(made).task.parameters()),
+    }
+    assert {name: record[name] for name in expected} == json.loads(json.dumps(expected))
+    shown = values(undisturbed.folder)
+    best = shown.index(max(shown))
+    assert record["monitor"] == {
+        "name": MONITOR,
+        "mode": "max",
+        "value": max(shown),
+        "epoch": best,
+    }
+    assert undisturbed.monitored == max(shown)
+    hashes = record["hashes"]
+    assert hashes.keys() == {"examples", "weights", "lock", "code", "data", "record"}
+    assert (hashes["lock"], hashes["code"]) == (software()["lock_hash"], software()["code_hash"])
+    assert hashes["data"] == digest(record["data"])
+    [attempted] = record["attempted"]
+    assert attempted.keys() == {"started", "generation", "host", "fingerprint_hash"}
+    assert record["facts"] == experiment.build_parts(made).task.facts
+    assert record["coverage"] == experiment.build_parts(made).examples.coverage(
+        prepared, seed=0, epochs=3
+    )
+    assert yaml.safe_load((undisturbed.folder / "settings.yaml").read_text()) == made.tree
+    [told] = read_lines(undisturbed.folder / "attempts.jsonl")
+    assert told["fingerprint"] == machine
+    assert record["started"] <= record["finished"]
+
+
+def test_the_trainer_gets_what_the_settings_say(tmp_path, settings, monkeypatch):
+    given: list[dict[str, Any]] = []
+
+    class Noted(training.pl.Trainer):
+        def __init__(self, **arguments: Any) -> None:
+            given.append(arguments)
+            super().__init__(**arguments)
+
+    monkeypatch.setattr(training.pl, "Trainer", Noted)
+    told = ["trainer.gradient_clip=0.25", "trainer.epochs=1", "trainer.precision=bf16-mixed"]
+    experiment.run(settings(*told), home=tmp_path / "one")
+    experiment.run(settings("trainer.deterministic=false", "trainer.epochs=2"), home=tmp_path / "b")
+    said = ("gradient_clip_val", "max_epochs", "precision", "deterministic", "accelerator")
+    assert [tuple(one[name] for name in said) for one in given] == [
+        (0.25, 1, "bf16-mixed", "warn", "cpu"),
+        (settings().tree["trainer"]["gradient_clip"], 2, "32", False, "cpu"),
+    ]
+    assert {one["num_sanity_val_steps"] for one in given} == {0}
+
+
+def test_a_run_computes_with_its_threads_and_gives_them_back(tmp_path, settings):
+    before = torch.get_num_threads()
+    seen = []
+
+    def report(epoch: int, value: float) -> bool:
+        seen.append(torch.get_num_threads())
+        return False
+
+    count = before + 1
+    made = settings(f"trainer.threads={count}", "trainer.epochs=1")
+    record = experiment.run(made, home=tmp_path, report=report).record
+    assert seen == [count]
+    assert record["fingerprint"]["threads"] == count
+    assert torch.get_num_threads() == before
+
+
+def lost(*_: object) -> None:
+    raise LeaseLost("another worker has taken over")
+
+
+def test_what_is_given_up_on_the_way_leaves_no_record(tmp_path, settings):
+    def interrupts(epoch: int, value: float) -> bool:
+        raise Interrupted("asked")
+
+    def refuses(epoch: int, value: float) -> bool:
+        raise DataError("a file is gone")
+
+    def loses(epoch: int, value: float) -> bool:
+        raise LeaseLost("another worker has taken over")
+
+    def pressed(epoch: int, value: float) -> bool:
+        raise KeyboardInterrupt
+
+    for error, report in [
+        (Interrupted, interrupts),
+        (DataError, refuses),
+        (LeaseLost, loses),
+        (KeyboardInterrupt, pressed),
+    ]:
+        home = tmp_path / error.__name__
+        with pytest.raises(error):
+            experiment.run(settings(), home=home, report=report)
+        assert not list(folder_of(home).glob("record*")), error
+        lease = json.loads((folder_of(home) / "lease.json").read_text())
+        assert (lease["token"], lease["generation"]) == ("", 1)
+
+
+def test_the_outer_guard_is_asked_before_each_write(tmp_path, settings):
+    calls = []
+
+    def guard() -> None:
+        calls.append({path.name for path in tmp_path.rglob("*") if path.is_file()})
+
+    experiment.run(settings(), home=tmp_path, guard=guard)
+    assert "settings.yaml" not in calls[0]
+    assert any("record.json" in seen for seen in calls) is False
+    began = len(calls)
+    assert began > 8
+    for last in (0, began - 1):  # the first write of all, and that of the record
+        home = tmp_path / f"lost-{last}"
+        asked = iter(range(1000))
+
+        def fails(asked: Any = asked, last: int = last) -> None:
+            if next(asked) >= last:
+                lost()
+
+        with pytest.raises(LeaseLost):
+            experiment.run(settings(), home=home, guard=fails)
+        names = {path.name for path in folder_of(home).rglob("*") if path.is_file()}
+        assert names - {"lease.json", "lease.lock", "log.txt"} == set() if not last else True
+        assert "record.json" not in names
+
+
+def test_a_pruned_run_keeps_what_it_could_go_on_from(tmp_path, settings):
+    pruned = experiment.run(
+        settings(), home=tmp_path, purpose="search", sweep="a", report=lambda epoch, _: epoch == 1
+    )
+    assert [one.step for one in RunFolder(pruned.folder).steps()] == [8, 6]
+    running = []
+
+    def report(epoch: int, value: float) -> bool:
+        running.append((epoch, read_record(pruned.folder)))
+        return False
+
+    result = experiment.run(settings(), home=tmp_path, purpose="search", sweep="b", report=report)
+    assert running == [(2, None)], "another sweep goes on, and there is no record meanwhile"
+    assert result.state == "finished"
+    assert json.loads((pruned.folder / "record.pruned.json").read_text())["state"] == "pruned"
+
+
+def test_a_generation_that_files_carry_is_not_used_again_without_its_lease(tmp_path, settings):
+    made = settings()
+    asked = iter(range(1000))
+    with pytest.raises(Interrupted):
+        experiment.run(made, home=tmp_path, should_stop=lambda: next(asked) >= 3)
+    folder = folder_of(tmp_path)
+    assert RunFolder(folder).generation() == 1
+    (folder / "lease.json").unlink()
+    result = experiment.run(made, home=tmp_path)
+    assert [one["generation"] for one in result.record["attempted"]] == [1, 2]
+    assert list(result.record["checkpoints"]) == ["best.2.ckpt"]
+
+
+def test_the_best_weights_of_an_earlier_attempt_are_taken_over(tmp_path, settings, undisturbed):
+    """They are of the first epoch, and the stop is in the third."""
+    assert undisturbed.record["monitor"]["epoch"] == 0
+    asked = iter(range(1000))
+    with pytest.raises(Interrupted):
+        experiment.run(settings(), home=tmp_path, should_stop=lambda: next(asked) >= 12)
+    result = experiment.run(settings(), home=tmp_path)
+    assert result.record["hashes"]["weights"] == undisturbed.record["hashes"]["weights"]
+    log = (result.folder / "log.txt").read_text()
+    assert log.count("start at step") == 2
+    assert "train again" not in log
+
+
+def test_a_run_can_be_stopped_in_its_test_and_between_epochs(tmp_path, settings, undisturbed):
+    # Three epochs are asked at their start, after the batches but the last and in validation.
+    for last, words in [(3 * 5, "in the test at step 12"), (5, "after step 4"), (4, "validation")]:
+        home = tmp_path / str(last)
+        asked = iter(range(1000))
+        with pytest.raises(Interrupted, match=words):
+            experiment.run(settings(), home=home, should_stop=lambda a=asked, n=last: next(a) >= n)
+        assert read_record(folder_of(home)) is None
+        result = experiment.run(settings(), home=home)
+        assert result.record["metrics"] == undisturbed.record["metrics"]
+
+
+def test_a_history_that_is_harmed_meanwhile_is_written_anew(tmp_path, settings, undisturbed):
+    def report(epoch: int, value: float) -> bool:
+        [path] = [one for one in folder_of(tmp_path).glob("metrics.*.jsonl")]
+        if epoch == 0:
+            path.write_text("{}\n")
+        elif epoch == 1:
+            path.unlink()
+        return False
+
+    result = experiment.run(settings(), home=tmp_path, report=report)
+    assert values(result.folder) == values(undisturbed.folder)
+    assert len((result.folder / "metrics.jsonl").read_text().splitlines()) == 3
+
+
+def test_what_watches_hears_of_each_epoch_and_each_batch(tmp_path, settings, capsys):
+    alive = []
+    made = settings("trainer.progress=true", "trainer.epochs=2")
+    experiment.run(made, home=tmp_path, alive=lambda: alive.append(1))
+    assert len(alive) == 2 * (4 + 1) + 1, "batches of training, validation and the test"
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(" · ")[0] for line in lines if line.startswith("epoch")] == [
+        "epoch 1/2",
+        "epoch 2/2",
+    ]
+    experiment.run(made, home=tmp_path / "search", purpose="search")
+    assert "epoch" not in capsys.readouterr().err
+
+
+def test_a_damaged_record_of_a_failed_run_does_not_stop_the_next(tmp_path, settings: Any) -> None:
+    made: Settings = settings()
+    folder = tmp_path / experiment.identify(made)
+    folder.mkdir()
+    (folder / "record.json").write_text("{")
+    assert experiment.run(made, home=tmp_path).state == "finished"
+    assert len(list(folder.glob("record.json.damaged-*"))) == 1

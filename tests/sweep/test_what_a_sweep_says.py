@@ -1,0 +1,592 @@
+"""A sweep by value: what is kept of it, how its trials rank, and what is said of them."""
+
+import json
+import math
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from lightning_sep import experiment
+from lightning_sep.errors import ConfigError, SweepError
+from lightning_sep.launchers.base import Launcher
+from lightning_sep.leases.presence import PATIENCE_S, Peers, Presence, patience_s
+from lightning_sep.run_id import code_versions
+from lightning_sep.settings import compose
+from lightning_sep.sweep import commands, report
+from lightning_sep.sweep import display as display_module
+from lightning_sep.sweep.definition import Sweep, load_sweep
+from lightning_sep.sweep.finals import finalists
+from lightning_sep.sweep.folder import create, look, open_sweep
+from lightning_sep.sweep.runner import Errand, ExperimentRunner, Outcome, task_monitor
+from lightning_sep.sweep.study import SweepStudy
+from lightning_sep.sweep.versions import versions
+from lightning_sep.sweep.worker import Stop, Worker, _work
+
+TANH = "lightning_sep.heads.tanh.Tanh"
+
+
+@pytest.fixture
+def presence(sandbox: Any) -> Iterator[Presence]:
+    with Presence(sandbox.home / "leases" / "workers", patience_s=15.0) as made:
+        yield made
+
+
+def a_worker(study: SweepStudy, presence: Presence, runner: Any) -> Worker:
+    return Worker(study, runner, presence, Peers(presence.folder), Stop())
+
+
+def told(worker: Worker, *results: tuple[str, float | str]) -> None:
+    """Give each next piece of work a result: a run id with its value, or why it failed."""
+    for run_id, value in results:
+        work = worker._claim()
+        assert work is not None
+        if isinstance(value, str):
+            work.finish([], value)
+        else:
+            state = "pruned" if run_id.startswith("pruned") else "finished"
+            work.finish([Outcome(run_id, state, value)], None)  # type: ignore[arg-type]
+
+
+# --- what is kept ---------------------------------------------------------------------------
+
+
+def test_what_is_not_said_of_a_sweep() -> None:
+    sweep = Sweep(metric="val/r2", direction="maximize", trials=7)
+    given = (sweep.settings, sweep.repeats, sweep.finalists, sweep.final_seeds, sweep.attempts)
+    assert given == ((), 1, 2, 5, 3)
+    assert (sweep.pruner, sweep.question, sweep.sign) == (None, "", -1.0)
+    assert list(sweep.search_seeds) == [0]
+    assert list(sweep.fresh_seeds) == [1000, 1001, 1002, 1003, 1004]
+    other = Sweep(metric="val/r2", direction="minimize", trials=1, repeats=3, finalists=0)
+    assert (other.sign, list(other.search_seeds)) == (1.0, [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "good"),
+    [
+        *(("trials", 0, False), ("repeats", 0, False), ("repeats", 1000, True)),
+        *(("repeats", 1001, False), ("finalists", 0, True), ("finalists", -1, False)),
+        *(("final_seeds", 0, True), ("final_seeds", -1, False), ("attempts", 0, False)),
+        *(("attempts", 1, True), ("attempts", True, False), ("trials", "3", False)),
+    ],
+)
+def test_the_bounds_of_a_sweeps_numbers(field: str, value: Any, good: bool) -> None:
+    fields: dict[str, Any] = {"metric": "val/r2", "direction": "maximize", "trials": 1}
+    if good:
+        assert getattr(Sweep(**fields | {field: value}), field) == value
+    else:
+        with pytest.raises(ConfigError, match=rf"^{field} = "):
+            Sweep(**fields | {field: value})
+
+
+def test_what_must_not_change_within_a_sweep() -> None:
+    packages = {name: metadata.version(name) for name in ("torch", "pytorch-lightning", "optuna")}
+    expected = {**code_versions([TANH]), "python": platform.python_version(), **packages}
+    assert versions([TANH]) == expected
+    assert versions(["lightning_sep.heads.sine.Sine"])["code"] != expected["code"]
+
+
+def test_a_sweep_is_kept_as_it_was_begun(sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = {"question": "why?", "direction": "maximize", "repeats": 2, "attempts": 4}
+    path = sandbox.write(trials=3, finalists=1, final_seeds=3, **fields)
+    definition = load_sweep(path, ["more=1"])
+    create(sandbox.home, definition, [TANH, TANH])
+    file = sandbox.home / "sweeps" / "quick" / "sweep.json"
+    record = sandbox.record(file)
+    expected = {
+        "format": 2,
+        "name": "quick",
+        "fingerprint": definition.fingerprint,
+        "path": str(path),
+        "extra": ["more=1"],
+        "config_dir": None,
+        "trials": 3,
+        "patience_s": 2.0,
+        "source": path.read_text(),
+        "targets": [TANH],
+        "versions": versions([TANH]),
+    }
+    assert {name: record[name] for name in expected} == expected
+    assert record["asks"] == {
+        **{"settings": ["steps=4"], "metric": "val/value", "direction": "maximize"},
+        **{"repeats": 2, "finalists": 1, "final_seeds": 3, "question": "why?"},
+    }
+    points = definition.grid()
+    assert points is not None
+    assert record["grid"] == [point.as_json() for point in points]
+    assert record.keys() == expected.keys() | {"asks", "created", "grid"}
+    monkeypatch.setenv("LIGHTNING_SEP_LEASE_S", "7")
+    record["created"] = "long ago"
+    file.write_text(json.dumps(record))
+    larger = create(sandbox.home, load_sweep(path, ["more=1"], trials=4), [TANH])
+    assert sandbox.record(file) == record | {"trials": 4}
+    for study in (larger, open_sweep(sandbox.home, "quick"), look(sandbox.home, "quick")):
+        assert (study.budget, study.patience_s) == (4, 2.0)
+        assert study.points is not None
+        assert [point.overrides for point in study.points] == [one.overrides for one in points]
+        sweep = study.definition.sweep
+        assert (sweep.repeats, sweep.finalists, sweep.final_seeds) == (2, 1, 3)
+        assert (sweep.direction, sweep.question, sweep.settings) == (
+            *("maximize", "why?"),
+            ("steps=4",),
+        )
+        assert study.definition.extra == ("more=1",)
+        assert study.study.direction == optuna.study.StudyDirection.MAXIMIZE
+
+
+def test_a_sweep_that_is_begun_again_forgives_crashes(
+    sandbox: Any, presence: Presence, quadratic: Any
+) -> None:
+    study = sandbox.begin()
+    work = a_worker(study, presence, sandbox.runner)._claim()
+    assert work is not None
+    work.give_back(crashed=True)
+    [lease] = (study.folder / "leases").glob("*.json")
+    assert sandbox.record(lease)["crashes"] == 1
+    sandbox.begin()
+    assert sandbox.record(lease)["crashes"] == 0
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda record: record | {"format": 1}, "has format 1, not 2"),
+        (lambda record: record | {"fingerprint": "x"}, "another space, objective or settings"),
+        (lambda record: record | {"versions": record["versions"] | {"torch": "0"}}, "torch 0"),
+        (lambda record: {k: v for k, v in record.items() if k != "asks"}, "fields are missing"),
+        (lambda record: [record], "fields are missing"),
+    ],
+)
+def test_another_sweep_under_the_same_name_is_refused(
+    sandbox: Any, harm: Callable[[Any], Any], message: str
+) -> None:
+    sandbox.begin()
+    file = sandbox.home / "sweeps" / "quick" / "sweep.json"
+    file.write_text(json.dumps(harm(sandbox.record(file))))
+    with pytest.raises(ConfigError, match=message):
+        sandbox.begin()
+
+
+# --- how trials rank ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_a_sweep_finds_the_best_in_its_direction(
+    sandbox: Any, presence: Presence, direction: str
+) -> None:
+    sign = 1 if direction == "minimize" else -1
+    study = sandbox.begin(direction=direction, finalists=2, final_seeds=2)
+    worker = a_worker(study, presence, sandbox.runner)
+    told(worker, ("a", 3.0 * sign), ("b", 2.0 * sign))
+    seen = report.progress(study)
+    assert (seen.best, seen.done, seen.trials) == (2.0 * sign, False, {"finished": 2})
+    assert (seen.trials_total, seen.finals_total, seen.work_total) == (5, 4, 9)
+    told(worker, ("c", 2.0 * sign), ("", "it broke"), ("pruned", 1.0 * sign))
+    trials = study.trials()
+    assert [one.number for one in finalists(study.definition, trials)] == [1, 2], "ties: earlier"
+    told(worker, ("b1", 2.5 * sign), ("b2", 3.5 * sign), ("c1", 1.0 * sign), ("c2", 1.5 * sign))
+    content = report.write_report(study)
+    assert sandbox.record(study.folder / "trials.json") == content
+    assert [one["trial"] for one in content["finalists"]] == [1, 2]
+    second = {
+        "trial": 2,
+        "overrides": trials[2].user_attrs["overrides"],
+        "search_value": 2.0 * sign,
+        "mean": 1.25 * sign,
+        "std": pytest.approx(0.5 / math.sqrt(2)),
+        "n": 2,
+        "failed": 0,
+        "confirmed": True,
+    }
+    assert content["best"] == content["finalists"][1] == second
+    assert content["finalists"][0]["mean"] == 3.0 * sign
+    assert content["counts"] == {"failed": 1, "finished": 3, "pruned": 1}
+    assert content["trials"][3] == {
+        **{"number": 3, "state": "failed", "value": None, "runs": [], "reason": "it broke"},
+        "overrides": trials[3].user_attrs["overrides"],
+    }
+    assert content["trials"][4]["state"] == "pruned"
+    assert content["trials"][4]["value"] is None
+    assert content["trials"][0]["runs"] == ["a"]
+    assert [one["run_id"] for one in content["finals"]] == ["b1", "b2", "c1", "c2"]
+    assert [one["seed"] for one in content["finals"]] == [1000, 1001, 1000, 1001]
+    head = ("format", "sweep", "metric", "direction", "repeats", "path", "fingerprint")
+    assert [content[name] for name in head] == [
+        *(1, "quick", "val/value", direction, 1),
+        *(study.definition.path, study.definition.fingerprint),
+    ]
+    assert content["settings"] == ["steps=4"]
+    seen = report.progress(study)
+    assert (seen.done, seen.work_done, seen.work_good, seen.work_total) == (True, 9, 8, 9)
+    rate = " ".join(trials[2].user_attrs["overrides"])
+    assert report.verdict(content) == (
+        f"quick: best {rate}: val/value {1.25 * sign:.4g} ± 0.35 over 2 fresh seeds "
+        "(trials: 3 finished, 1 pruned, 1 failed)"
+    )
+    shown = " ".join(trials[1].user_attrs["overrides"])
+    assert seen.line() == (
+        f"quick: trials 5/5 (1 pruned, 1 failed), finals 4/4, best {2 * sign:.4g} ({shown})"
+    )
+
+
+def test_duplicates_are_one_finalist_and_a_failed_seed_ranks_last(
+    sandbox: Any, presence: Presence
+) -> None:
+    study = sandbox.begin(trials=3, finalists=2, final_seeds=1)
+    worker = a_worker(study, presence, sandbox.runner)
+    told(worker, ("same", 1.0), ("same", 1.0), ("other", 2.0))
+    assert [one.number for one in finalists(study.definition, study.trials())] == [0, 2]
+    told(worker, ("", "it broke"))
+    assert report.report(study)["best"] is None
+    told(worker, ("o1", 9.0))
+    content = report.report(study)
+    assert (content["best"]["trial"], content["best"]["n"], content["best"]["std"]) == (2, 1, None)
+    assert [one["failed"] for one in content["finalists"]] == [1, 0]
+    assert "over 1 fresh seed " in report.verdict(content)
+    line = report.progress(study).line()
+    assert line.startswith("quick: trials 3/3, finals 2/2 (1 failed), best 1 (")
+
+
+def test_a_finalist_that_failed_once_ranks_behind_one_that_never_did(
+    sandbox: Any, presence: Presence
+) -> None:
+    study = sandbox.begin(trials=2, finalists=2, final_seeds=2)
+    worker = a_worker(study, presence, sandbox.runner)
+    told(worker, ("a", 1.0), ("b", 2.0), ("a1", 0.1), ("", "it broke"), ("b1", 3.0), ("b2", 3.0))
+    content = report.report(study)
+    assert content["best"]["trial"] == 1
+    assert [(one["n"], one["failed"]) for one in content["finalists"]] == [(1, 1), (2, 0)]
+
+
+def test_without_finals_the_best_of_the_search_is_said_to_be_unconfirmed(
+    sandbox: Any, presence: Presence
+) -> None:
+    study = sandbox.begin(trials=2, finalists=0)
+    worker = a_worker(study, presence, sandbox.runner)
+    told(worker, ("", "it broke"))
+    assert report.report(study)["best"] is None
+    told(worker, ("b", 2.0))
+    content = report.report(study)
+    best = content["best"]
+    assert (best["mean"], best["n"], best["std"], best["confirmed"]) == (2.0, 0, None, False)
+    assert "val/value 2 in the search, not confirmed on fresh seeds" in report.verdict(content)
+
+
+# --- what is told meanwhile -----------------------------------------------------------------
+
+
+def test_status_tells_who_runs_what_waits_and_what_has_failed(
+    sandbox: Any, presence: Presence
+) -> None:
+    study = sandbox.begin(trials=5, question="why?")
+    worker = a_worker(study, presence, sandbox.runner)
+    told(worker, ("a", 3.0), ("", "it broke"))
+    running = worker._claim()
+    assert running is not None
+    running.lease.is_about(run="run-2", seed=0)
+    presence.waits_for("the disk")
+    given = worker._claim()
+    assert given is not None
+    given.lease.is_about(reason="ValueError: no")
+    given.give_back()
+    dead = worker._claim()
+    assert dead is not None
+    file = dead.lease.path
+    record = sandbox.record(file)
+    record["owner"] |= {"pid": 2**22 + 1}
+    record["worker"] = "gone"
+    file.write_text(json.dumps(record))
+    seen = report.status(look(sandbox.home, "quick"))
+    assert (seen["sweep"], seen["state"], seen["question"]) == ("quick", "running", "why?")
+    assert seen["metric"] == "val/value"
+    counts = {"finished": 1, "failed": 1, "running": 2, "waiting": 1}
+    assert seen["trials"] == {"total": 5, **counts}
+    assert seen["finals"] == {"total": 4}
+    assert seen["best"]["value"] == 3.0
+    [one] = seen["running"]
+    overrides = [trial.user_attrs["overrides"] for trial in study.trials()]
+    about = {"trial": 2, "overrides": overrides[2], "run": "run-2", "waits_for": "the disk"}
+    assert one == {**about, "by": str(presence.owner)}
+    whys = {one["trial"]: one["reason"] for one in seen["waiting"]}
+    assert whys[3] == "another process tries it once more (ValueError: no)"
+    assert "has died; another worker takes it over" in whys[4]
+    assert seen["failed"] == [{"trial": 1, "overrides": overrides[1], "reason": "it broke"}]
+    commands.stop("quick", home=sandbox.home)
+    assert report.status(study)["state"] == "stopping"
+    running.give_back()
+    seen = report.status(study)
+    assert (seen["state"], seen["running"]) == ("stopped", [])
+    assert {one["trial"]: one["reason"] for one in seen["waiting"]}[2] == (
+        "stopped; goes on when the sweep is launched again"
+    )
+
+
+def test_status_tells_of_finals_too(sandbox: Any, presence: Presence) -> None:
+    study = sandbox.begin(trials=1, finalists=1, final_seeds=3)
+    worker = a_worker(study, presence, sandbox.runner)
+    told(worker, ("a", 3.0), ("", "it broke"))
+    running = worker._claim()
+    assert running is not None
+    seen = report.status(study)
+    assert [(one["trial"], one["seed"]) for one in seen["running"]] == [(0, 1001)]
+    assert [(one["seed"], one["reason"]) for one in seen["failed"]] == [(1000, "it broke")]
+    assert (seen["waiting"], seen["finals"]) == ([], {"total": 3, "failed": 1})
+    told(worker, ("c", 1.0))
+    running.finish([Outcome("b", "finished", 1.0)], None)
+    assert report.status(study)["state"] == "done"
+
+
+class Ticking:
+    """Time that a test sets."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+def seen(done: int, total: int, *, name: str = "one", best: float | None = None) -> Any:
+    return report.Progress(name, {"finished": done}, total, {}, 0, best, (), done == total)
+
+
+def test_the_time_left_is_that_of_the_work_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Ticking()
+    monkeypatch.setattr(display_module, "time", clock)
+    left = display_module.Clock()
+    assert left.left([seen(10, 30)]) == "", "nothing is known yet"
+    clock.now_s += 40
+    assert left.left([seen(14, 30)]) == ", about 160 s left".replace("160 s", "3 min")
+    assert left.left([seen(20, 30)]) == ", about 40 s left"
+    clock.now_s += 4 * 3600
+    assert left.left([seen(15, 30), seen(5, 5)]) == ", about 6.0 h left"
+    assert left.left([seen(30, 30)]) == ""
+
+
+def test_a_line_is_told_now_and_then_and_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Ticking()
+    monkeypatch.setattr(display_module, "time", clock)
+    with display_module.display([]) as show:
+        show([seen(0, 4), seen(0, 2, name="two")])
+        clock.now_s += 4.9
+        show([seen(1, 4), seen(0, 2, name="two")])
+        clock.now_s += 0.1
+        show([seen(2, 4), seen(0, 2, name="two")])
+        clock.now_s += 0.1
+        show([seen(4, 4), seen(2, 2, name="two")])
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(", about")[0] for line in lines] == [
+        "one: trials 0/4, finals 0/0",
+        "one: trials 2/4, finals 0/0",
+        "one: trials 4/4, finals 0/0",
+        "two: trials 2/2, finals 0/0",
+    ]
+    assert "about" in lines[1]
+    assert "about" not in lines[3]
+
+
+# --- what runs a setting --------------------------------------------------------------------
+
+
+def test_a_run_is_done_on_behalf_of_its_trial(
+    tmp_path: Path, data_home: Path, presence: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+    result = experiment.Result("abc", tmp_path, "pruned", {}, 0.25)
+
+    def run(settings: Any, **about: Any) -> experiment.Result:
+        given.update(about, settings=settings)
+        return result
+
+    monkeypatch.setattr(experiment, "run", run)
+    runner = ExperimentRunner(tmp_path)
+    told = ["task=separation", "tracking=none", "seed=3"]
+    run_id, prepared = runner.prepare(told)
+    assert run_id == experiment.identify(compose(told), prepared[1])
+
+    errand = Errand(
+        sweep="quick",
+        trial=7,
+        purpose="search",
+        report=lambda epoch, value: False,
+        should_stop=lambda: False,
+        guard=lambda: None,
+        presence=presence,
+        busy=lambda owner: None,
+    )
+    assert runner.run(prepared, errand) == Outcome("abc", "pruned", 0.25)
+    assert given["settings"].tree["seed"] == 3
+    assert given["data"] is prepared[1]
+    assert given["home"] == tmp_path
+    for name in ("sweep", "trial", "purpose", "report", "should_stop", "guard", "presence", "busy"):
+        assert given[name] is getattr(errand, name), name
+    assert callable(given["alive"])
+    result = experiment.Result("abc", tmp_path, "finished", {}, 0.5)
+    assert runner.run(prepared, errand) == Outcome("abc", "finished", 0.5)
+    folder = tmp_path / "abc" / "checkpoints"
+    folder.mkdir(parents=True)
+    assert runner.reached("abc") == 0
+    for name in ("step-000000008.1.ckpt", "step-000000004.2.ckpt"):
+        (folder / name).touch()
+    assert runner.reached("abc") == 8
+
+
+SWEEP = """
+from lightning_sep.sweep.definition import Sweep
+
+SWEEP = Sweep(metric={metric!r}, direction={direction!r}, trials=2, settings=["task=separation",
+    "tracking=none"])
+
+def overrides(trial):
+    threads = trial.suggest_categorical("threads", [1, 3, 2])
+    yield f"trainer.threads={{threads}}"
+    yield f"head={{trial.suggest_categorical('head', ['tanh', 'sine'])}}"
+"""
+
+
+def test_a_definition_is_examined_before_any_work(tmp_path: Path, data_home: Path) -> None:
+    metric, direction = task_monitor(["task=separation"])
+    assert (metric, direction) == ("val/si_sdr_improvement_db", "maximize")
+    path = tmp_path / "heads.py"
+    path.write_text(SWEEP.format(metric=metric, direction=direction))
+    found = ExperimentRunner(tmp_path).examine(load_sweep(path))
+    assert found.threads == 3
+    assert {TANH, "lightning_sep.heads.sine.Sine"} <= set(found.targets)
+    assert found.targets == sorted(set(found.targets))
+    assert not any("tracking" in one or "launchers" in one for one in found.targets)
+    for fields in ({"metric": "val/loss"}, {"direction": "minimize"}):
+        path.write_text(SWEEP.format(**{"metric": metric, "direction": direction} | fields))
+        with pytest.raises(ConfigError, match="task monitors metric='val/si_sdr_improvement_db'"):
+            ExperimentRunner(tmp_path).examine(load_sweep(path))
+
+
+# --- the command ----------------------------------------------------------------------------
+
+
+class Inside(Launcher):
+    """Lets work be done in this process, a piece at each look."""
+
+    def __init__(self, work: Callable[[], object], troubles: Sequence[tuple[int, str]] = ()):
+        self.work = work
+        self.found = list(troubles)
+        self.asked: dict[str, Any] = {}
+        self.forgiven = 0
+        self.ended: list[float] = []
+
+    def start(self, command: Any, *, folder: Path, most: int, threads: int = 1) -> int:
+        self.asked = {"command": command, "folder": folder, "most": most, "threads": threads}
+        return 1
+
+    def poll(self) -> int:
+        return int(self.work() is not None)
+
+    def troubles(self) -> list[tuple[int, str]]:
+        return self.found
+
+    def terminate(self, grace_s: float, hurry: Callable[[], bool] = lambda: False) -> None:
+        self.ended.append(grace_s)
+
+    def forgive(self) -> None:
+        self.forgiven += 1
+
+
+def launched(sandbox: Any, launcher: Launcher, path: Path, **more: Any) -> int:
+    return commands.launch(
+        [path],
+        home=sandbox.home,
+        launcher=launcher,
+        runner=sandbox.runner,
+        command=list,
+        page=lambda names, home: home / "page.html",
+        **more,
+    )
+
+
+def test_the_command_asks_for_as_many_workers_as_there_is_work(
+    sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "POLL_S", 0.0)
+    path = sandbox.write(trials=3, finalists=1, final_seeds=2)
+    study = create(sandbox.home, load_sweep(path))
+    worker = a_worker(study, presence, sandbox.runner)
+    told(worker, ("a", 3.0))
+    launcher = Inside(worker.step)
+    assert launched(sandbox, launcher, path) == 0
+    assert launcher.asked == {
+        **{"command": ["quick"], "folder": study.folder, "most": 4, "threads": 1}
+    }
+    assert launcher.forgiven == 3, "each result that is no failure, but for the last"
+    assert launcher.ended == [commands.GRACE_S]
+    assert not list((study.folder / "leases").iterdir())
+
+
+def test_how_workers_ended_decides_how_the_command_does(
+    sandbox: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "POLL_S", 0.0)
+    path = sandbox.write()
+    for troubles, error, words in [
+        ([(2, "no such head"), (2, "no such head")], ConfigError, "was done: no such head$"),
+        ([(-9, "killed"), (1, "it broke")], SweepError, "was done: killed; it broke. The same"),
+        ([], SweepError, "was done: they were asked to stop. The same"),
+    ]:
+        with pytest.raises(error, match=words) as caught:
+            launched(sandbox, Inside(lambda: None, troubles), path)
+        assert caught.type is error
+
+
+def test_a_launcher_that_is_detached_is_left_alone(
+    sandbox: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Far(Inside):
+        detached = True
+
+    launcher = Far(lambda: None)
+    assert launched(sandbox, launcher, sandbox.write()) == 0
+    assert "1 workers were submitted" in capsys.readouterr().out
+    assert launcher.ended == []
+
+
+def test_a_sweep_in_which_all_fails_forgives_nothing_and_exits_1(
+    sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "POLL_S", 0.0)
+    path = sandbox.write(trials=2, finalists=0)
+    study = create(sandbox.home, load_sweep(path))
+    worker = a_worker(study, presence, sandbox.runner)
+
+    def fails() -> object:
+        if study.searching():
+            told(worker, ("", "it broke"))
+        return True
+
+    launcher = Inside(fails)
+    assert launched(sandbox, launcher, path) == 1
+    assert launcher.forgiven == 0
+
+
+def test_a_worker_that_is_told_to_stop_leaves_work(sandbox: Any, presence: Presence) -> None:
+    for signalled, stopped, code in [(True, False, 75), (False, True, 0), (False, False, 0)]:
+        study = sandbox.begin("one", trials=1, finalists=0)
+        stop = Stop()
+        stop.signalled = signalled
+        commands.stop_file(sandbox.home, "one").unlink(missing_ok=True)
+        if stopped:
+            commands.stop("one", home=sandbox.home)
+        worker = Worker(study, sandbox.runner, presence, Peers(presence.folder), stop)
+        assert _work([worker], stop) == code
+    assert all(trial.state.is_finished() for trial in study.trials())
+
+
+def test_patience_is_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LIGHTNING_SEP_LEASE_S", raising=False)
+    assert patience_s() == PATIENCE_S == 15.0
+    monkeypatch.setenv("LIGHTNING_SEP_LEASE_S", "0.5")
+    assert patience_s() == 0.5
