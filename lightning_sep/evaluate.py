@@ -1,8 +1,9 @@
 """A trained run on data that it was not trained on."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 import yaml
@@ -19,6 +20,7 @@ from lightning_sep.use import find_run, load_run
 
 FORMAT = 1
 FOLDER = "evaluations"
+_EXAMPLES = ("examples=", "examples.")
 
 
 @torch.no_grad()
@@ -37,13 +39,15 @@ def evaluate(
 
     Args:
         run: a run's folder, its id or the beginning of its id.
-        overrides: ``data=ENTRY``, ``data.SETTING=VALUE`` and ``examples.SETTING=VALUE``.
+        overrides: ``data=ENTRY``, ``data.SETTING=VALUE``, ``examples=ENTRY`` (of the same kind of
+            task, with its own settings) and ``examples.SETTING=VALUE``.
         home: folder of all runs.
         split: ``test`` or ``val``; of a set for testing only, ``test``.
         config_dir: a folder with entries of the user's own.
 
     Returns:
-        The result, and the file that holds it.
+        The result, and the file that holds it. The values of the examples lie beside it, in the
+        file that ``examples_file`` names.
 
     Raises:
         ConfigError: there is no such run, it is not finished, or a setting cannot be used.
@@ -56,9 +60,23 @@ def evaluate(
     folder = find_run(run, home)
     task = load_run(folder)
     record = read_record(folder) or {}
-    chosen = _example_settings(overrides, from_tree(record["settings"]).tree["examples"])
+    known = _examples_of(overrides, record, config_dir)
+    chosen = _example_settings(overrides, known)
     prepared = _opened(data, task.facts.sample_rate)
-    examples: Examples = build(chosen).as_trained(task.facts)
+    channels = task.facts.channels
+    if prepared.channels != channels:
+        raise ConfigError(
+            f"{prepared.name} has {prepared.channels} channels, the run was trained on {channels}: "
+            f"use data.channels={'mean' if channels == 1 else 'keep, and files of as many'}"
+        )
+    examples: Examples = build(chosen)
+    wanted = get_type_hints(type(examples).facts)["return"]
+    if not isinstance(task.facts, wanted):
+        raise ConfigError(
+            f"{type(examples).__name__} are no examples for {folder.name}, which was trained on "
+            "others: leave examples=... out, or name some of the same kind of task"
+        )
+    examples = examples.as_trained(task.facts)
     loader = examples.loader(prepared, split, seed=record["seed"])
     told = ProgressLine()
     task.on_test_epoch_start()
@@ -71,6 +89,13 @@ def evaluate(
     heard = Heard(draw, FIXED_SEEDS[split])
     heard.add(0)
     settings = {"data": data, "examples": chosen}
+    values = {
+        f"{split}/{name.removeprefix('test/')}": value
+        for name, value in loader.told(task.example_values, "test").items()
+    }
+    name = f"{prepared.name}-{split}-{digest([prepared.hash, settings, split])[:12]}"
+    path = folder / FOLDER / f"{name}.json"
+    beside = folder / FOLDER / f"{name}.examples.json"
     result: dict[str, Any] = finite(
         {
             "format": FORMAT,
@@ -84,6 +109,7 @@ def evaluate(
             "data": {prepared.name: prepared.hash},
             "settings": settings,
             "examples": draw.count,
+            "examples_file": beside.name,
             "coverage": heard.share(),
             "remarks": [one for one in (prepared.remark(), *examples.remarks(prepared)) if one],
             "hashes": {
@@ -94,16 +120,15 @@ def evaluate(
             "made": now(),
         }
     )
-    known = digest([prepared.hash, settings, split])
-    path = folder / FOLDER / f"{prepared.name}-{split}-{known[:12]}.json"
     with storage_errors(path):
+        write_json(beside, finite(values))
         write_json(path, result)
     return result, path
 
 
 def _data_settings(overrides: Sequence[str], config_dir: Path | str | None) -> dict[str, Any]:
     """The settings of the data."""
-    others = [one for one in overrides if not one.startswith(("data=", "data.", "examples."))]
+    others = [one for one in overrides if not one.startswith(("data=", "data.", *_EXAMPLES))]
     if others:
         raise ConfigError(
             f"{others[0]}: only the data and their examples can be others than those of the run, "
@@ -111,8 +136,21 @@ def _data_settings(overrides: Sequence[str], config_dir: Path | str | None) -> d
         )
     if not any(one.startswith("data=") for one in overrides):
         raise ConfigError("evaluate on what? Name the data: lightning-sep evaluate RUN data=esc10")
-    chosen = [one for one in overrides if not one.startswith("examples.")]
+    chosen = [one for one in overrides if not one.startswith(_EXAMPLES)]
     return dict(compose(chosen, config_dir).tree["data"])
+
+
+def _examples_of(
+    overrides: Sequence[str], record: Mapping[str, Any], config_dir: Path | str | None
+) -> Mapping[str, Any]:
+    """The run's settings of the examples, or those of the entry that is asked for instead."""
+    tree = from_tree(record["settings"]).tree
+    named = [one for one in overrides if one.startswith("examples=")]
+    if not named:
+        return dict(tree["examples"])
+    of_task = {name: value for name, value in tree["task"].items() if name != "_target_"}
+    told = [f"task.{name}={json.dumps(value)}" for name, value in of_task.items()]
+    return dict(compose([f"task={record['task']}", *told, *named], config_dir).tree["examples"])
 
 
 def _example_settings(overrides: Sequence[str], known: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,8 @@ from lightning_sep.record import (
     write_record,
 )
 from lightning_sep.run_folder import LEASE, RunFolder
-from lightning_sep.settings import Settings, build, locate
+from lightning_sep.settings import FILLED_IN, Settings, build, locate
+from lightning_sep.settings.signature import arguments
 from lightning_sep.tasks.base import Parts, Task
 
 ATTEMPTS = "attempts.jsonl"
@@ -128,6 +129,12 @@ def build_task(tree: Mapping[str, Any], facts: Facts, *, to_train: bool = True) 
         net: nn.Module = build(tree["net"], inputs=inputs, outputs=outputs)
         return net
 
+    def make_loss(**known: int) -> nn.Module:
+        takes = arguments(locate(tree["loss"])) or {}
+        asked = {name: known[name] for name in FILLED_IN["loss"] if name in takes}
+        loss: nn.Module = build(tree["loss"], **asked)
+        return loss
+
     make_optimizer = None
     if to_train:
         trainer = tree["trainer"]
@@ -141,7 +148,8 @@ def build_task(tree: Mapping[str, Any], facts: Facts, *, to_train: bool = True) 
             parts=Parts(
                 make_net=make_net,
                 head=build(tree["head"]),
-                loss=build(tree["loss"]),
+                loss_class=locate(tree["loss"]),
+                make_loss=make_loss,
                 make_optimizer=make_optimizer,
                 facts=facts,
                 seed=tree["seed"],
@@ -179,7 +187,7 @@ def print_model(settings: Settings) -> str:
 
         return hook
 
-    named = [(name, module) for name, module in task.net.named_modules() if name]
+    named = [(name, module) for name, module in task.get_submodule("net").named_modules() if name]
     hooks = [module.register_forward_hook(note(name)) for name, module in named]
     with torch.no_grad():
         raw = task.raw(batch, None)
@@ -242,6 +250,7 @@ def run(
     with ExitStack() as cleanup:
         cleanup.enter_context(_threads(settings.tree["trainer"]["threads"]))
         parts = build_parts(settings, prepared)  # what is refused leaves no folder behind
+        identities.refuse_edited(settings.tree)
         with storage_errors(folder.path / RECORD):
             PATIENCE.until_back(lambda: make_folder(folder.path))
         workers = home / "leases" / "workers"
@@ -415,6 +424,7 @@ class _Run:
         append_line(self.folder.path / ATTEMPTS, json.dumps(attempt))
 
     def _write_record(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        identities.refuse_edited(self.settings.tree)  # all that was run is imported by now
         self.guard()
         prepared = self.parts.prepared
         attempts = read_lines(self.folder.path / ATTEMPTS)

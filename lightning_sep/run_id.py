@@ -5,15 +5,15 @@ makes a new run instead of reusing an old one's checkpoints.
 """
 
 import hashlib
-import importlib.util
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
+from lightning_sep import sources
+from lightning_sep.errors import ConfigError
 from lightning_sep.sources import code_hash
 
 # Settings that cannot change a number, by their path in the tree; ``*`` stands for anything.
@@ -28,9 +28,18 @@ EXCLUDED = (
     "trainer.hang_s",
     "trainer.progress",
     "data.keep",  # what it let in is part of the manifests' hash
+    "data.channels",  # what they became is part of the manifests' hash
     "data.path",  # the audio itself counts, by the hash of the manifests
     "data.cache_limit_mb",  # what does not fit is read from files: slower, the same samples
 )
+# Settings that came later, at the value that means what was before: they do not count, so that
+# the settings of an old run have the hash that they had.
+LATER: dict[str, Any] = {
+    "task.order": "any",
+    "task.embedding": "head",
+    "examples.segment_samples": None,
+    "examples.context_samples": 0,
+}
 _NO_PLUGINS = frozenset({"lightning_sep", "torch"})
 _DIGITS = 12  # 48 bits: among a million runs two alike have a chance of 0.2 %
 
@@ -70,7 +79,8 @@ def config_hash(tree: Mapping[str, Any]) -> str:
 
 
 def counted(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that count: without those in ``EXCLUDED``."""
+    """The settings that count: without those in ``EXCLUDED``, and those in ``LATER`` that change
+    nothing."""
     return _without_excluded(tree, "")
 
 
@@ -87,11 +97,35 @@ def plugin_fingerprints(tree: Mapping[str, Any]) -> dict[str, str]:
     return {root: plugin_fingerprint(root) for root in sorted(roots - _NO_PLUGINS)}
 
 
+def refuse_edited(tree: Mapping[str, Any]) -> None:
+    """See that what was imported for these settings is what their run id says.
+
+    A head that a sweep reaches late is imported late: it may have been edited since its source was
+    hashed. What is imported already may be edited: this process computes with what it has.
+
+    Raises:
+        ConfigError: a source was edited before this process imported it.
+    """
+    named = list(targets(counted(tree)))
+    files = [sources.file_of(module) for module in sources.reached(named)]
+    for root in sorted({target.split(".")[0] for target in named} - _NO_PLUGINS):
+        files += [path for _, path in sources.plugin_files(root)]
+    edited = sources.edited(files)
+    if edited:
+        raise ConfigError(
+            f"{', '.join(map(str, edited))} was edited after this process had begun, and before it "
+            "was used: its numbers would be those of the new code under the old one's run id. Say "
+            "the same command again"
+        )
+
+
 def _without_excluded(node: Mapping[str, Any], where: str) -> dict[str, Any]:
     kept = {}
     for key, value in node.items():
         path = f"{where}{key}"
         if any(fnmatchcase(path, pattern) for pattern in EXCLUDED):
+            continue
+        if path in LATER and value == LATER[path]:
             continue
         kept[key] = _without_excluded(value, f"{path}.") if isinstance(value, Mapping) else value
     return kept
@@ -116,15 +150,7 @@ def plugin_fingerprint(root: str) -> str:
         version = metadata.version(root)
     except metadata.PackageNotFoundError:
         version = "unpackaged"
-    spec = importlib.util.find_spec(root)
-    if spec is None or spec.origin is None:
-        folders = [] if spec is None else list(spec.submodule_search_locations or [])
-        files = [(Path(one), path) for one in folders for path in Path(one).rglob("*.py")]
-    elif spec.submodule_search_locations:
-        folder = Path(spec.origin).parent
-        files = [(folder, path) for path in folder.rglob("*.py")]
-    else:
-        files = [(Path(spec.origin).parent, Path(spec.origin))]
+    files = sources.plugin_files(root)
     digest = hashlib.sha256()
     for folder, path in sorted(files, key=lambda pair: pair[1].relative_to(pair[0]).as_posix()):
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0")

@@ -2,6 +2,8 @@
 
 import ast
 import hashlib
+import importlib.util
+import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -25,6 +27,63 @@ COUNTED = (
 ALWAYS = ("training", "callbacks.plan", "callbacks.reweight")
 
 
+_NOTED: dict[Path, str] = {}  # what files held before this process imported any of them
+_PASSED: set[Path] = set()  # those that it has imported as they were noted
+
+
+def note(files: Iterable[Path]) -> None:
+    """Keep what files hold, before the first of them is imported; each is noted once."""
+    for path in files:
+        if path not in _NOTED:
+            _NOTED[path] = _held(path)
+
+
+def edited(files: Iterable[Path]) -> list[Path]:
+    """Those of these files that this process has imported, but perhaps not as they were noted.
+
+    What was imported stays what is computed with. So a file that is still as it was noted when it
+    has been imported was imported like that, and needs no other look.
+    """
+    imported = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    left = [path for path in files if path not in _PASSED and str(path) in imported]
+    found = [path for path in left if _NOTED.get(path) != _held(path)]
+    _PASSED.update(path for path in left if path not in found)
+    return found
+
+
+def plugin_files(root: str) -> list[tuple[Path, Path]]:
+    """The sources of a package of the user's own, each with the folder that its name counts from.
+
+    They are noted on the way.
+    """
+    if root not in _PLUGINS:
+        _PLUGINS[root] = list(_found(root))
+        note(path for _, path in _PLUGINS[root])
+    return _PLUGINS[root]
+
+
+_PLUGINS: dict[str, list[tuple[Path, Path]]] = {}
+
+
+def _found(root: str) -> Iterator[tuple[Path, Path]]:
+    spec = importlib.util.find_spec(root)
+    if spec is None:
+        return
+    folders = list(spec.submodule_search_locations or [])
+    for folder in map(Path, folders):
+        for path in folder.rglob("*.py"):
+            yield folder, path
+    if not folders and spec.origin is not None:
+        yield Path(spec.origin).parent, Path(spec.origin)
+
+
+def _held(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return ""
+
+
 def code_hash(targets: Iterable[str] = ()) -> str:
     """Hash of our own sources that the classes ``targets`` reach by imports; 12 hexadecimal digits.
 
@@ -36,7 +95,7 @@ def code_hash(targets: Iterable[str] = ()) -> str:
     """
     digest = hashlib.sha256()
     for module in reached(targets):
-        digest.update(module.encode() + b"\0" + _meaning(_file(module)).encode() + b"\0")
+        digest.update(module.encode() + b"\0" + _meaning(file_of(module)).encode() + b"\0")
     return digest.hexdigest()[:12]
 
 
@@ -70,10 +129,11 @@ def _counts(module: str) -> bool:
 
 
 def _exists(module: str) -> bool:
-    return _file(module).is_file()
+    return file_of(module).is_file()
 
 
-def _file(module: str) -> Path:
+def file_of(module: str) -> Path:
+    """The file of a module of ours, by its dotted name below the package."""
     path = PACKAGE.joinpath(*module.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
@@ -87,7 +147,7 @@ def _tree(path: Path) -> ast.Module:
 def _imports(module: str) -> tuple[str, ...]:
     """Modules of ours that a module imports, wherever in it."""
     found = []
-    for node in ast.walk(_tree(_file(module))):
+    for node in ast.walk(_tree(file_of(module))):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -132,3 +192,13 @@ def _is_docstring(node: object) -> bool:
         and isinstance(node.value, ast.Constant)
         and isinstance(node.value.value, str)
     )
+
+
+def _own() -> Iterator[Path]:
+    for name in COUNTED:
+        yield from PACKAGE.glob(f"{name}.py")
+        yield from PACKAGE.glob(f"{name}/**/*.py")
+    yield from map(file_of, ALWAYS)
+
+
+note(_own())  # none of them is imported by what imports this

@@ -255,10 +255,12 @@ class Training:
             self.task.load_state_dict(self.weights)
             self.task.epoch_metrics.clear()
             with _interruptible():
-                self.trainer.test(self.task, self.loader("test"), verbose=False, weights_only=True)
+                loader = self.loader("test")
+                self.trainer.test(self.task, loader, verbose=False, weights_only=True)
             metrics |= self.task.epoch_metrics
+            values = loader.told(self.task.example_values, "test")
             self.attempt.guard()
-            write_json(self.folder.examples(self.attempt.generation), self.task.example_values)
+            write_json(self.folder.examples(self.attempt.generation), values)
         audio = {} if self.watch.pruned else self._write_audio()
         self.tracker.finish(
             {key: value for key, value in metrics.items() if key.startswith("test/")},
@@ -316,7 +318,7 @@ class Training:
         audio = {}
         for name, waveform in examples.items():
             # One example's signals share a gain, so that their levels can be compared by ear.
-            samples = waveform.detach().cpu().float().clamp(-1, 1).numpy()
+            samples = waveform.detach().cpu().float().clamp(-1, 1).T.numpy()
             encoded = BytesIO()
             soundfile.write(encoded, samples, task.facts.sample_rate, format="FLAC")
             write_aside(self.folder.path / "audio" / f"{name}.flac", encoded.getvalue())

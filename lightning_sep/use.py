@@ -1,5 +1,6 @@
 """What a trained run is for: separate, continue and embed audio of one's own."""
 
+import json
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -43,14 +44,22 @@ _PIECE_S = 10.0  # seconds of a file that are read, and go through a net, at onc
 
 
 def find_run(run: str | Path, home: Path) -> Path:
-    """The folder of a run, by its path, its id or the beginning of its id.
+    """The folder of a run, by its path, its id or the beginning of its id; a sweep's best by name.
 
     Raises:
-        ConfigError: there is no such run, or several begin like this.
+        ConfigError: there is no such run, several begin like this, or the sweep has no best yet.
     """
     path = Path(run)
     if (path / RECORD).is_file():
         return path
+    sweep = home / "sweeps" / path.name
+    if (
+        path.name
+        and path.name == str(run)
+        and sweep.is_dir()
+        and not (home / path.name / RECORD).is_file()
+    ):
+        return home / _best_run(sweep)
     known = sorted(found.parent.name for found in home.glob(f"*/{RECORD}"))
     matches = [name for name in known if name.startswith(str(run))]
     if len(matches) == 1:
@@ -63,6 +72,29 @@ def find_run(run: str | Path, home: Path) -> Path:
         f"no run '{run}' in {home} ({len(known)} runs there).{hint} "
         "`lightning-sep leaderboard` lists them"
     )
+
+
+def _best_run(sweep: Path) -> str:
+    """Of a sweep's best setting, the run that validated best on a fresh seed."""
+    try:
+        found = json.loads((sweep / "trials.json").read_text(encoding="utf-8"))
+        best = found["best"]
+        runs = [
+            (final["value"], final["run_id"])
+            for final in found["finals"]
+            if best and final["trial"] == best.get("trial") and final["state"] == "finished"
+        ]
+        choose = max if found["direction"] == "maximize" else min
+    except FileNotFoundError:
+        runs, choose = [], max
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{sweep / 'trials.json'} cannot be read: {error}") from error
+    if not runs:
+        raise ConfigError(
+            f"sweep {sweep.name} has no best run: it is not done, or no finalist has finished all "
+            f"its fresh seeds. `lightning-sep status {sweep.name}` says how far it is"
+        )
+    return str(choose(runs, key=lambda one: one[0])[1])
 
 
 def load_run(run: str | Path, home: Path | str | None = None) -> Task:
@@ -164,8 +196,11 @@ def _write(path: Path, samples: np.ndarray, sample_rate: int) -> None:
 def separate(run: str | Path, files: list[Path], out: Path) -> list[Path]:
     """Split each file into its sources: ``<name>-source-1.wav`` and so on, at the file's rate.
 
-    A file of several channels is mixed down to one. Files of any length go through in pieces, in
-    bounded memory; see :meth:`Separation.separate_blocks`. A terminal shows how far it is.
+    A net that was trained on one channel gets the mean of a file's channels, and its sources have
+    one. A net of several channels gets all of them together, and its sources have as many; a file
+    of one channel goes into all of them, and its sources are the means of theirs. Files of any
+    length go through in pieces, in bounded memory; see :meth:`Separation.separate_blocks`. A
+    terminal shows how far it is.
 
     Raises:
         ConfigError: the run is not one of separation.
@@ -200,14 +235,21 @@ def _separate_file(
     """Write the sources of one file; ``done`` is told the share of it that is through."""
     rate = task.facts.sample_rate
     about = _info(file)
-    level = _level(_blocks(file, rate), task.facts.normalise)
+    if task.facts.channels > 1 and about.channels not in (1, task.facts.channels):
+        raise DataError(
+            f"{file} has {about.channels} channels, the run was trained on {task.facts.channels}: "
+            f"separate a file of {task.facts.channels}, or of one"
+        )
+    read = partial(_blocks, file, rate, task.facts.channels)
+    level = _level(read(), task.facts.normalise)
     paths = [out / f"{file.stem}-source-{number}.wav" for number in range(1, task.sources + 1)]
     with ExitStack() as opened:
         # Filled side by side, so without names: each is written aside and renamed when it is whole.
         with storage_errors(paths[0]):
             kept = [opened.enter_context(TemporaryFile(dir=out)) for _ in paths]
-        sinks = [_Sink(one, about.samplerate, rate, about.frames) for one in kept]
-        blocks = (torch.from_numpy(block / level) for block in _blocks(file, rate))
+        channels = min(about.channels, task.facts.channels)
+        sinks = [_Sink(one, about.samplerate, rate, about.frames, channels) for one in kept]
+        blocks = (torch.from_numpy(block / level) for block in read())
         with storage_errors(paths[0]):
             for sources in task.separate_blocks(blocks, piece=round(_PIECE_S * rate)):
                 for sink, source in zip(sinks, sources, strict=True):
@@ -236,8 +278,13 @@ def _info(path: Path) -> Any:
     return about
 
 
-def _blocks(path: Path, sample_rate: int) -> Iterator[NDArray[np.float32]]:
-    """A file as one channel at ``sample_rate``, in parts of a few seconds, ``[time]`` each.
+def _blocks(path: Path, sample_rate: int, channels: int) -> Iterator[NDArray[np.float32]]:
+    """A file at ``sample_rate``, in parts of a few seconds, ``[channel, time]`` each.
+
+    Args:
+        path: of the file.
+        sample_rate: in Hz.
+        channels: 1 takes the mean of the file's; of more, the file has as many, or one.
 
     Raises:
         DataError: it cannot be read to its end or holds non-finite samples.
@@ -245,7 +292,7 @@ def _blocks(path: Path, sample_rate: int) -> Iterator[NDArray[np.float32]]:
     try:
         with soundfile.SoundFile(path) as file:
             rate, left = file.samplerate, file.frames
-            resample = _resampler(rate, sample_rate)
+            resample = _resampler(rate, sample_rate, 1 if channels == 1 else file.channels)
             while left:
                 samples = file.read(round(_PIECE_S * rate), dtype="float32", always_2d=True)
                 if not len(samples):
@@ -253,18 +300,22 @@ def _blocks(path: Path, sample_rate: int) -> Iterator[NDArray[np.float32]]:
                 left -= len(samples)
                 if not np.isfinite(samples).all():
                     raise DataError(f"{path} holds samples that are not finite numbers")
-                yield resample(samples.mean(axis=1), not left)
+                if channels == 1:
+                    samples = samples.mean(axis=1, keepdims=True)
+                made = resample(samples, not left).T
+                yield np.broadcast_to(made, (channels, made.shape[1]))
     except (soundfile.SoundFileError, OSError) as error:
         raise DataError(f"{path} cannot be read as audio: {error}") from error
 
 
 def _resampler(
-    rate: int, wanted: int
+    rate: int, wanted: int, channels: int
 ) -> Callable[[NDArray[np.float32], bool], NDArray[np.float32]]:
-    """Takes part after part of a signal, and whether it is the last; gives what is ready."""
+    """Takes part after part of a signal, ``[time, channel]``, and whether it is the last; gives
+    what is ready."""
     if rate == wanted:
         return lambda samples, last: samples
-    stream = soxr.ResampleStream(rate, wanted, 1, dtype="float32", quality="HQ")
+    stream = soxr.ResampleStream(rate, wanted, channels, dtype="float32", quality="HQ")
 
     def resample(samples: NDArray[np.float32], last: bool) -> NDArray[np.float32]:
         made: NDArray[np.float32] = stream.resample_chunk(samples, last=last)
@@ -280,24 +331,30 @@ class _Sink:
         file: where to write.
         rate: of the file, in Hz.
         made_at: rate of what is added, in Hz.
-        frames: samples that the file gets: twice rounded, resampling may be off by some.
+        frames: samples of a channel that the file gets: twice rounded, resampling may be off by
+            some.
+        channels: of the file; 1 gets the mean of what is added.
     """
 
-    def __init__(self, file: IO[bytes], rate: int, made_at: int, frames: int) -> None:
+    def __init__(
+        self, file: IO[bytes], rate: int, made_at: int, frames: int, channels: int
+    ) -> None:
         self.sound = soundfile.SoundFile(
-            file, "w", samplerate=rate, channels=1, format="WAV", subtype="PCM_16"
+            file, "w", samplerate=rate, channels=channels, format="WAV", subtype="PCM_16"
         )
-        self.resample = _resampler(made_at, rate)
-        self.written, self.frames = 0, frames
+        self.resample = _resampler(made_at, rate, channels)
+        self.written, self.frames, self.channels = 0, frames, channels
 
     def add(self, samples: NDArray[np.float32]) -> None:
-        """Write the next part."""
-        self._write(self.resample(samples, False))
+        """Write the next part, ``[channel, time]``."""
+        if self.channels == 1 and len(samples) > 1:
+            samples = samples.mean(axis=0, keepdims=True)
+        self._write(self.resample(np.ascontiguousarray(samples.T), False))
 
     def close(self) -> None:
         """Write what is still under way and fill up with silence."""
-        self._write(self.resample(np.zeros(0, np.float32), True))
-        self._write(np.zeros(self.frames - self.written, np.float32))
+        self._write(self.resample(np.zeros((0, self.channels), np.float32), True))
+        self._write(np.zeros((self.frames - self.written, self.channels), np.float32))
         self.sound.close()
 
     def _write(self, samples: NDArray[np.float32]) -> None:
@@ -312,17 +369,16 @@ def _level(blocks: Iterable[NDArray[np.float32]], normalise: str) -> np.float32:
     The peak of its sources, which ``sources`` divides by, is not known: that of the mixture stands
     in for it.
     """
-    count, total, squares, peak = 0, 0.0, 0.0, 0.0
+    count, peak = 0, 0.0
+    total, squares = np.zeros(1), np.zeros(1)  # of each channel
     for block in blocks if normalise != "none" else ():
         wide = block.astype(np.float64)
-        count, total, squares = count + len(wide), total + wide.sum(), squares + (wide**2).sum()
+        count += wide.shape[1]
+        total, squares = total + wide.sum(axis=1), squares + (wide**2).sum(axis=1)
         peak = max(peak, float(np.abs(block).max(initial=0.0)))
-    level = {
-        "none": 1.0,
-        "peak": peak,
-        "sources": peak,
-        "std": max(squares / count - (total / count) ** 2, 0.0) ** 0.5 if count else 0.0,
-    }[normalise]
+    variance = float((squares / max(count, 1) - (total / max(count, 1)) ** 2).mean())
+    levels = {"none": 1.0, "peak": peak, "sources": peak, "std": max(variance, 0.0) ** 0.5}
+    level = levels[normalise]
     return np.float32(level if level > 0 else 1.0)
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import trees
+
 collect_ignore = ["benchmarks"]  # programs, run by `make bench`
 
 
@@ -24,8 +26,35 @@ def data_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, bytes | None]]:
+    """What was made durable: each file with its content then, each folder with None."""
+    found: list[tuple[Path, bytes | None]] = []
+    sync = os.fsync
+
+    def note(handle: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        found.append((path, None if path.is_dir() else path.read_bytes()))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    return found
+
+
+@pytest.fixture
 def home(tmp_path: Path, data_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where runs lie, for one test."""
     folder = tmp_path / "runs"
     monkeypatch.setenv("LIGHTNING_SEP_HOME", str(folder))
     return folder
+
+
+@pytest.fixture
+def songs(tmp_path: Path) -> Path:
+    """Seven songs with four stems and their mixture, laid out like MUSDB18-HQ."""
+    return trees.songs(tmp_path / "songs")
+
+
+@pytest.fixture
+def mixtures(tmp_path: Path) -> Path:
+    """Mixtures of two speakers in tr, cv and tt, laid out and named like WSJ0-2mix."""
+    return trees.mixtures(tmp_path / "2speakers" / "wav8k" / "min")

@@ -4,7 +4,8 @@
 or files under ``lightning_sep/``), makes every mutant of one spot that ``mutants`` knows, draws 40
 of each room and runs tests on each mutant, in a copy of the tree. The tests of the rooms are run
 once without a mutant, to see which lines each test executes (``traced.py``); a mutant meets only
-those that execute its line, the fastest first. A mutant that fails a test is killed; one that
+those that execute its line, the fastest first, and no more of them than ``--budget`` seconds
+allow. A mutant that fails a test is killed; one that
 passes has survived: a test is missing, or the spot makes no difference. One that takes far longer
 than its tests do is counted apart: an endless loop, or a busy machine. The real tree is never
 touched.
@@ -28,6 +29,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,7 @@ TESTS = {
 }
 # What says something to people: neither taken out nor changed within.
 SAYING, LOGS = {"print", "say"}, {"log", "logger", "logging"}
+NOT_FOUND = 4  # pytest's exit code for a test that is not there
 # Of the top folder; not copied.
 LEFT_OUT = {".git", ".venv", "runs", "data", "wandb", "build", "dist", "htmlcov"}
 
@@ -313,6 +316,7 @@ class Bench:
         root: the tree.
         package: its package.
         tests: what is run, relative to the tree.
+        budget_s: seconds of tests that a mutant meets at most, but for the fastest one.
         kept: a file that keeps what the tests execute, until code or tests change.
 
     Raises:
@@ -320,12 +324,18 @@ class Bench:
     """
 
     def __init__(
-        self, root: Path, package: str, tests: Sequence[Path], kept: Path | None = None
+        self,
+        root: Path,
+        package: str,
+        tests: Sequence[Path],
+        budget_s: float,
+        kept: Path | None = None,
     ) -> None:
         missing = [str(one) for one in tests if not (root / one).exists()]
         if missing:
             raise SystemExit(f"no {', '.join(missing)}: mend TESTS in tests/mutants.py or --tests")
         self.root = root
+        self.budget_s = budget_s
         state = hashlib.sha256(repr([str(one) for one in tests]).encode())
         for path in sorted(one for top in (package, "tests") for one in (root / top).rglob("*.py")):
             state.update(path.read_bytes())
@@ -346,7 +356,7 @@ class Bench:
             kept.write_text(json.dumps({"state": state.hexdigest(), "tests": found}))
 
     def concerned(self, mutant: Mutant) -> list[Test]:
-        """The tests that execute a mutant's line, the fastest first.
+        """The tests that execute a mutant's line, the fastest first, within the budget.
 
         What runs at import concerns every test that executes any line of the file.
         """
@@ -356,7 +366,10 @@ class Bench:
             for test in self.tests
             if test.lines.get(path, frozenset()) & (mutant.lines or test.lines.get(path, set()))
         ]
-        return sorted(found, key=lambda test: test.seconds)
+        found.sort(key=lambda test: test.seconds)
+        ends_s = accumulate(test.seconds for test in found)
+        count = sum(end_s <= self.budget_s for end_s in ends_s)
+        return found[: max(1, count)]
 
     def judge(self, mutant: Mutant, limit_s: float | None) -> Verdict:
         """Run the tests that a mutant concerns.
@@ -369,7 +382,11 @@ class Bench:
             return Verdict("not run", 0.0)
         limit_s = limit_s or 120 + 4 * sum(test.seconds for test in tests)
         started_s = time.monotonic()
-        code, said = self._run(mutant, ["-m", "pytest"], [test.id for test in tests], limit_s)
+        names = [test.id for test in tests]
+        code, said = self._run(mutant, ["-m", "pytest"], names, limit_s)
+        if code == NOT_FOUND:  # the mutant changes what a test is called with
+            names = list(dict.fromkeys(name.partition("[")[0] for name in names))
+            code, said = self._run(mutant, ["-m", "pytest"], names, limit_s)
         took_s = time.monotonic() - started_s
         if code is None or re.search(r"^E +Failed: Timeout", said, re.MULTILINE):
             return Verdict("timed out", took_s)
@@ -451,6 +468,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, default=ROOT, help="the tree (default: this one)")
     parser.add_argument("--package", default=PACKAGE, help=f"default: {PACKAGE}")
     parser.add_argument(
+        "--budget", type=float, default=120, metavar="S", help="of tests a mutant (default: 120)"
+    )
+    parser.add_argument(
         "--kept", type=Path, metavar="FILE", help="keeps what the tests execute, for the next draw"
     )
     parser.add_argument("--tests", help="other tests than those of the room, with commas")
@@ -466,7 +486,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{room}: {len(drawn[room])} of {len(known)} mutants", flush=True)
         named = list(map(Path, given.tests.split(","))) if given.tests else tests_of(room)
         tests |= dict.fromkeys([*named, *paths])  # the files for their doctests
-    bench = Bench(given.root, given.package, list(tests), given.kept)
+    bench = Bench(given.root, given.package, list(tests), given.budget, given.kept)
     took_s = sum(test.seconds for test in bench.tests)
     print(f"{len(bench.tests)} tests take {took_s:.0f} s", flush=True)
     told = []

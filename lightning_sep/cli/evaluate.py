@@ -10,18 +10,21 @@ from lightning_sep.homes import runs_home
 _TEXT = """\
 Score a trained run on other data than it was trained on. RUN is a run id or a run's folder.
 Sample rate, examples, gain and threshold are those of the run. The result is written into the
-run's folder, with hashes of the data and of the weights.
+run's folder, with hashes of the data and of the weights and the values of the examples.
 
 examples:
     lightning-sep evaluate 3f9a1c2e77aa data=kitchen20
     lightning-sep evaluate 3f9a1c2e77aa data=kitchen20 examples.test=1000 --split val
     lightning-sep evaluate 3f9a1c2e77aa data=folder data.path=~/audio data.test_only=true --json
+    lightning-sep evaluate 3f9a1c2e77aa data=given_mixtures data.path=~/wav8k/min examples=given
 """
 
 
 def _add(parser: Parser, common: Parser) -> None:
     parser.add_argument("run", metavar="RUN", help="run id or folder")
-    add_settings(parser, "the data: data=ENTRY, data.SETTING=VALUE, examples.SETTING=VALUE")
+    add_settings(
+        parser, "the data: data=ENTRY, data.SETTING=VALUE, examples=ENTRY, examples.SETTING=VALUE"
+    )
     parser.add_argument("--split", default="test", help="test or val (default: test)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 

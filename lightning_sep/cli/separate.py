@@ -8,15 +8,17 @@ from lightning_sep.cli.output import tell
 from lightning_sep.cli.process import ready_process
 
 _TEXT = """\
-Separate recordings with a trained run. RUN is a run id or a run's folder.
+Separate recordings with a trained run. RUN is a run id or a run's folder; a sweep's name takes its
+best run: of its best setting, the one that validated best.
 
-example:
+examples:
     lightning-sep separate 3f9a1c2e77aa mixture.wav --out separated/
+    lightning-sep separate bounded_heads mixture.wav --out separated/
 """
 
 
 def _add(parser: Parser, common: Parser) -> None:
-    parser.add_argument("run", metavar="RUN", help="run id or folder")
+    parser.add_argument("run", metavar="RUN", help="run id or folder, or a sweep")
     parser.add_argument("files", nargs="+", metavar="FILE", help="audio files")
     parser.set_defaults(rest="files")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to fill")

@@ -60,9 +60,32 @@ class Adapter(Corpus):
             )
         with self._locked(home, progress):
             sweep_builds(home, self.name)
+            self._refuse_another(source, home)
             folder = self._built(source, home, progress)
             self.point(home, folder)
         return Prepared(folder, cache_limit_mb=self.cache_limit_mb, progress=progress)
+
+    def _refuse_another(self, source: Path, home: Path) -> None:
+        """Two folders with different files do not share a name: one would replace the other.
+
+        Raises:
+            DataError: the set is prepared, in any form, from another folder with other files.
+        """
+        rows, listed = read_source(source, self.columns)
+        files = {row["filename"]: listed[row["filename"]] for row in rows}
+        for folder in prepared_folders(home, self.name):
+            try:
+                before = json.loads((folder / "source.json").read_text())
+                known = {name: one["source_sha256"] for name, one in before["files"].items()}
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                continue  # damaged: whatever is prepared now mends it
+            alike = known == files and before.get("table_sha256", listed[TABLE]) == listed[TABLE]
+            if not alike and Path(before["source"]) != source.resolve():
+                raise DataError(
+                    f"{self.name} is prepared from {before['source']}, and {source} holds other "
+                    f"files: what data={self.name} means would change. LIGHTNING_SEP_DATA=FOLDER "
+                    f"prepares it in another data home; to replace it, remove {folder} first"
+                )
 
     def make(self, home: Path, progress: Progress | None = None) -> Path:
         """Prepare from the folder that served before, for another rate or format.
@@ -90,6 +113,7 @@ class Adapter(Corpus):
             licence=f"{self.credit}. Files: {files or 'not said'}",
             split_rule=rule,
             checksums=checksums,
+            table_sha256=checksums[TABLE],
             common_speakers=self.common_speakers(),
         )
         return build(

@@ -1,4 +1,4 @@
-"""Reading one audio file into int16 mono at one rate, and saying what is wrong with it.
+"""Reading one audio file into int16 at one rate, and saying what is wrong with it.
 
 Files are read block by block, so that memory does not grow with their length, whatever a header
 promises.
@@ -28,6 +28,7 @@ SUFFIXES = (
 )
 FULL_SCALE = 32768.0  # int16 samples / FULL_SCALE are the float samples everywhere in this project
 MONO_RULE = "mean of the channels"
+MOST_CHANNELS = 8  # that a FLAC file holds
 RESAMPLER_QUALITY = "HQ"
 SILENCE_DBFS = -80.0  # rms below this is silence: no direction to project on, no level to set
 SILENCE_RMS = 10.0 ** (SILENCE_DBFS / 20.0)
@@ -65,6 +66,8 @@ class AudioFile:
     Args:
         path: any file that libsndfile reads.
         sample_rate: wanted rate in Hz; ``None`` keeps the file's own.
+        wanted_channels: 1 takes the mean of the file's channels; of more, a file has to have as
+            many, or one that is then in all of them alike.
         sha256: what the file's checksum has to be, where the set brings one. Such a file is as its
             publisher made it: samples that were recorded at full scale are no fault of the copy.
         keep: take the file even if it is clipped, cancels when mixed down, has a rate that no
@@ -85,26 +88,28 @@ class AudioFile:
         path: Path,
         *,
         sample_rate: int | None,
+        wanted_channels: int = 1,
         sha256: str | None = None,
         keep: bool = False,
     ) -> None:
         self.path = path
         self.sample_rate = sample_rate
+        self.wanted_channels = wanted_channels
         self.keep = keep
         self.as_is = False
         self.file_sha256 = ""
         self.source_rate = self.channels = self.clipped = 0
         self.kept: list[str] = []
         self._expected = sha256
-        self._levels = _Levels()
+        self._levels = _Levels(averaged=wanted_channels == 1)
 
     def blocks(self) -> Iterator[Int16]:
-        """``[time]`` int16 samples, mono, at the wanted rate, one block after the other.
+        """``[time, channel]`` int16 samples at the wanted rate, one block after the other.
 
         Raises:
             BadAudio: the file is missing, cut off, empty, not finite, not what its checksum says,
-                or (unless ``keep``) not at a level or rate that a recording has. Faults of the
-                level are known, and raised, after the last block.
+                of other channels than are wanted, or (unless ``keep``) not at a level or rate that
+                a recording has. Faults of the level are known, and raised, after the last block.
         """
         try:
             with self.path.open("rb", buffering=0) as file:
@@ -127,6 +132,11 @@ class AudioFile:
         faults = _faults_of_the_end(file)
         with _opened(file) as sound:
             self.source_rate, self.channels = int(sound.samplerate), int(sound.channels)
+            if self.wanted_channels > 1 and self.channels not in (1, self.wanted_channels):
+                raise BadAudio(
+                    f"has {self.channels} channels, others have {self.wanted_channels}: remove it, "
+                    "or take the mean of all channels (data.channels=mean)"
+                )
             if not LOWEST_RATE <= self.source_rate <= HIGHEST_RATE:
                 faults.append(
                     f"its header says {self.source_rate} Hz, recordings have {LOWEST_RATE} to "
@@ -136,12 +146,13 @@ class AudioFile:
                 raise BadAudio("; ".join(faults), keepable=True)
             wanted = self.sample_rate or self.source_rate
             exact = sound.subtype == "PCM_16"
-            same = exact and self.channels == 1 and self.source_rate == wanted
+            alike = self.channels == self.wanted_channels and self.source_rate == wanted
+            same = exact and alike
             self.as_is = same and sound.format in ("FLAC", "WAV") and sound.frames < _UNKNOWN
             size = min(BLOCK, int(BLOCK * self.source_rate / wanted))  # of what is made of it, too
             native = self._native(sound, exact, max(size // self.channels, 1))
             if same:
-                yield from (np.ascontiguousarray(block[:, 0]) for block in native)
+                yield from native
             else:
                 yield from self._converted(native, wanted, FULL_SCALE if exact else 1.0)
         faults += self._levels.faults(published=self._expected is not None)
@@ -175,26 +186,35 @@ class AudioFile:
     def _converted(
         self, blocks: Iterator[NDArray[Any]], wanted: int, scale: float
     ) -> Iterator[Int16]:
-        """The mean of the channels at the wanted rate."""
-        averages: Iterator[NDArray[np.float64]] = (
-            block.astype(np.float64).mean(axis=1) / scale for block in blocks
+        """The wanted channels at the wanted rate."""
+        one = self.wanted_channels == 1
+        parts: Iterator[NDArray[np.float64]] = (
+            (wide.mean(axis=1, keepdims=True) if one else wide) / scale
+            for wide in (block.astype(np.float64) for block in blocks)
         )
         if self.source_rate != wanted:
-            averages = _resampled(averages, self.source_rate, wanted)
+            parts = _resampled(parts, self.source_rate, wanted)
         found = 0
-        for average in averages:
-            mono, clipped = to_int16(average)
+        for part in parts:
+            samples, clipped = to_int16(part)
             self.clipped += clipped
-            found += len(mono)
-            yield mono
+            found += len(samples)
+            if samples.shape[1] != self.wanted_channels:
+                samples = np.repeat(samples, self.wanted_channels, axis=1)
+            yield samples
         if found == 0:
             raise BadAudio(f"is too short to resample to {wanted} Hz: remove it")
 
 
 class _Levels:
-    """What is loud in a file, as it was found; sums over blocks."""
+    """What is loud in a file, as it was found; sums over blocks.
 
-    def __init__(self) -> None:
+    Args:
+        averaged: its channels are mixed down, and must not cancel.
+    """
+
+    def __init__(self, *, averaged: bool) -> None:
+        self.averaged = averaged
         self.samples = self.full = self.beyond = 0
         self.mid = self.side = 0.0
 
@@ -206,7 +226,7 @@ class _Levels:
         if block.dtype != np.int16:
             # one step of int16 more than full scale: what was cut off, not rounded
             self.beyond += int(np.count_nonzero(np.abs(block) > 1.0 + 1.0 / FULL_SCALE))
-        if block.shape[1] == 2:
+        if self.averaged and block.shape[1] == 2:
             left, right = block[:, 0].astype(np.float64), block[:, 1].astype(np.float64)
             self.mid += float(np.square(left + right).sum())
             self.side += float(np.square(left - right).sum())
@@ -231,16 +251,20 @@ class _Levels:
 def _resampled(
     blocks: Iterator[NDArray[np.float64]], source_rate: int, wanted: int
 ) -> Iterator[NDArray[np.float64]]:
-    """Blocks at another rate; bit for bit what soxr makes of all of them at once."""
+    """``[time, channel]`` blocks at another rate; bit for bit what soxr makes of all at once."""
     import soxr
 
-    stream = soxr.ResampleStream(source_rate, wanted, 1, dtype="float64", quality=RESAMPLER_QUALITY)
+    stream: soxr.ResampleStream | None = None
     waiting: NDArray[np.float64] | None = None
     for block in blocks:
+        if stream is None:
+            stream = soxr.ResampleStream(
+                *(source_rate, wanted, block.shape[1]), dtype="float64", quality=RESAMPLER_QUALITY
+            )
         if waiting is not None:
             yield stream.resample_chunk(waiting)
         waiting = block
-    if waiting is not None:
+    if stream is not None and waiting is not None:
         yield stream.resample_chunk(waiting, last=True)
 
 
@@ -277,13 +301,20 @@ def _quiet() -> Iterator[None]:
         os.close(nowhere)
 
 
-def header_rate(path: Path) -> int | None:
-    """Sample rate that a file's header gives, in Hz; ``None`` where it cannot be read."""
+def header(path: Path) -> tuple[int, int] | None:
+    """Sample rate in Hz and number of channels that a file's header gives; ``None`` where it
+    cannot be read."""
     try:
         with path.open("rb", buffering=0) as file, _opened(file) as sound:
-            return int(sound.samplerate)
+            return int(sound.samplerate), int(sound.channels)
     except (soundfile.LibsndfileError, RuntimeError, OSError):
         return None
+
+
+def header_rate(path: Path) -> int | None:
+    """Sample rate that a file's header gives, in Hz; ``None`` where it cannot be read."""
+    found = header(path)
+    return None if found is None else found[0]
 
 
 def resampler() -> str:
@@ -306,7 +337,7 @@ def to_int16(samples: NDArray[Any]) -> tuple[Int16, int]:
 
 
 def read_int16(path: Path, start: int = 0, stop: int | None = None) -> Iterator[Int16]:
-    """Samples ``[start, stop)`` of a 16-bit mono file in blocks.
+    """Samples ``[start, stop)`` of a 16-bit file in blocks, ``[time, channel]``.
 
     Raises:
         soundfile.LibsndfileError: the file cannot be read.
@@ -318,7 +349,8 @@ def read_int16(path: Path, start: int = 0, stop: int | None = None) -> Iterator[
     ):
         sound.seek(start)
         left = (sound.frames if stop is None else stop) - start
-        while left > 0 and len(block := sound.read(min(BLOCK, left), dtype="int16")):
+        size = max(BLOCK // sound.channels, 1)
+        while left > 0 and len(block := sound.read(min(size, left), dtype="int16", always_2d=True)):
             left -= len(block)
             yield block
 
@@ -330,12 +362,12 @@ class FlacWriter:
     libsndfile alone would hide in a message.
     """
 
-    def __init__(self, path: Path, sample_rate: int) -> None:
+    def __init__(self, path: Path, sample_rate: int, channels: int = 1) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = _Remembering(path)
         with self._file.named():
             self._sound = soundfile.SoundFile(
-                self._file, "w", samplerate=sample_rate, channels=1, format="FLAC", subtype="PCM_16"
+                *(self._file, "w", sample_rate, channels), format="FLAC", subtype="PCM_16"
             )
 
     def __enter__(self) -> "FlacWriter":
@@ -347,7 +379,7 @@ class FlacWriter:
         self._file.close()
 
     def write(self, samples: Int16) -> None:
-        """Append ``[time]`` int16 samples.
+        """Append int16 samples, ``[time, channel]``, or ``[time]`` of one channel.
 
         Raises:
             OSError: the disk refused.
@@ -393,12 +425,18 @@ class _Remembering:
 
 
 def write_flac(path: Path, samples: Int16, sample_rate: int) -> None:
-    """Write int16 samples, ``[time]``, as 16-bit FLAC; folders on the way are made.
+    """Write int16 samples as 16-bit FLAC; folders on the way are made.
+
+    Args:
+        path: of the file.
+        samples: ``[time, channel]``, or ``[time]`` of one channel.
+        sample_rate: in Hz.
 
     Raises:
         OSError: the disk refused.
     """
-    with FlacWriter(path, sample_rate) as writer:
+    channels = samples.shape[1] if samples.ndim > 1 else 1
+    with FlacWriter(path, sample_rate, channels) as writer:
         writer.write(samples)
 
 

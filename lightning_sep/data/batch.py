@@ -13,12 +13,13 @@ class Batch:
     """Examples of one step.
 
     Args:
-        waveform: ``[batch, time]`` float32: the mixture, the recording or the speech.
+        waveform: ``[batch, channel, time]`` float32: the mixture, the recording or the speech.
         labels: ``[batch]`` or ``[batch, source]`` int64: class or speaker numbers.
         active: same shape as ``labels``, bool. ``False`` marks digital silence, which has no
             direction to project on and is left out of losses, weights and means.
         index: ``[batch]`` int64, number of the example within its epoch or split.
-        sources: ``[batch, source, time]`` float32, adding up to ``waveform``; separation only.
+        sources: ``[batch, source, channel, time]`` float32, adding up to ``waveform``;
+            separation only.
         sessions: ``[batch]`` int64, numbers of the recordings or of the sessions in which they were
             made; two snippets of one are no trial. Verification only.
     """

@@ -94,20 +94,22 @@ class CacheFile:
     Args:
         folder: where the file, its offsets and its checksums lie.
         key: from :func:`cache_key`; part of the names.
+        channels: of every recording; a frame holds a sample of each.
     """
 
-    def __init__(self, folder: Path, key: str) -> None:
+    def __init__(self, folder: Path, key: str, channels: int = 1) -> None:
         self.samples_path = folder / f"{key}.int16"
         self.offsets_path = folder / f"{key}.offsets.npy"
         self.facts_path = folder / f"{key}.json"
         self.key = key
+        self.frame_bytes = channels * _DTYPE.itemsize
 
     def write(self, recordings: Iterable[Iterable[Int16]], limit_bytes: int) -> bool:
         """Write all recordings aside, then rename; the facts come last and make it valid.
 
         Args:
-            recordings: blocks of samples, ``[time]``, of each recording. All of them are read,
-                whether or not they fit.
+            recordings: blocks of samples, ``[time, channel]``, of each recording. All of them are
+                read, whether or not they fit.
             limit_bytes: nothing is kept beyond it.
 
         Returns:
@@ -124,7 +126,7 @@ class CacheFile:
                 end = ends[-1]
                 for samples in blocks:
                     end += len(samples)
-                    if end * _DTYPE.itemsize > limit_bytes:
+                    if end * self.frame_bytes > limit_bytes:
                         file.truncate(0)
                         continue
                     data = samples.astype(_DTYPE, copy=False).tobytes()
@@ -134,7 +136,7 @@ class CacheFile:
 
         self.facts_path.unlink(missing_ok=True)
         write_aside_with(self.samples_path, fill)
-        if ends[-1] * _DTYPE.itemsize > limit_bytes:
+        if ends[-1] * self.frame_bytes > limit_bytes:
             self.samples_path.unlink()
             return False
         write_aside_with(self.offsets_path, lambda file: np.save(file, np.array(ends, np.int64)))
@@ -149,12 +151,12 @@ class CacheFile:
         return True
 
     def offsets(self, lengths: NDArray[np.int64]) -> NDArray[np.int64] | None:
-        """``[recording + 1]`` offsets, or ``None`` where the file is missing or does not fit.
+        """``[recording + 1]`` offsets in frames, or ``None`` where the file is missing or wrong.
 
         This is the cheap check at opening: sizes and offsets, not every byte.
 
         Args:
-            lengths: ``[recording]`` number of samples that the manifests give.
+            lengths: ``[recording]`` number of frames that the manifests give.
         """
         try:
             facts = json.loads(self.facts_path.read_text())
@@ -167,7 +169,7 @@ class CacheFile:
             facts.get("key") == self.key
             and offsets.dtype == np.int64
             and np.array_equal(offsets, expected)
-            and size == int(offsets[-1]) * _DTYPE.itemsize
+            and size == int(offsets[-1]) * self.frame_bytes
         )
         return offsets if fits else None
 
@@ -187,11 +189,14 @@ class CacheFile:
 
 
 class Reader(ABC):
-    """Segments of recordings, many at once."""
+    """Segments of recordings, many at once. Places and lengths count samples of one channel."""
+
+    channels: int
+    """Of every recording."""
 
     @abstractmethod
     def whole(self, recording: int, start: int, count: int) -> Int16:
-        """``[count]`` samples that lie inside the recording."""
+        """``[channel, count]`` samples that lie inside the recording."""
 
     def read(
         self,
@@ -203,7 +208,7 @@ class Reader(ABC):
         *,
         repeat: bool = False,
     ) -> Int16:
-        """``[n, count]`` samples, row by row from the piece ``[start, start + available)``.
+        """``[n, channel, count]`` samples, row by row from pieces ``[start, start + available)``.
 
         Args:
             recording: ``[n]`` number of the recording.
@@ -217,24 +222,24 @@ class Reader(ABC):
         inside = (offset >= 0) & (offset + count <= available)
         if inside.all():
             return self.inside(recording, start + offset, count)
-        out = np.zeros((len(recording), count), dtype=np.int16)
+        out = np.zeros((len(recording), self.channels, count), dtype=np.int16)
         if inside.any():
             out[inside] = self.inside(recording[inside], (start + offset)[inside], count)
         for row in np.flatnonzero(~inside):
             length, first = int(available[row]), int(offset[row])
             if repeat:
                 piece = self.whole(int(recording[row]), int(start[row]), length)
-                out[row] = piece[(first + np.arange(count)) % length]
+                out[row] = piece[:, (first + np.arange(count)) % length]
             else:
                 low, high = max(first, 0), min(first + count, length)
                 if high > low:
-                    out[row, low - first : high - first] = self.whole(
+                    out[row, :, low - first : high - first] = self.whole(
                         int(recording[row]), int(start[row]) + low, high - low
                     )
         return out
 
     def inside(self, recording: NDArray[np.int64], start: NDArray[np.int64], count: int) -> Int16:
-        """``[n, count]`` samples that lie inside their recordings."""
+        """``[n, channel, count]`` samples that lie inside their recordings."""
         rows = [self.whole(int(r), int(s), count) for r, s in zip(recording, start, strict=True)]
         return np.stack(rows)
 
@@ -242,28 +247,32 @@ class Reader(ABC):
 class MappedReader(Reader):
     """Reads from the flat int16 file, memory-mapped; cheap to send to a worker process."""
 
-    def __init__(self, path: Path, offsets: NDArray[np.int64]) -> None:
+    def __init__(self, path: Path, offsets: NDArray[np.int64], channels: int = 1) -> None:
+        self.channels = channels
         self._path = path
         self._offsets = offsets
-        self._flat: Int16 | None = None
+        self._frames: Int16 | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_flat": None}  # each process maps the file by itself
+        return self.__dict__ | {"_frames": None}  # each process maps the file by itself
 
     def _samples(self) -> Int16:
-        if self._flat is None:
+        """``[frame, channel]`` of all recordings, one after the other."""
+        if self._frames is None:
             if self._offsets[-1] == 0:
                 raise DataError(f"{self._path} holds no samples: prepare the set again")
-            self._flat = np.memmap(self._path, dtype=_DTYPE, mode="r")
-        return self._flat
+            flat = np.memmap(self._path, dtype=_DTYPE, mode="r")
+            self._frames = flat.reshape(-1, self.channels)
+        return self._frames
 
     def whole(self, recording: int, start: int, count: int) -> Int16:
         first = int(self._offsets[recording]) + start
-        return np.asarray(self._samples()[first : first + count], dtype=np.int16)
+        return np.asarray(self._samples()[first : first + count].T, dtype=np.int16)
 
     def inside(self, recording: NDArray[np.int64], start: NDArray[np.int64], count: int) -> Int16:
-        windows = np.lib.stride_tricks.sliding_window_view(self._samples(), count)
-        return np.asarray(windows[self._offsets[recording] + start], dtype=np.int16)
+        windows = np.lib.stride_tricks.sliding_window_view(self._samples(), count, axis=0)
+        segments = windows[self._offsets[recording] + start]
+        return np.ascontiguousarray(segments, dtype=np.int16)
 
 
 class StreamReader(Reader):
@@ -271,9 +280,11 @@ class StreamReader(Reader):
 
     Args:
         paths: of the recordings, in the order of their numbers.
+        channels: of each of them.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], channels: int = 1) -> None:
+        self.channels = channels
         self._paths = paths
 
     def whole(self, recording: int, start: int, count: int) -> Int16:
@@ -285,10 +296,10 @@ class StreamReader(Reader):
                 f"{shown(path)} cannot be read any more ({type(error).__name__}): it was moved, "
                 "changed or cut off since the set was prepared. Prepare the set again"
             ) from error
-        samples = np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.int16)
+        samples = np.concatenate([np.zeros((0, self.channels), dtype=np.int16), *blocks])
         if len(samples) != count:
             raise DataError(f"{shown(path)}: {len(samples)} samples, not {count}")
-        return samples
+        return samples.T
 
 
 def times_slower(reader: StreamReader, lengths: NDArray[np.int64], sample_rate: int) -> float:
@@ -303,11 +314,11 @@ def times_slower(reader: StreamReader, lengths: NDArray[np.int64], sample_rate: 
     count = min(sample_rate, int(lengths[recording].min()))
     starts = (lengths[recording] - count) // 2
     with TemporaryDirectory() as folder:
-        kept = CacheFile(Path(folder), "sample")
+        kept = CacheFile(Path(folder), "sample", reader.channels)
         read = reader.read(recording, starts, lengths[recording], 0 * starts, count)
-        kept.write(([segment] for segment in read), read.nbytes)
+        kept.write(([segment.T] for segment in read), read.nbytes)
         ends = np.arange(len(read) + 1) * count
-        mapped = MappedReader(kept.samples_path, ends)
+        mapped = MappedReader(kept.samples_path, ends, reader.channels)
         rows, zeros = np.arange(len(read)), np.zeros(len(read), dtype=np.int64)
         sizes = np.full(len(read), count)
 

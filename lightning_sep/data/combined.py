@@ -149,7 +149,7 @@ class Combination(Prepared):
         priors: share of each, where the user gave any.
 
     Raises:
-        DataError: their rates differ.
+        DataError: their rates or channels differ.
     """
 
     def __init__(
@@ -166,6 +166,11 @@ class Combination(Prepared):
         self.folder = parts[0].folder.parent
         self.cache_limit_mb = parts[0].cache_limit_mb
         hashes = {name: part.hash for name, part in zip(names, parts, strict=True)}
+        counts = {name: part.channels for name, part in zip(names, parts, strict=True)}
+        if len(set(counts.values())) > 1:
+            told = ", ".join(f"{name} has {count}" for name, count in counts.items())
+            raise DataError(f"channels: {told}: data.channels of those with more must be mean")
+        self.channels = parts[0].channels
         self.hash = hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
         self.sample_rate = parts[0].sample_rate
         self.licence = "; ".join(part.licence for part in parts)
@@ -186,6 +191,12 @@ class Combination(Prepared):
             for name, part in zip(names, parts, strict=True)
             for one in part.speaker_names
         )
+        self.mixture_names = sorted(
+            f"{name}:{one}"
+            for name, part in zip(names, parts, strict=True)
+            for one in part.mixture_names
+        )
+        self.stem_names = sorted({one for part in parts for one in part.stem_names})
         self._statistics = _merged([part.all_statistics for part in parts])
 
     @property
@@ -201,11 +212,12 @@ class Combination(Prepared):
         columns: dict[str, list[NDArray[np.int64]]] = {name: [] for name in Table.columns()}
         first_session = 0
         for number, (name, part) in enumerate(zip(self.names, self.parts, strict=True)):
-            table = part.table(split)
+            table = part.everything(split)
             sessions = np.where(table.session >= 0, table.session + first_session, -1)
-            known = max(int(part.table(one).session.max(initial=-1)) for one in SPLITS)
+            known = max(int(part.everything(one).session.max(initial=-1)) for one in SPLITS)
             first_session += known + 1
             speakers = [f"{name}:{one}" for one in part.speaker_names]
+            mixtures = [f"{name}:{one}" for one in part.mixture_names]
             own = {
                 "recording": table.recording + self._firsts[number],
                 "start": table.start,
@@ -215,6 +227,8 @@ class Combination(Prepared):
                 "group": _renumbered(table.group, part.group_names, self.group_names),
                 "session": sessions,
                 "corpus": np.full(len(table), number),
+                "mixture": _renumbered(table.mixture, mixtures, self.mixture_names),
+                "stem": _renumbered(table.stem, part.stem_names, self.stem_names),
             }
             for column, values in own.items():
                 columns[column].append(values)
@@ -262,6 +276,7 @@ class JoinedReader(Reader):
 
     def __init__(self, readers: Sequence[Reader], firsts: NDArray[np.int64]) -> None:
         self._readers = list(readers)
+        self.channels = readers[0].channels
         self._firsts = firsts
 
     def _places(self, recording: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -273,7 +288,7 @@ class JoinedReader(Reader):
 
     def inside(self, recording: NDArray[np.int64], start: NDArray[np.int64], count: int) -> Int16:
         places = self._places(recording)
-        out = np.empty((len(recording), count), dtype=np.int16)
+        out = np.empty((len(recording), self.channels, count), dtype=np.int16)
         for place in np.unique(places):
             rows = places == place
             own = recording[rows] - self._firsts[place]

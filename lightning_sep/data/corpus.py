@@ -26,7 +26,7 @@ from lightning_sep.data.cache import (
     room,
     times_slower,
 )
-from lightning_sep.data.manifests import FORMAT, Progress, sweep_builds
+from lightning_sep.data.manifests import FORMAT, MIXTURE, Progress, sweep_builds
 from lightning_sep.data.names import shown
 from lightning_sep.data.recordings import load_cuts
 from lightning_sep.data.splits import SPLITS
@@ -56,6 +56,9 @@ class Table:
         group: group number, into ``Prepared.group_names``.
         session: number of the session in which it was recorded; -1 where nobody knows.
         corpus: number of the set, where several are combined; 0 elsewhere.
+        mixture: number of the song or recorded mixture that it is a part of, into
+            ``Prepared.mixture_names``; -1 for a sound by itself.
+        stem: which part of it, into ``Prepared.stem_names``; -1 for a sound by itself.
     """
 
     recording: NDArray[np.int64]
@@ -66,6 +69,8 @@ class Table:
     group: NDArray[np.int64]
     session: NDArray[np.int64]
     corpus: NDArray[np.int64]
+    mixture: NDArray[np.int64]
+    stem: NDArray[np.int64]
 
     @classmethod
     def columns(cls) -> list[str]:
@@ -113,11 +118,22 @@ class Prepared:
             self.name: str = self.source["name"]
             self.hash: str = self.source["hash"]
             self.sample_rate: int = self.source["sample_rate"]
+            self.channels: int = self.source.get("channels", 1)
             self.licence: str = self.source["licence"]
             items = self._columns["items"]
-            self.class_names: list[str] = sorted(set(items["class"]))
-            self.group_names: list[str] = sorted(set(items["group"]))
+            recorded = [stem == MIXTURE for stem in items.get("stem", ())]
+
+            def names(column: str) -> list[str]:
+                values = items[column]
+                if any(recorded):  # mixtures are of no class
+                    values = [one for one, no in zip(values, recorded, strict=True) if not no]
+                return sorted(set(values))
+
+            self.class_names: list[str] = names("class")
+            self.group_names: list[str] = names("group")
             self.speaker_names: list[str] = sorted(set(items["speaker"]) - {""})
+            self.mixture_names: list[str] = sorted(set(items.get("mixture", ())) - {""})
+            self.stem_names: list[str] = sorted(set(items.get("stem", ())) - {""})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{folder} is not whole ({type(error).__name__}: {error}): delete it and prepare "
@@ -142,6 +158,8 @@ class Prepared:
 
         def numbers(column: str, names: list[str]) -> NDArray[np.int64]:
             place = {name: number for number, name in enumerate(names)}
+            if column not in items:
+                return np.full(len(items["recording"]), -1)
             return np.array([place.get(value, -1) for value in items[column]], dtype=np.int64)
 
         everything = Table(
@@ -151,17 +169,44 @@ class Prepared:
             label=numbers("class", self.class_names),
             speaker=numbers("speaker", self.speaker_names),
             group=numbers("group", self.group_names),
-            session=numbers("session", sorted(set(items["session"]) - {""}))
-            if "session" in items
-            else np.full(len(items["recording"]), -1),
+            session=numbers("session", sorted(set(items.get("session", ())) - {""})),
             corpus=np.zeros(len(items["recording"]), dtype=np.int64),
+            mixture=numbers("mixture", self.mixture_names),
+            stem=numbers("stem", self.stem_names),
         )
         splits = np.array(items["split"])
         return {split: everything.where(splits == split) for split in SPLITS}
 
     def table(self, split: str) -> Table:
-        """The pieces of ``split`` ("train", "val" or "test")."""
+        """The pieces of ``split`` ("train", "val" or "test"), without recorded mixtures."""
+        return self._parted[split][0]
+
+    def mixtures(self, split: str) -> Table:
+        """The recorded mixtures of ``split``."""
+        return self._parted[split][1]
+
+    def everything(self, split: str) -> Table:
+        """Both of them."""
         return self._tables[split]
+
+    @cached_property
+    def _parted(self) -> dict[str, tuple[Table, Table]]:
+        """Tables without recorded mixtures, and of these alone."""
+        number = self.stem_names.index(MIXTURE) if MIXTURE in self.stem_names else -2
+        tables = {split: (table, table.stem == number) for split, table in self._tables.items()}
+        return {
+            split: (table.where(~recorded), table.where(recorded))
+            for split, (table, recorded) in tables.items()
+        }
+
+    @cached_property
+    def class_groups(self) -> list[str]:
+        """``[class]`` name of the group of each class."""
+        groups: dict[int, int] = {}
+        for split in SPLITS:
+            table = self.table(split)
+            groups |= dict(zip(table.label.tolist(), table.group.tolist(), strict=True))
+        return [self.group_names[groups[number]] for number in range(len(self.class_names))]
 
     @property
     def all_statistics(self) -> dict[str, dict[str, float]]:
@@ -193,14 +238,14 @@ class Prepared:
     def reader(self) -> Reader:
         """Where samples come from: the memory-mapped cache, or the files beyond its bound."""
         recordings, lengths = self._columns["recordings"], self.lengths
-        needed = 2 * int(lengths.sum())
+        needed = 2 * self.channels * int(lengths.sum())
         limit = None if self.cache_limit_mb is None else self.cache_limit_mb * _MIB
         offsets = None
         if limit is None or needed <= limit:
             offsets = self.cache.offsets(lengths)
         if offsets is None:
             if needed > (room(self.folder) if limit is None else limit):
-                return StreamReader([self.folder / r["path"] for r in recordings])
+                return StreamReader([self.folder / r["path"] for r in recordings], self.channels)
             with locked(self.folder / "cache" / ".lock", waiting(self.name, self._progress)):
                 offsets = self.cache.offsets(lengths)  # another process may have been faster
                 if offsets is None:
@@ -212,11 +257,11 @@ class Prepared:
                 f"{self.cache.samples_path} does not fit its manifests: delete {self.folder} and "
                 "prepare the set again"
             )
-        return MappedReader(self.cache.samples_path, offsets)
+        return MappedReader(self.cache.samples_path, offsets, self.channels)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """``[recording]`` number of samples."""
+        """``[recording]`` number of samples of a channel."""
         return np.array([r["samples"] for r in self._columns["recordings"]], dtype=np.int64)
 
     def remark(self) -> str:
@@ -227,7 +272,7 @@ class Prepared:
         if not isinstance(self.reader, StreamReader):
             return ""
         lengths = self.lengths
-        needed = 2 * int(lengths.sum()) / _MIB
+        needed = 2 * self.channels * int(lengths.sum()) / _MIB
         bound = (
             f"data.cache_limit_mb allows {self.cache_limit_mb:g}"
             if self.cache_limit_mb is not None
@@ -247,7 +292,7 @@ class Prepared:
             sample_rate=self.sample_rate,
             resampler=self.source["resampler"],
         )
-        return CacheFile(self.folder / "cache", key)
+        return CacheFile(self.folder / "cache", key, self.channels)
 
     def _all_decoded(self, recordings: list[dict[str, Any]]) -> Iterator[Iterator[Int16]]:
         tell = self._progress or (lambda done, total, text: None)
@@ -304,6 +349,7 @@ class Prepared:
         return {
             "hours": self.hours(),
             "sample_rate": self.sample_rate,
+            "channels": self.channels,
             "splits": {
                 split: {"pieces": len(self.table(split)), "hours": self.hours(split)}
                 for split in SPLITS

@@ -6,7 +6,7 @@ saved in a checkpoint, because nothing random is kept: a loader starts at any ba
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -45,6 +45,14 @@ class Draw(ABC):
 
     repeats: ClassVar[bool] = False
     """Whether a piece shorter than a segment fills it by being repeated."""
+
+    alone: bool = False
+    """Whether examples are of different lengths, so that each is a batch by itself."""
+
+    def described(self, index: Index) -> dict[str, list[Any]]:
+        """What is known of the examples ``index`` of a fixed split, a list with an entry for each,
+        as JSON types."""
+        return {}
 
     @abstractmethod
     def places(self, *, seed: int, epoch: int, index: Index) -> tuple[Index, Index]:
@@ -202,7 +210,7 @@ class Examples(ABC):
         fixed = split != "train"
         sampler = EpochBatches(
             count=draw.count,
-            batch_size=self.batch_size,
+            batch_size=world if draw.alone else self.batch_size,
             start_epoch=0 if fixed else start_epoch,
             start_batch=0 if fixed else start_batch,
             rank=rank,
@@ -296,8 +304,9 @@ class ExampleLoader(DataLoader[Batch]):
     """
 
     def __init__(
-        self, examples: Dataset[Batch], sampler: EpochBatches, workers: int, *, pin: bool = False
+        self, examples: _ExampleSet, sampler: EpochBatches, workers: int, *, pin: bool = False
     ) -> None:
+        self.draw = examples.draw
         # a generator of its own: the default takes its seed from the global generator at every
         # pass, which would make the number of passes part of a run's random numbers
         super().__init__(
@@ -311,12 +320,38 @@ class ExampleLoader(DataLoader[Batch]):
             pin_memory=pin,
         )
 
+    def told(self, values: Mapping[str, list[Any]], stage: str) -> dict[str, list[Any]]:
+        """Lists with an entry per example, and beside them what is known of these examples.
+
+        Args:
+            values: by name; ``<stage>/index`` holds the examples' numbers, where they have any.
+            stage: ``val`` or ``test``.
+        """
+        index = values.get(f"{stage}/index")
+        if index is None:
+            return dict(values)
+        described = self.draw.described(np.array(index, dtype=np.int64))
+        return dict(values) | {f"{stage}/{name}": known for name, known in described.items()}
+
     def state_dict(self) -> dict[str, Any]:
         """Nothing."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Nothing to do."""
+
+
+def one_channel(prepared: Prepared, kind: str) -> None:
+    """Refuse a set of several channels for examples that hold one.
+
+    Raises:
+        ConfigError: it has several.
+    """
+    if prepared.channels > 1:
+        raise ConfigError(
+            f"examples={kind} take one channel, {prepared.name} has {prepared.channels}: "
+            "data.channels=mean takes their mean"
+        )
 
 
 def _as_is(batch: Any) -> Any:
@@ -329,15 +364,17 @@ def to_float(samples: Int16) -> NDArray[np.float32]:
 
 
 def energy(samples: Int16) -> NDArray[np.float64]:
-    """Sum of squares over time of int16 samples, 1.0 at full scale, ``[..., time]`` -> ``[...]``.
+    """Sum of squares over channels and time of int16 samples, 1.0 at full scale,
+    ``[..., channel, time]`` -> ``[...]``.
 
     Every partial sum is a whole number that float64 holds, so the result does not depend on the
     order of summation.
     """
-    squares = np.square(samples, dtype=np.float64).sum(axis=-1)
+    squares = np.square(samples, dtype=np.float64).sum(axis=(-1, -2))
     return np.asarray(squares / FULL_SCALE**2)
 
 
 def is_active(samples: Int16) -> NDArray[np.bool_]:
-    """Whether the rms over time reaches -80 dBFS, ``[..., time]`` -> ``[...]``."""
-    return np.asarray(energy(samples) >= SILENCE_RMS**2 * samples.shape[-1])
+    """Whether the rms over channels and time reaches -80 dBFS, ``[..., channel, time]`` ->
+    ``[...]``."""
+    return np.asarray(energy(samples) >= SILENCE_RMS**2 * math.prod(samples.shape[-2:]))

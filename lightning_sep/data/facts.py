@@ -21,10 +21,12 @@ class Facts:
 
     Args:
         sample_rate: in Hz.
+        channels: of each recording.
         remarks: what numbers that are measured on the set cannot say, a line each.
     """
 
     sample_rate: int
+    channels: int = 1
     remarks: tuple[str, ...] = ()
 
     def classes(self) -> list[tuple[str, ...]]:
@@ -41,7 +43,8 @@ class MixtureFacts(Facts):
     """Of mixtures with their sources.
 
     Args:
-        segment_samples: of a mixture.
+        segment_samples: of a mixture, as far as it is scored.
+        context_samples: on either side of that, in the batch too.
         sources: in a mixture.
         class_names: what labels count.
         group_names: of all groups.
@@ -50,6 +53,7 @@ class MixtureFacts(Facts):
     """
 
     segment_samples: int
+    context_samples: int = 0
     sources: int
     class_names: tuple[str, ...] = ()
     group_names: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lightning_sep.checks import refusal, whole_number
+from lightning_sep.checks import one_of, refusal, whole_number
 from lightning_sep.data.adapter import AUDIO, TABLE, Row, read_table
 from lightning_sep.data.audio_files import SUFFIXES, resampler
 from lightning_sep.data.corpus import Corpus, Prepared
@@ -26,7 +26,123 @@ from lightning_sep.fsio import write_json
 COLUMNS = ("filename", "class", "speaker", "split", "group", "source", "session", "text")
 
 
-class Folder(Corpus):
+class InPlace(Corpus):
+    """A folder of audio, used as it lies; prepared when first opened, and again when it changes.
+
+    Args:
+        path: the folder.
+        seed: another seed gives another split.
+        sample_rate: in Hz; ``None`` takes the rate that most files have.
+        cache_limit_mb: bound of the decoded cache in MiB.
+        keep: see :class:`~lightning_sep.data.corpus.Corpus`.
+        test_only: see :class:`~lightning_sep.data.corpus.Corpus`.
+    """
+
+    def __init__(
+        self,
+        path: str | None,
+        seed: int,
+        sample_rate: int | None,
+        cache_limit_mb: float | None,
+        keep: bool,
+        test_only: bool,
+    ) -> None:
+        super().__init__(sample_rate, cache_limit_mb, keep, test_only)
+        if path is not None and (not isinstance(path, str | Path) or not str(path)):
+            raise refusal("path", path, "the path of a folder is needed")
+        self.path = path
+        self.seed = whole_number("seed", seed, at_least=None)
+        self._seen: dict[str, Any] = {}  # of the folder, when it was last prepared
+
+    def further(self) -> list[Any]:
+        """Settings of a set's own that change what is prepared, as JSON types."""
+        return []
+
+    def root(self) -> Path:
+        """The folder.
+
+        Raises:
+            ConfigError: no folder was named.
+            DataError: it is not there.
+        """
+        if self.path is None:
+            raise ConfigError(f"data={self.name} needs data.path=FOLDER, a folder of audio files")
+        root = Path(self.path).expanduser()
+        try:
+            there = root.is_dir()
+        except OSError as error:
+            raise DataError(
+                f"{shown(root)} cannot be read ({error.strerror}). data.path names a folder of "
+                "audio files"
+            ) from error
+        if not there:
+            raise DataError(
+                f"{shown(root)}: no such folder. data.path names a folder of audio files"
+            )
+        return root
+
+    def found(self, home: Path) -> Found:
+        """What lies in the folder, besides the data home.
+
+        Raises:
+            DataError: it cannot be listed, or names of files cannot be used.
+        """
+        return scan(self.root(), TABLE, apart=home)
+
+    def key(self) -> str:
+        """See :meth:`Corpus.key`."""
+        settings = [str(self.root().resolve()), self.seed, self.sample_rate, resampler()]
+        kept = ["keep"] * self.keep + ["test"] * self.test_only
+        facts = [*settings, *kept, *self.further()]
+        return f"{self.name}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}"
+
+    def prepared_folder(self, home: Path) -> Path | None:
+        """See :meth:`Corpus.prepared_folder`: a changed file, size or time makes it another set.
+
+        Of large folders a stamp is looked at (:func:`~lightning_sep.data.scan.stamp`), so a file
+        that was overwritten in place may go unseen until ``lightning-sep data prepare``.
+        """
+        folder = super().prepared_folder(home)
+        if folder is None:
+            return None
+        path = self._pointer(home)
+        before = json.loads(path.read_text())
+        if holds(self.root(), before.get("stamp", {})):
+            return folder
+        now = self._look(self.found(home))
+        if now["listing"] != before.get("listing"):
+            return None
+        if os.access(path.parent, os.W_OK):  # else every open lists the folder
+            write_json(path, self.pointer(folder) | now)
+        return folder
+
+    def point(self, home: Path, folder: Path) -> None:
+        """See :meth:`Corpus.point`."""
+        write_json(self._pointer(home), self.pointer(folder) | self._seen)
+
+    def _look(self, found: Found) -> dict[str, Any]:
+        """What tells later whether the folder is as it is now."""
+        root = self.root()
+        facts = json.dumps(listing(root, found, TABLE))
+        return {
+            "listing": hashlib.sha256(facts.encode()).hexdigest(),
+            "stamp": stamp(root, found, TABLE),
+        }
+
+    def note(self, found: Found) -> None:
+        """Called before files are read, so that what changes later is noticed."""
+        self._seen = self._look(found)
+
+    def prepare_from(
+        self, source: Path | None, home: Path, progress: Progress | None = None
+    ) -> Prepared:
+        """See :meth:`Corpus.prepare_from`."""
+        if source is not None:
+            self.path = str(source)
+        return super().prepare_from(None, home, progress)
+
+
+class Folder(InPlace):
     """A folder of audio files, used as it lies; prepared when first opened.
 
     Every file that libsndfile may read is taken, by its suffix; links are followed. What is left
@@ -56,6 +172,9 @@ class Folder(Corpus):
     Args:
         path: the folder.
         seed: another seed gives another split.
+        channels: ``mean`` takes the mean of each file's channels; ``keep`` keeps them. Files of
+            one channel then are in all of them alike, and any other number but the largest is
+            refused.
         sample_rate: in Hz; ``None`` takes the rate that most files have.
         cache_limit_mb: bound of the decoded cache in MiB.
         keep: see :class:`~lightning_sep.data.corpus.Corpus`.
@@ -68,108 +187,30 @@ class Folder(Corpus):
         self,
         path: str | None = None,
         seed: int = 0,
+        channels: str = "mean",
         sample_rate: int | None = None,
         cache_limit_mb: float | None = None,
         keep: bool = False,
         test_only: bool = False,
     ) -> None:
-        super().__init__(sample_rate, cache_limit_mb, keep, test_only)
-        if path is not None and (not isinstance(path, str | Path) or not str(path)):
-            raise refusal("path", path, "the path of a folder is needed")
-        self.path = path
-        self.seed = whole_number("seed", seed, at_least=None)
-        self._seen: dict[str, Any] = {}  # of the folder, when it was last prepared
+        super().__init__(path, seed, sample_rate, cache_limit_mb, keep, test_only)
+        self.channels = one_of("channels", channels, ("mean", "keep"))
 
-    def root(self) -> Path:
-        """The folder.
-
-        Raises:
-            ConfigError: no folder was named.
-            DataError: it is not there.
-        """
-        if self.path is None:
-            raise ConfigError("data=folder needs data.path=FOLDER, a folder of audio files")
-        root = Path(self.path).expanduser()
-        try:
-            there = root.is_dir()
-        except OSError as error:
-            raise DataError(
-                f"{shown(root)} cannot be read ({error.strerror}). data.path names a folder of "
-                "audio files"
-            ) from error
-        if not there:
-            raise DataError(
-                f"{shown(root)}: no such folder. data.path names a folder of audio files"
-            )
-        return root
-
-    def found(self, home: Path) -> Found:
-        """What lies in the folder, besides the data home.
-
-        Raises:
-            DataError: it cannot be listed, or names of files cannot be used.
-        """
-        return scan(self.root(), TABLE, apart=home)
-
-    def key(self) -> str:
-        """See :meth:`Corpus.key`."""
-        settings = [str(self.root().resolve()), self.seed, self.sample_rate, resampler()]
-        kept = ["keep"] * self.keep + ["test"] * self.test_only
-        digest = hashlib.sha256(json.dumps([*settings, *kept]).encode()).hexdigest()
-        return f"folder-{digest[:12]}"
-
-    def prepared_folder(self, home: Path) -> Path | None:
-        """See :meth:`Corpus.prepared_folder`: a changed file, size or time makes it another set.
-
-        Of large folders a stamp is looked at (:func:`~lightning_sep.data.scan.stamp`), so a file
-        that was overwritten in place may go unseen until ``lightning-sep data prepare folder``.
-        """
-        folder = super().prepared_folder(home)
-        if folder is None:
-            return None
-        path = self._pointer(home)
-        before = json.loads(path.read_text())
-        if holds(self.root(), before.get("stamp", {})):
-            return folder
-        now = self._look(self.found(home))
-        if now["listing"] != before.get("listing"):
-            return None
-        if os.access(path.parent, os.W_OK):  # else every open lists the folder
-            write_json(path, self.pointer(folder) | now)
-        return folder
-
-    def point(self, home: Path, folder: Path) -> None:
-        """See :meth:`Corpus.point`."""
-        write_json(self._pointer(home), self.pointer(folder) | self._seen)
-
-    def _look(self, found: Found) -> dict[str, Any]:
-        """What tells later whether the folder is as it is now."""
-        root = self.root()
-        facts = json.dumps(listing(root, found, TABLE))
-        return {
-            "listing": hashlib.sha256(facts.encode()).hexdigest(),
-            "stamp": stamp(root, found, TABLE),
-        }
-
-    def prepare_from(
-        self, source: Path | None, home: Path, progress: Progress | None = None
-    ) -> Prepared:
-        """See :meth:`Corpus.prepare_from`."""
-        if source is not None:
-            self.path = str(source)
-        return super().prepare_from(None, home, progress)
+    def further(self) -> list[Any]:
+        """See :meth:`InPlace.further`."""
+        return ["channels"] * (self.channels == "keep")
 
     def make(self, home: Path, progress: Progress | None = None) -> Path:
         """See :meth:`Corpus.make`."""
         root = self.root()
         found = self.found(home)
-        self._seen = self._look(found)  # before the files are read: what changes later is noticed
+        self.note(found)
         table = _Table.read(root, found) if (root / TABLE).is_file() else _Table.of_names(found)
         if not (root / TABLE).is_file() and (known := known_tree(sorted(found.files))):
             raise DataError(f"{shown(root)} {known}")
         if not table.rows:
-            _refuse_empty(root, found)
-        split = _Split(root, table.rows, self.seed)
+            refuse_empty(root, found)
+        split = FolderSplit(root, table.rows, self.seed)
         return build(
             [
                 Entry(
@@ -196,13 +237,14 @@ class Folder(Corpus):
             sample_rate=self.sample_rate,
             cache_limit_mb=self.cache_limit_mb,
             keep=self.keep,
+            keep_channels=self.channels == "keep",
             splitter=split.pieces,
             test_only=self.test_only,
             progress=progress,
         )
 
 
-def _refuse_empty(root: Path, found: Found) -> None:
+def refuse_empty(root: Path, found: Found) -> None:
     others = [f"{len(names)} {reason}" for reason, names in sorted(found.left_out(set()).items())]
     there = f"; it holds {', '.join(others)}" if others else ""
     raise DataError(f"{shown(root)} holds no audio file ({', '.join(SUFFIXES)}){there}")
@@ -278,7 +320,7 @@ def _unused_columns(table: Path, row: Row) -> list[str]:
     return [f"columns of {TABLE} that are not used: {named}"] if unknown else []
 
 
-class _Split:
+class FolderSplit:
     """Classes and splits of the files, by the table, by the folders they lie in, or drawn.
 
     Raises:

@@ -13,9 +13,9 @@ _SPEECH = (
     "write a metadata.csv with the columns filename, speaker and, for the published parts, split"
 )
 _MIXED = (
-    "a mixture and its sources belong together, which data=folder does not know. For new mixtures "
-    "of the sources alone, write a metadata.csv with the columns filename, class, speaker and "
-    "split, that lists the files of s1/ and s2/"
+    "a mixture and its sources belong together, which data=folder does not know: use "
+    "data=given_mixtures data.path={path} examples=given. Or write a metadata.csv with the columns "
+    "filename, class, speaker and split"
 )
 
 _BY_NAME = (
@@ -60,13 +60,14 @@ def known_tree(names: Sequence[str]) -> str:
     ):
         return (
             "looks like MUSDB: the stems of a song belong together, which data=folder does not "
-            "know. For mixtures of stems of different songs, write a metadata.csv with the columns "
-            "filename, class (the stem), source (the song) and split"
+            "know: use data=songs data.path=FOLDER examples=stems task.sources=4. Or write a "
+            "metadata.csv with the columns filename, class (the stem), source (the song) and split"
         )
     for parent, below in folders.items():
         if {"s1", "s2"} <= below and below & _MIXTURES:
             libri = re.search(r"train-\d{3}$|libri", parent, re.IGNORECASE)
-            return f"looks like {'LibriMix' if libri else 'WSJ0-mix'}: {_MIXED}"
+            path = "/".join(filter(None, ["FOLDER", parent.rpartition("/")[0]]))
+            return f"looks like {'LibriMix' if libri else 'WSJ0-mix'}: {_MIXED.format(path=path)}"
     sounds = [name for name in names if os.path.splitext(name)[1].lower() in (*SUFFIXES, ".m4a")]
     for title, pattern, instead in _BY_NAME:
         alike = sum(bool(pattern.search(name)) for name in sounds)

@@ -12,8 +12,8 @@ from uuid import uuid4
 
 import numpy as np
 
-from lightning_sep.checks import refusal, whole_number
-from lightning_sep.data.audio_files import resampler, to_int16, write_flac
+from lightning_sep.checks import one_of, refusal, whole_number
+from lightning_sep.data.audio_files import Int16, resampler, to_int16, write_flac
 from lightning_sep.data.corpus import Corpus
 from lightning_sep.data.manifests import BUILDING, Entry, Origin, Pieces, Progress, build
 from lightning_sep.data.names import shown, some
@@ -31,10 +31,14 @@ Where = str | Mapping[str, str] | None
 class LhotseSet(Corpus):
     """Recordings that lhotse knows; each cut, or each supervision, is one recording here.
 
+    Custom fields of a supervision that are known: ``group``, ``session``, and of parts of a mixture
+    ``mixture`` (which) and ``stem`` (which part).
+
     One of ``cuts``, ``recordings``, ``kaldi`` and ``shar`` is given: a path, or a path for each
     split (``{train: a, val: b, test: c}``). With one path for all, 15 % of the speakers each (of
     the recordings, where speakers are not known) validate and test. A cut that is a whole mono file
-    is used as it lies; all others are read through lhotse, averaged to mono and stored as FLAC.
+    is used as it lies; all others are read through lhotse, averaged to mono (unless their channels
+    are kept) and stored as FLAC.
 
     Args:
         cuts: manifest of cuts.
@@ -45,6 +49,8 @@ class LhotseSet(Corpus):
         class_from: what the classes are: ``speaker``, ``text``, or ``custom.NAME`` of the
             supervision, which gives ``speech`` where there is a speaker and no such field.
         seed: another seed gives another split.
+        channels: ``mean`` of each cut's, or ``keep``; see
+            :class:`~lightning_sep.data.folder.Folder`.
         sample_rate: in Hz; ``None`` takes the rate that most recordings have.
         cache_limit_mb: bound of the decoded cache in MiB.
         keep: see :class:`~lightning_sep.data.corpus.Corpus`.
@@ -65,6 +71,7 @@ class LhotseSet(Corpus):
         shar: Where = None,
         class_from: str = "custom.class_name",
         seed: int = 0,
+        channels: str = "mean",
         sample_rate: int | None = None,
         cache_limit_mb: float | None = None,
         keep: bool = False,
@@ -77,6 +84,7 @@ class LhotseSet(Corpus):
         if class_from not in ("speaker", "text") and not re.fullmatch(r"custom\.\w+", class_from):
             raise refusal("class_from", class_from, "known are speaker, text and custom.NAME")
         self.class_from = class_from
+        self.channels = one_of("channels", channels, ("mean", "keep"))
         self.seed = whole_number("seed", seed, at_least=None)
 
     def _source(self) -> tuple[str, dict[str, Path]]:
@@ -113,6 +121,7 @@ class LhotseSet(Corpus):
         facts = [
             *(kind, {split: str(path.resolve()) for split, path in places.items()}, stamps),
             *(self.class_from, self.seed, self.sample_rate, resampler(), self.keep, self.test_only),
+            *(["channels"] if self.channels == "keep" else []),
         ]
         return f"lhotse-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}"
 
@@ -145,6 +154,7 @@ class LhotseSet(Corpus):
                     sample_rate=self.sample_rate,
                     cache_limit_mb=self.cache_limit_mb,
                     keep=self.keep,
+                    keep_channels=self.channels == "keep",
                     splitter=self._drawn if "" in places else None,
                     test_only=self.test_only,
                     progress=progress,
@@ -190,6 +200,7 @@ class LhotseSet(Corpus):
         custom: dict[str, Any] = {}
         for one in cut.supervisions:
             custom |= one.custom or {}
+        mixture, stem = str(custom.get("mixture", "")), str(custom.get("stem", ""))
         speaker = speakers.pop() if len(speakers) == 1 else ""
         text = " ".join(texts)
         named = {"speaker": speaker, "text": text}
@@ -204,7 +215,7 @@ class LhotseSet(Corpus):
         temporary = path is None
         if path is None:
             path = folder / f"{identity}.flac"
-            write_flac(path, _mono(cut), int(cut.sampling_rate))
+            write_flac(path, _samples(cut, self.channels == "keep"), int(cut.sampling_rate))
         return Entry(
             id=identity,
             path=path,
@@ -212,8 +223,10 @@ class LhotseSet(Corpus):
             group=str(custom.get("group") or ("speech" if spoken else _NO_SUPERVISION)),
             speaker=speaker,
             text=text,
-            source="" if split else _recording(cut),
+            source="" if split else mixture or _recording(cut),
             session=str(custom.get("session", "")),
+            mixture=mixture if stem else "",
+            stem=stem if mixture else "",
             pieces=whole(split or "train"),
             temporary=temporary,
         )
@@ -305,18 +318,18 @@ def _as_it_lies(cut: Any) -> Path | None:
     return Path(source.source)
 
 
-def _mono(cut: Any) -> np.ndarray[Any, np.dtype[np.int16]]:
-    """Samples of a cut, channels averaged.
+def _samples(cut: Any, keep_channels: bool) -> Int16:
+    """Samples of a cut, ``[time, channel]``.
 
     Raises:
         DataError: lhotse cannot load them.
     """
     try:
-        samples = cut.load_audio()
+        samples = np.asarray(cut.load_audio(), dtype=np.float64).T
     except Exception as error:  # lhotse raises whatever its backends do
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise DataError(f"cut {shown(str(cut.id))} cannot be loaded by lhotse: {reason}") from error
-    return to_int16(np.asarray(samples, dtype=np.float64).mean(axis=0))[0]
+    return to_int16(samples if keep_channels else samples.mean(axis=1))[0]
 
 
 def _refuse_overlap(cuts: list[tuple[str, Any]], told: str) -> None:

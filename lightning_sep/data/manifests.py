@@ -31,13 +31,14 @@ import numpy as np
 from lightning_sep.data.audio_files import (
     FULL_SCALE,
     MONO_RULE,
+    MOST_CHANNELS,
     SILENCE_DBFS,
     SILENCE_RMS,
     AudioFile,
     BadAudio,
     FlacWriter,
     Int16,
-    header_rate,
+    header,
     read_int16,
     resampler,
 )
@@ -50,7 +51,10 @@ from lightning_sep.fsio import sha256_file, storage_errors, sync_folder, write_j
 FORMAT = 1
 BUILDING = ".building-"
 _LEFTOVER = re.compile(rf"{re.escape(BUILDING)}(?P<name>.+)-(?:\d+|made|old)-[0-9a-f]+")
+MIXTURE, NOISE = "mixture", "noise"
+"""Stems that are no source: the recorded sum of all, and what is heard and not to be estimated."""
 _SHOWN = 10  # bad files named in one error
+_CUSTOM = ("session", "mixture", "stem")  # fields of a supervision that few sets have
 _TOLD = 1 << 24  # samples of a long file between two words about it
 
 Progress = Callable[[int, int, str], object]
@@ -72,6 +76,9 @@ class Entry:
         text: what is said, where known.
         source: what must not be in two splits, besides the speaker; empty where nothing is known.
         session: in which sitting, call or video it was recorded; empty where nobody knows.
+        mixture: of which song or recorded mixture it is a part; empty for a sound by itself.
+        stem: which part of it, another for each; :data:`MIXTURE` is the recorded sum of the
+            others, :data:`NOISE` a part that is no source.
         pieces: which stretch belongs to which split; almost always one split for all of it.
         temporary: the file goes away when the set is prepared, so a copy is kept.
     """
@@ -84,6 +91,8 @@ class Entry:
     text: str = ""
     source: str = ""
     session: str = ""
+    mixture: str = ""
+    stem: str = ""
     pieces: Pieces = field(default_factory=lambda: whole("train"))
     temporary: bool = False
 
@@ -98,6 +107,7 @@ class Origin:
         licence: in one line.
         split_rule: how the splits were made, in one line.
         checksums: SHA-256 of files by entry id, where the set brings them.
+        table_sha256: of the table that says what is in them, where the set brings one.
         left_out: names of files that were found and are not prepared, by the reason.
         notes: what else a user should know of what was done, a line each.
         common_speakers: splits that share their speakers on purpose.
@@ -108,6 +118,7 @@ class Origin:
     licence: str
     split_rule: str
     checksums: Mapping[str, str] = field(default_factory=dict)
+    table_sha256: str = ""
     left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: Sequence[str] = ()
     common_speakers: frozenset[str] = frozenset()
@@ -127,6 +138,7 @@ def build(
     cache_limit_mb: float | None = None,
     store_all: bool = False,
     keep: bool = False,
+    keep_channels: bool = False,
     splitter: Splitter | None = None,
     test_only: bool = False,
     progress: Progress | None = None,
@@ -141,6 +153,8 @@ def build(
         cache_limit_mb: no decoded cache is written beyond this; ``None`` is what the disk holds.
         store_all: keep FLAC copies even of files that could be read where they lie.
         keep: take files whose levels or rates no good recording has, and say so in the set.
+        keep_channels: make a set of as many channels as the files have, instead of taking their
+            mean; files of one channel are in all of them alike.
         splitter: decides the splits once all files are read; without it the entries say theirs.
         test_only: everything is the test part, whatever the entries and ``splitter`` say.
         progress: called for each file.
@@ -160,10 +174,10 @@ def build(
     try:
         with storage_errors(aside):
             (aside / "audio").mkdir(parents=True)
-            rate = sample_rate or _common_rate(entries)
-            draft = _Draft(entries, origin, rate, aside, store_all, keep, progress)
+            rate, most = _common(entries, sample_rate, keep_channels)
+            draft = _Draft(entries, origin, rate, most, aside, store_all, keep, progress)
             limit = room(aside) if cache_limit_mb is None else int(cache_limit_mb * (1 << 20))
-            draft.read(CacheFile(aside / "cache", "draft"), limit)
+            draft.read(CacheFile(aside / "cache", "draft", most), limit)
             content = draft.finish(home, _all_test if test_only else splitter)
             _rename_cache(aside, content, rate)
             folder = _final(home, origin.name, content)
@@ -207,13 +221,31 @@ def sweep_builds(home: Path, name: str) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _common_rate(entries: Sequence[Entry]) -> int:
-    found = (header_rate(entry.path) for entry in entries)
+def _common(
+    entries: Sequence[Entry], sample_rate: int | None, keep_channels: bool
+) -> tuple[int, int]:
+    """Rate in Hz and number of channels of the set, from the files' headers where needed.
+
+    Raises:
+        DataError: a file has more channels than can be kept.
+    """
+    if sample_rate is not None and not keep_channels:
+        return sample_rate, 1
+    found = {entry.id: header(entry.path) for entry in entries}
     # headers that cannot be read are named with the other bad files when those are read
-    rates = Counter(rate for rate in found if rate is not None)
-    if not rates:
-        return 8000  # nothing can be read: the rate does not matter, the error will come
-    return min(rates, key=lambda rate: (-rates[rate], rate))
+    known = {name: one for name, one in found.items() if one is not None}
+    rates = Counter(rate for rate, _ in known.values())
+    # nothing can be read: the rate does not matter, the error will come
+    rate = min(rates, key=lambda rate: (-rates[rate], rate)) if rates else 8000
+    if not keep_channels:
+        return rate, 1
+    many = [shown(name) for name, (_, count) in known.items() if count > MOST_CHANNELS]
+    if many:
+        raise DataError(
+            f"{some(many)}: more than {MOST_CHANNELS} channels cannot be kept; data.channels=mean "
+            "takes their mean"
+        )
+    return sample_rate or rate, max((count for _, count in known.values()), default=1)
 
 
 class _Draft:
@@ -224,6 +256,7 @@ class _Draft:
         entries: Sequence[Entry],
         origin: Origin,
         rate: int,
+        channels: int,
         folder: Path,
         store_all: bool,
         keep: bool,
@@ -232,6 +265,7 @@ class _Draft:
         self.entries = entries
         self.origin = origin
         self.rate = rate
+        self.channels = channels
         self.folder = folder
         self.store_all = store_all
         self.keep = keep
@@ -278,6 +312,7 @@ class _Draft:
         file = AudioFile(
             entry.path,
             sample_rate=self.rate,
+            wanted_channels=self.channels,
             sha256=self.origin.checksums.get(entry.id),
             keep=self.keep,
         )
@@ -293,11 +328,13 @@ class _Draft:
                     digest.update(samples.astype("<i2", copy=False).tobytes())
                     moments.add(samples)
                     if writer is None and (copied or not file.as_is):
-                        writer = stack.enter_context(FlacWriter(self.folder / name, self.rate))
+                        writer = stack.enter_context(
+                            FlacWriter(self.folder / name, self.rate, self.channels)
+                        )
                     if writer is not None:
                         writer.write(samples)
-                    if moments.count // _TOLD > (moments.count - len(samples)) // _TOLD:
-                        minutes = moments.count / self.rate / 60
+                    if moments.count // _TOLD > (moments.count - samples.size) // _TOLD:
+                        minutes = moments.count / self.channels / self.rate / 60
                         self._tell(number, f"{shown(entry.id)}: {minutes:.0f} min of it")
                     yield samples
                 stored = writer is not None
@@ -312,7 +349,9 @@ class _Draft:
     ) -> None:
         stored = not Path(place).is_absolute()
         self.counts["files"] += 1
-        self.counts["averaged to mono"] += file.channels > 1
+        self.counts["averaged to mono"] += file.channels > self.channels
+        if self.channels > 1:
+            self.counts["mono in all channels"] += file.channels == 1
         self.counts["resampled"] += file.source_rate != self.rate
         self.counts["clipped in conversion"] += file.clipped > 0
         self.counts["silent"] += moments.silent
@@ -328,7 +367,7 @@ class _Draft:
             {
                 "id": entry.id,
                 "path": place,
-                "samples": moments.count,
+                "samples": moments.count // self.channels,
                 "sha256": digest,
             }
         )
@@ -375,7 +414,7 @@ class _Draft:
             FORMAT,
             self.origin.name,
             self.rate,
-            MONO_RULE,
+            MONO_RULE if self.channels == 1 else f"{self.channels} channels",
             [[r["id"], r["samples"], r["sha256"]] for r in self.recordings],
             items,
         ]
@@ -388,7 +427,9 @@ class _Draft:
             self.folder / "items.json", {"recordings": self.recordings, "items": columns}
         )
         final = _final(home.resolve(), self.origin.name, content)
-        manifests = _write_manifests(self.folder, self.recordings, items, self.rate, final)
+        manifests = _write_manifests(
+            self.folder, self.recordings, items, self.rate, self.channels, final
+        )
         named = ("items.json", "statistics.json", *manifests)
         left_out = {
             reason: {"files": len(names), "examples": [shown(name) for name in sorted(names)[:3]]}
@@ -404,7 +445,7 @@ class _Draft:
                 "licence": self.origin.licence,
                 "split_rule": rule,
                 "sample_rate": self.rate,
-                "mono_rule": MONO_RULE,
+                **({"mono_rule": MONO_RULE} if self.channels == 1 else {"channels": self.channels}),
                 "resampler": resampler(),
                 "found": len(self.entries) + sum(map(len, self.origin.left_out.values())),
                 "left_out": left_out,
@@ -413,6 +454,7 @@ class _Draft:
                 "counts": dict(self.counts),
                 "manifests": {name: sha256_file(self.folder / name) for name in named},
                 "files": self.files,
+                **({"table_sha256": table} if (table := self.origin.table_sha256) else {}),
             },
         )
         return content
@@ -422,7 +464,9 @@ class _Draft:
     ) -> tuple[list[dict[str, Any]], dict[str, "_Moments"]]:
         """The pieces as rows, and the moments of those that train, in all and by group."""
         items: list[dict[str, Any]] = []
-        sessions = any(entry.session for entry in self.entries)  # else hashes are as without them
+        # else hashes are as without them
+        sessions = any(entry.session for entry in self.entries)
+        stems = any(entry.stem for entry in self.entries)
         moments: dict[str, _Moments] = defaultdict(_Moments)
         for number, (entry, own) in enumerate(zip(self.entries, pieces, strict=True)):
             samples = self.recordings[number]["samples"]
@@ -442,9 +486,10 @@ class _Draft:
                         "text": entry.text,
                         "silent": self.whole[number].silent,
                         **({"session": entry.session} if sessions else {}),
+                        **({"mixture": entry.mixture, "stem": entry.stem} if stems else {}),
                     }
                 )
-                if split == "train":
+                if split == "train" and entry.stem != MIXTURE:
                     piece = self.whole[number]
                     if stop - start < samples:
                         piece = _Moments()
@@ -516,14 +561,15 @@ def _rename_cache(folder: Path, content: str, rate: int) -> None:
 
 
 class _Moments:
-    """Peak, mean and power of samples that come in parts; sums of whole numbers, so exact."""
+    """Peak, mean and power of the samples of all channels, which come in parts; sums of whole
+    numbers, so exact."""
 
     def __init__(self) -> None:
         self.count = self.sum = self.squares = self.peak = 0
 
     def add(self, samples: Int16) -> None:
         wide = samples.astype(np.int64)
-        self.count += len(wide)
+        self.count += wide.size
         self.sum += int(wide.sum())
         self.squares += int(np.square(wide).sum())
         self.peak = max(self.peak, int(np.abs(wide).max(initial=0)))
@@ -561,6 +607,7 @@ def _write_manifests(
     recordings: list[dict[str, Any]],
     items: list[dict[str, Any]],
     rate: int,
+    channels: int,
     final: Path,
 ) -> list[str]:
     """lhotse recordings, supervisions and cuts of each split; returns the files' names.
@@ -568,13 +615,23 @@ def _write_manifests(
     Paths of audio are absolute, from where the folder will lie in the end (``final``), so that
     lhotse finds it from anywhere.
     """
-    from lhotse import CutSet, MonoCut, Recording, RecordingSet, SupervisionSegment, SupervisionSet
+    from lhotse import (
+        CutSet,
+        MonoCut,
+        MultiCut,
+        Recording,
+        RecordingSet,
+        SupervisionSegment,
+        SupervisionSet,
+    )
     from lhotse.audio import AudioSource
 
+    every = list(range(channels))
+    about: dict[str, Any] = {"channel": 0 if channels == 1 else every}
     made = [
         Recording(
             id=r["id"],
-            sources=[AudioSource(type="file", channels=[0], source=str(final / r["path"]))],
+            sources=[AudioSource(type="file", channels=every, source=str(final / r["path"]))],
             sampling_rate=rate,
             num_samples=r["samples"],
             duration=r["samples"] / rate,
@@ -592,22 +649,23 @@ def _write_manifests(
                 recording_id=recording.id,
                 start=start,
                 duration=duration,
+                **about,
                 text=item["text"] or None,
                 speaker=item["speaker"] or None,
                 custom={
                     "class_name": item["class"],
                     "group": item["group"],
                     "silent": item["silent"],
-                    **({"session": item["session"]} if item.get("session") else {}),
+                    **{name: item[name] for name in _CUSTOM if item.get(name)},
                 },
             )
             supervisions.append(supervision)
             cuts.append(
-                MonoCut(
+                (MonoCut if channels == 1 else MultiCut)(
                     id=supervision.id,
                     start=start,
                     duration=duration,
-                    channel=0,
+                    **about,
                     recording=recording,
                     supervisions=[supervision.with_offset(-start)],
                 )

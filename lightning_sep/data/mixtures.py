@@ -1,5 +1,6 @@
 """Mixtures of several sounds with their sources, for separation."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from lightning_sep.data.examples import (
     Examples,
     Index,
     energy,
+    is_active,
     to_float,
 )
 from lightning_sep.data.facts import MixtureFacts
@@ -33,7 +35,8 @@ class Mixtures(Examples):
     mixture. Where the split has fewer classes than sources, no speaker twice; where it has fewer
     speakers, no file twice. Each source is set to unit energy over the segment; all but the last
     are then raised by a level uniform in ``snr_range_db``. The waveform is the float32 sum of the
-    sources, after all of them were scaled by one factor.
+    sources, after all of them were scaled by one factor. Energies and peaks are those of all
+    channels together, so that a source stays where it is between them.
 
     A file shorter than the segment lies somewhere within zeros. A source whose segment is below
     -80 dBFS becomes exact zeros and is marked in ``Batch.active``.
@@ -41,6 +44,10 @@ class Mixtures(Examples):
     Args:
         sources: sounds in a mixture.
         segment_s: length of a mixture in seconds.
+        segment_samples: its length in samples, in place of ``segment_s``.
+        context_samples: samples on either side of the segment that a net gets beside it: what the
+            recordings hold there, zeros beyond their ends. They count for the levels; drawn,
+            scored and judged for silence is the segment.
         snr_range_db: lowest and highest level of a source over the last one, in dB.
         normalise: ``peak`` makes the largest sample of the mixture 1, ``sources`` that of its
             sources, so that all of them stay within full scale and one reaches it; ``std`` removes
@@ -62,6 +69,8 @@ class Mixtures(Examples):
         self,
         sources: int = 2,
         segment_s: float = 1.0,
+        segment_samples: int | None = None,
+        context_samples: int = 0,
         snr_range_db: tuple[float, float] | list[float] = (-5.0, 5.0),
         normalise: str = "peak",
         pairing: str = "any",
@@ -73,6 +82,10 @@ class Mixtures(Examples):
     ) -> None:
         self.sources = whole_number("sources", sources, at_least=1)
         self.segment_s = finite_number("segment_s", segment_s, above=0, meaning="seconds")
+        if segment_samples is not None:
+            whole_number("segment_samples", segment_samples)
+        self.segment_samples = segment_samples
+        self.context_samples = whole_number("context_samples", context_samples, at_least=0)
         self.snr_range_db = _range("snr_range_db", snr_range_db)
         self.normalise = one_of("normalise", normalise, ("peak", "sources", "std", "none"))
         self.pairing = one_of("pairing", pairing, ("any", "speech_noise"))
@@ -86,25 +99,35 @@ class Mixtures(Examples):
         }
         self.batch_size = whole_number("batch_size", batch_size)
 
+    def samples(self, prepared: Prepared) -> int:
+        """Of a segment.
+
+        Raises:
+            ConfigError: less than one.
+        """
+        samples = self.segment_samples or round(self.segment_s * prepared.sample_rate)
+        if samples < 1:
+            raise ConfigError(
+                f"examples.segment_s = {self.segment_s}: less than one sample at "
+                f"{prepared.sample_rate} Hz"
+            )
+        return samples
+
     def draw(self, prepared: Prepared, split: str) -> "MixtureDraw":
         """See :meth:`Examples.draw`."""
         return MixtureDraw(self, prepared, split)
 
     def facts(self, prepared: Prepared) -> MixtureFacts:
         """See :meth:`Examples.facts`."""
-        groups: dict[int, int] = {}
-        for split in ("train", "val", "test"):
-            table = prepared.table(split)
-            groups |= dict(zip(table.label.tolist(), table.group.tolist(), strict=True))
         return MixtureFacts(
             sample_rate=prepared.sample_rate,
-            segment_samples=round(self.segment_s * prepared.sample_rate),
+            channels=prepared.channels,
+            segment_samples=self.samples(prepared),
+            context_samples=self.context_samples,
             sources=self.sources,
             class_names=tuple(prepared.class_names),
             group_names=tuple(prepared.group_names),
-            class_groups=tuple(
-                prepared.group_names[groups[number]] for number in range(len(prepared.class_names))
-            ),
+            class_groups=tuple(prepared.class_groups),
             normalise=self.normalise,
         )
 
@@ -114,12 +137,8 @@ class MixtureDraw(Draw):
 
     def __init__(self, settings: Mixtures, prepared: Prepared, split: str) -> None:
         self.sources = settings.sources
-        self.samples = round(settings.segment_s * prepared.sample_rate)
-        if self.samples < 1:
-            raise ConfigError(
-                f"examples.segment_s = {settings.segment_s}: less than one sample at "
-                f"{prepared.sample_rate} Hz"
-            )
+        self.samples = settings.samples(prepared)
+        self.context = settings.context_samples
         self.snr_range_db = settings.snr_range_db
         self.normalise = settings.normalise
         self.table = prepared.table(split)
@@ -164,16 +183,19 @@ class MixtureDraw(Draw):
             self.table.recording[flat],
             self.table.start[flat],
             self.table.samples[flat],
-            offset.reshape(-1),
-            self.samples,
-        ).reshape(len(index), self.sources, self.samples)
+            offset.reshape(-1) - self.context,
+            self.samples + 2 * self.context,
+        )
+        segments = segments.reshape(len(index), self.sources, *segments.shape[1:])
         low, high = self.snr_range_db
         numbers = uniform(
             seed=seed, epoch=epoch, index=index, purpose="level", columns=self.sources
         )
         level_db = low + (high - low) * numbers
         level_db[:, -1] = 0.0
-        sources, active = mix(segments, level_db=level_db, normalise=self.normalise)
+        sources, active = mix(
+            segments, level_db=level_db, normalise=self.normalise, context=self.context
+        )
         stack = torch.from_numpy(sources)
         return Batch(
             waveform=stack.sum(dim=1),
@@ -258,36 +280,46 @@ def random_offset(numbers: NDArray[np.float64], available: Index, count: int) ->
 
 
 def mix(
-    segments: NDArray[np.int16], *, level_db: NDArray[np.float64], normalise: str
+    segments: NDArray[np.int16],
+    *,
+    level_db: NDArray[np.float64],
+    normalise: str,
+    context: int = 0,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Scaled sources and which of them are not silent.
 
     Args:
-        segments: ``[batch, source, time]`` as recorded.
+        segments: ``[batch, source, channel, time]`` as recorded.
         level_db: ``[batch, source]`` level of each source over unit energy.
         normalise: see :class:`Mixtures`.
+        context: samples on either side that are only surroundings: silence is judged without them.
 
     Returns:
-        float32 ``[batch, source, time]``, whose sum over sources is the mixture, and bool
+        float32 ``[batch, source, channel, time]``, whose sum over sources is the mixture, and bool
         ``[batch, source]``.
     """
     power = energy(segments)
-    active = power >= SILENCE_RMS**2 * segments.shape[-1]
-    gain = np.where(active, 10.0 ** (level_db / 20.0) / np.sqrt(np.where(active, power, 1.0)), 0.0)
-    sources = to_float(segments) * gain.astype(np.float32)[..., None]
+    heard = power >= SILENCE_RMS**2 * math.prod(segments.shape[-2:])
+    gain = np.where(heard, 10.0 ** (level_db / 20.0) / np.sqrt(np.where(heard, power, 1.0)), 0.0)
+    sources = to_float(segments) * gain.astype(np.float32)[..., None, None]
     if normalise == "std":
         sources -= sources.mean(axis=-1, keepdims=True, dtype=np.float64).astype(np.float32)
-    mixture = sources.sum(axis=1)
+    active = heard
+    if context:
+        middle = slice(context, segments.shape[-1] - context)
+        active = heard & is_active(segments[..., middle])
+        sources[..., middle][~active] = 0
+    mixture = sources.sum(axis=1).reshape(len(sources), -1)  # channels one after the other
     if normalise == "peak":
         scale = np.abs(mixture).max(axis=-1).astype(np.float64)
     elif normalise == "sources":
-        scale = np.abs(sources).max(axis=(-1, -2)).astype(np.float64)
+        scale = np.abs(sources).max(axis=(1, 2, 3)).astype(np.float64)
     elif normalise == "std":
         scale = mixture.std(axis=-1, dtype=np.float64)
     else:
         scale = np.ones(len(mixture))
     factor = 1.0 / np.where(scale > 0, scale, 1.0)  # all sources silent: zeros stay zeros
-    sources *= factor.astype(np.float32)[:, None, None]
+    sources *= factor.astype(np.float32)[:, None, None, None]
     if normalise == "sources":  # what rounding has put beyond
         sources = sources.clip(-1.0, 1.0)
     return sources, active

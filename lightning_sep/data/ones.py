@@ -68,7 +68,7 @@ class OnesDraw(Draw):
         """See :meth:`Draw.batch`."""
         count = len(index)
         return Batch(
-            waveform=torch.ones(count, self.samples),
+            waveform=torch.ones(count, 1, self.samples),
             labels=torch.zeros(count, dtype=torch.int64),
             active=torch.ones(count, dtype=torch.bool),
             index=torch.from_numpy(np.array(index)),

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_sep.data.draws import uniform
+from lightning_sep.data.draws import below, uniform
 
 Index = NDArray[np.int64]
 
@@ -45,6 +45,32 @@ class Pass:
             order = shuffled(self.count, seed=seed, epoch=epoch, purpose="order")
             self._kept = ((seed, epoch), order)
         return self._kept[1]
+
+
+class Stretches:
+    """Recordings cut into segments from a start that is drawn for the epoch; all of them come once,
+    shuffled.
+
+    Args:
+        lengths: ``[recording]`` samples of each. One shorter than a segment is a segment.
+        samples: of a segment.
+    """
+
+    def __init__(self, lengths: Index, samples: int) -> None:
+        each = np.maximum(lengths // samples, 1)
+        self.samples = samples
+        self.starts = np.where(lengths < samples, 1, lengths % samples + 1)  # to draw from
+        self.row = np.repeat(np.arange(len(each)), each)
+        self.number = np.arange(len(self.row)) - np.repeat(np.cumsum(each) - each, each)
+        self.order = Pass(len(self.row))
+        self.count = self.order.count
+
+    def places(self, *, seed: int, epoch: int, index: Index) -> tuple[Index, Index]:
+        """Recordings and first samples of the segments, ``[index]``."""
+        turn = self.order.order(seed=seed, epoch=epoch)[index]
+        row = self.row[turn]
+        numbers = uniform(seed=seed, epoch=epoch, index=row, purpose="phase")[:, 0]
+        return row, below(numbers, self.starts[row]) + self.number[turn] * self.samples
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,17 @@ from lightning_sep.checks import one_of, refusal, whole_number
 from lightning_sep.data.batch import Batch
 from lightning_sep.data.corpus import Prepared, Table
 from lightning_sep.data.draws import below, uniform
-from lightning_sep.data.examples import ORDERS, Draw, Examples, Index, is_active, to_float
+from lightning_sep.data.examples import (
+    ORDERS,
+    Draw,
+    Examples,
+    Index,
+    is_active,
+    one_channel,
+    to_float,
+)
 from lightning_sep.data.facts import Facts, SequenceFacts
-from lightning_sep.data.passes import Pass
+from lightning_sep.data.passes import Stretches
 from lightning_sep.errors import ConfigError, DataError
 
 
@@ -100,10 +108,12 @@ class Sequences(Examples):
 
     def draw(self, prepared: Prepared, split: str) -> Draw:
         """See :meth:`Examples.draw`."""
+        one_channel(prepared, "sequences")
         return SequenceDraw(self, prepared, split)
 
     def facts(self, prepared: Prepared) -> SequenceFacts:
         """See :meth:`Examples.facts`."""
+        one_channel(prepared, "sequences")
         group = self.chosen_group(prepared)
         return SequenceFacts(
             sample_rate=prepared.sample_rate,
@@ -149,7 +159,7 @@ class SequenceDraw(Draw):
                 f"the longest has {longest}. Lower examples.frames to "
                 f"{max(longest // settings.frame_samples, 2)} or less, or task.frame_samples"
             )
-        self.order: Pass | None = None
+        self.order: Stretches | None = None
         self.fixed: tuple[Index, Index] | None = None  # item and offset of each sequence
         if split == "train":
             self.count = settings.train
@@ -157,10 +167,7 @@ class SequenceDraw(Draw):
             self.ends = np.cumsum(self.table.samples - self.samples + 1)
             self.edges, self.stretches = _sets(self.table, self.ends, prepared.priors)
             if settings.order == "pass":
-                each = self.table.samples // self.samples
-                self.row = np.repeat(np.arange(len(each)), each)
-                self.number = np.arange(len(self.row)) - np.repeat(np.cumsum(each) - each, each)
-                self.order = Pass(len(self.row))
+                self.order = Stretches(self.table.samples, self.samples)
                 self.count = self.order.count
         else:
             self.fixed = _in_a_row(self.table, self.samples, settings.limits[split])
@@ -188,11 +195,7 @@ class SequenceDraw(Draw):
         if self.fixed is not None:
             return self.fixed[0][index], self.fixed[1][index]
         if self.order is not None:
-            turn = self.order.order(seed=seed, epoch=epoch)[index]
-            item = self.row[turn]
-            numbers = uniform(seed=seed, epoch=epoch, index=item, purpose="phase")[:, 0]
-            first = below(numbers, self.table.samples[item] % self.samples + 1)
-            return item, first + self.number[turn] * self.samples
+            return self.order.places(seed=seed, epoch=epoch, index=index)
         numbers = uniform(seed=seed, epoch=epoch, index=index, purpose="start")[:, 0]
         one = np.searchsorted(self.edges[1:-1], numbers, side="right")  # the set
         share = (numbers - self.edges[one]) / (self.edges[one + 1] - self.edges[one])

@@ -13,6 +13,7 @@ from lightning_sep.data.examples import (
     Examples,
     Index,
     is_active,
+    one_channel,
     to_float,
 )
 from lightning_sep.data.facts import SnippetFacts
@@ -78,6 +79,7 @@ class Snippets(Examples):
 
     def facts(self, prepared: Prepared) -> SnippetFacts:
         """See :meth:`Examples.facts`."""
+        one_channel(prepared, "snippets")
         speakers = prepared.table("train").speaker
         numbers = np.unique(speakers[speakers >= 0]).tolist()
         return SnippetFacts(
@@ -127,6 +129,7 @@ class SnippetDraw(Draw):
     repeats = True
 
     def __init__(self, settings: Snippets, prepared: Prepared, split: str) -> None:
+        one_channel(prepared, "snippets")
         self.samples = round(settings.segment_s * prepared.sample_rate)
         if self.samples < 1:
             raise ConfigError(

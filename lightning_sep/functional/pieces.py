@@ -61,13 +61,13 @@ def in_faded_pieces(
     equal to it.
 
     Args:
-        run: ``[time]`` to ``[source, time]``.
-        blocks: the signal, in parts of any length, ``[time]``.
+        run: ``[..., time]`` to ``[source, ..., time]``.
+        blocks: the signal, in parts of any length, ``[..., time]``.
         piece: samples of a piece, more than ``overlap``.
         overlap: samples that two pieces share.
 
     Yields:
-        Consecutive parts of the result, ``[source, time]``, together as long as the signal.
+        Consecutive parts of the result, ``[source, ..., time]``, together as long as the signal.
 
     Raises:
         ValueError: ``overlap`` is not positive or not less than ``piece``.
@@ -80,18 +80,18 @@ def in_faded_pieces(
     def joined(now: Tensor) -> Tensor:
         if end is None:
             return now
-        start = now[:, :overlap]
-        apart = (start.unsqueeze(1) - end.unsqueeze(0)).square().mean(-1)
+        start = now[..., :overlap]
+        apart = (start.unsqueeze(1) - end.unsqueeze(0)).square().flatten(2).mean(-1)
         now = reorder(now.unsqueeze(0), best_permutation(apart.unsqueeze(0))[1])[0]
         share = torch.linspace(0, 1, overlap + 2, dtype=now.dtype, device=now.device)[1:-1]
-        faded = end * (1 - share) + now[:, :overlap] * share
-        return torch.cat([faded, now[:, overlap:]], dim=-1)
+        faded = end * (1 - share) + now[..., :overlap] * share
+        return torch.cat([faded, now[..., overlap:]], dim=-1)
 
     for block in blocks:
         waiting = block if waiting is None else torch.cat([waiting, block], dim=-1)
         while waiting.shape[-1] > 2 * piece:
-            now = joined(run(waiting[:piece]))
-            yield now[:, :-overlap]
-            end, waiting = now[:, -overlap:], waiting[piece - overlap :]
+            now = joined(run(waiting[..., :piece]))
+            yield now[..., :-overlap]
+            end, waiting = now[..., -overlap:], waiting[..., piece - overlap :]
     if waiting is not None and waiting.shape[-1]:
         yield joined(run(waiting))

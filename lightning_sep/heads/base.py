@@ -1,13 +1,44 @@
 """The two families of heads: raw values in; waveforms or embeddings out."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, final
+from typing import ClassVar, Protocol, TypeVar, final
 
 import torch
 from torch import Tensor, nn
 
 from lightning_sep.functional.divergence import Parts
 from lightning_sep.functional.precision import at_least_float32, without_autocast
+
+
+class Criterion(Protocol):
+    """What a task asks of a loss on signals, whoever brings it.
+
+    The losses of :mod:`lightning_sep.losses` that compare waveforms are such, and what a head
+    that brings its loss gives (:class:`OwnLoss`).
+    """
+
+    @property
+    def handles_silence(self) -> bool:
+        """Whether a silent target can be scored; else it is masked out."""
+
+    @property
+    def on_waveforms(self) -> bool:
+        """Whether estimates are waveforms ``[..., time]``; else raw values of a head,
+        ``[..., time, raw_per_sample]``."""
+
+    def __call__(
+        self, *, estimate: Tensor, target: Tensor, mixture: Tensor | None = None
+    ) -> Tensor:
+        """Loss of each signal, ``[...]``; ``target`` is ``[..., time]``."""
+
+    def pairwise(
+        self, *, estimate: Tensor, target: Tensor, mixture: Tensor | None = None
+    ) -> Tensor:
+        """Loss of each estimate for each target, ``[batch, estimate, target]``; ``target`` is
+        ``[batch, target, time]``."""
+
+
+Loss = TypeVar("Loss", bound=nn.Module)
 
 
 class WaveformHead(nn.Module, ABC):
@@ -109,6 +140,25 @@ class WaveformHead(nn.Module, ABC):
         with without_autocast(raw):
             return self.drawn(_finite(at_least_float32(raw)), generator).clamp(*self.bounds)
 
+    @property
+    def shows_two(self) -> bool:
+        """Whether ``seen`` may differ between training and evaluation."""
+        return not self.brings_loss
+
+    @final
+    def seen(self, raw: Tensor) -> Tensor:
+        """What ``criterion`` gets as estimate: ``forward``'s values, or the raw ones
+        ``[..., raw_per_sample]`` of a head that brings its loss."""
+        if self.brings_loss:
+            return raw
+        shown: Tensor = self(raw)
+        return shown
+
+    @final
+    def criterion(self, loss: Criterion) -> Criterion:
+        """What scores ``seen``: ``loss``, unless the head brings its own."""
+        return OwnLoss(self) if self.brings_loss else loss
+
     @final
     def own_loss(self, raw: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy of each sample less the target's entropy, ``[...]`` in nats.
@@ -167,6 +217,34 @@ class WaveformHead(nn.Module, ABC):
             )
 
 
+class OwnLoss:
+    """The loss that a head brings, as tasks know losses: means over time, in nats.
+
+    No module, since the head is one already.
+
+    Args:
+        head: whose raw values are scored.
+    """
+
+    handles_silence: ClassVar[bool] = True
+    on_waveforms: ClassVar[bool] = False
+
+    def __init__(self, head: WaveformHead) -> None:
+        self.head = head
+
+    def __call__(
+        self, *, estimate: Tensor, target: Tensor, mixture: Tensor | None = None
+    ) -> Tensor:
+        """See :meth:`Criterion.__call__`."""
+        return self.head.own_loss(estimate, target).mean(-1)
+
+    def pairwise(
+        self, *, estimate: Tensor, target: Tensor, mixture: Tensor | None = None
+    ) -> Tensor:
+        """See :meth:`Criterion.pairwise`."""
+        return self.head.pairwise_loss(estimate, target)
+
+
 class EmbeddingHead(nn.Module, ABC):
     """The last step of a net that describes a recording by a row of numbers.
 
@@ -213,6 +291,11 @@ class EmbeddingHead(nn.Module, ABC):
         """The embeddings, ``[batch, embed]`` (distributions: probabilities)."""
         with without_autocast(raw):
             return self.decoded(_finite(at_least_float32(raw)))
+
+    @final
+    def criterion(self, loss: Loss) -> Loss:
+        """What scores the rows: heads of this family bring no loss."""
+        return loss
 
     @final
     def divergence(self, raw: Tensor) -> Tensor:

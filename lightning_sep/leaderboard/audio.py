@@ -47,7 +47,7 @@ def _board_clips(board: Board, budget_bytes: int) -> tuple[list[Clip], int]:
     clips: list[Clip] = []
     left_out, used = 0, 0
     seen: set[str] = set()  # rows share their test set: mixtures and targets are the same sounds
-    for row in board.ranked:
+    for row in board.rows:
         run = row.scores[0].run
         folder = run.folder / "audio"
         for path in sorted(folder.glob("*")) if folder.is_dir() else []:

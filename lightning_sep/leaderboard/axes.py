@@ -46,7 +46,7 @@ def axes(runs: Sequence[Run]) -> list[str]:
         if len(values) < 2:
             continue
         root = name.split(".")[0]
-        by_entry: dict[Value, set[str]] = {}
+        by_entry: dict[Value, set[tuple[str, Value]]] = {}
         for flat in flats:
             if name in flat:
                 entry = flat.get(root) if root != name else None
@@ -63,6 +63,47 @@ def label_of(settings: dict[str, Value], names: Sequence[str]) -> list[tuple[str
     if not chosen:
         chosen = [name for name in _SUMMARY if name in settings]
     return [(name, settings[name]) for name in chosen]
+
+
+def override_labels(runs: Sequence[Run]) -> dict[str, list[tuple[str, Value]]] | None:
+    """Labels by config hash, as overrides on what all ``runs`` share, word for word.
+
+    What the runs share and a row's label compose to the row's settings, and every key that any of
+    them varied stands in it, even where the rows agree. None where the runs do not say what was
+    asked of them, or not enough to tell them apart.
+    """
+    asked: dict[str, dict[str, str]] = {}
+    for run in runs:
+        pairs = (item.partition("=") for item in run.overrides)
+        said = {key: value for key, _, value in pairs if key.split(".")[0] not in _SAME_NUMBERS}
+        if not said:
+            return None
+        asked.setdefault(run.config_hash, said)
+    keys = dict.fromkeys(key for said in asked.values() for key in said)
+    values = {key: len({said.get(key) for said in asked.values()}) for key in keys}
+    # Groups come before settings, and what tells more of them apart before what tells less.
+    varied = sorted(
+        (key for key in keys if values[key] > 1), key=lambda key: ("." in key, -values[key])
+    )
+    labels: dict[str, list[tuple[str, Value]]] = {
+        config: [(key, said[key]) for key in varied if key in said]
+        for config, said in asked.items()
+    }
+    distinct = {tuple(label) for label in labels.values()}
+    return labels if varied and len(distinct) == len(labels) else None
+
+
+def typed(text: str) -> Value:
+    """The value that an override's text stands for, as far as it is a plain one."""
+    plain: dict[str, Value] = {"true": True, "false": False, "null": None}
+    if text.lower() in plain:
+        return plain[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text.strip("'\"")
 
 
 def shown(value: Value) -> str:
@@ -104,5 +145,6 @@ def _flatten(prefix: str, node: object, into: dict[str, Value]) -> None:
         into[prefix] = json.dumps(node, sort_keys=True)
 
 
-def _key(value: Value) -> str:
-    return json.dumps(value, sort_keys=True)
+def _key(value: Value) -> tuple[str, Value]:
+    """What tells values apart: 1, 1.0 and true are three."""
+    return type(value).__name__, value

@@ -6,102 +6,43 @@ better than it is.
 """
 
 import math
-import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import combinations
 from pathlib import Path
 
-import numpy as np
-
 from lightning_sep.errors import ConfigError
-from lightning_sep.leaderboard.axes import Value, axes, label_of, label_text, settings_of
-from lightning_sep.leaderboard.metric import PERCENTILES, Metric, metric_of
-from lightning_sep.leaderboard.runs import Run, Skipped, read_runs, reused_finals
-from lightning_sep.leaderboard.statistics import (
-    Crossed,
-    Floats,
-    Interval,
-    crossed,
-    crossed_difference,
-    crossed_interval,
-    prediction_interval,
-    rank_intervals,
-    seed_difference,
-    seed_interval,
+from lightning_sep.leaderboard.asks import Asks, asks_of
+from lightning_sep.leaderboard.axes import Value, axes, label_of, override_labels, settings_of
+from lightning_sep.leaderboard.metric import Metric, metric_of
+from lightning_sep.leaderboard.protocol import Protocol, breaches, protocol_of
+from lightning_sep.leaderboard.ranking import standings
+from lightning_sep.leaderboard.rows import (
+    Apart,
+    Row,
+    is_scored,
+    make_row,
+    mean_of,
+    newest_per_seed,
+    scores_of,
+    with_standing,
+)
+from lightning_sep.leaderboard.runs import Run, Skipped, read_runs, reused_runs
+from lightning_sep.leaderboard.search import Search, Tried, search_of, tried_of
+from lightning_sep.leaderboard.tables import (
+    LEAST_SPEAKERS,
+    Damaged,
+    Values,
+    shared_units,
+    values_of,
 )
 
 SINGLE = "single"  # the board of runs that belong to no sweep
 SEEDS_WANTED = 5  # fewer seeds leave wide intervals; the board says so
-NEW_SEEDS = "new seeds on this test set"
-NEW_SEEDS_AND_EXAMPLES = "new seeds and new test examples"
-
-
-@dataclass(frozen=True)
-class SeedScore:
-    """One dot of a row: a finished run's test score and the command that repeats the run."""
-
-    seed: int | None
-    value: float
-    run: Run
-    command: str
-
-
-@dataclass(frozen=True)
-class Row:
-    """One setting of a board, judged by all its seeds; without scores when every run failed."""
-
-    config_hash: str
-    label: list[tuple[str, Value]]
-    scores: list[SeedScore]
-    failed: list[Run]
-    interval: Interval | None  # for the board's truth
-    seed_interval: Interval | None
-    prediction: Interval | None
-    ranks: tuple[int, int] | None
-    percentiles: dict[int, float]
-    extras: dict[str, float]
-    parameters: int | None
-    wall_s: float | None
-    device: str
-
-    @property
-    def name(self) -> str:
-        """The settings that set this row apart, as overrides."""
-        return label_text(self.label)
-
-    @property
-    def rank_text(self) -> str:
-        """``1-3`` for "first to third", ``-`` without a score."""
-        if self.ranks is None:
-            return "–"
-        low, high = self.ranks
-        return str(low) if low == high else f"{low}–{high}"
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One trial of the search, its repeats averaged."""
-
-    number: int
-    value: float | None
-    state: str
-    settings: dict[str, Value]
-
-
-@dataclass(frozen=True)
-class Search:
-    """The trials that a board's settings were chosen from; for plots only."""
-
-    trials: list[Trial]
-    axes: list[str]
-    monitor: str
-    higher_is_better: bool
-
-    def count(self, state: str) -> int:
-        """Number of trials in a state."""
-        return sum(trial.state == state for trial in self.trials)
+ON_VALIDATION = "mean validation score of the final runs"
+ON_TEST = "mean test score, for want of validation scores"
+NEW_SEEDS = "new seeds on this test set, with the same training data"
+NEW_SEEDS_AND_UNITS = "new seeds and new test {units}, with the same training data"
 
 
 @dataclass(frozen=True)
@@ -112,21 +53,34 @@ class Board:
     task: str
     metric: Metric
     truth: str
-    rows: list[Row]  # best mean first, rows without a score last
+    rows: list[Row]  # the best one first, the others by their mean
+    apart: list[Apart]
+    tried: list[Tried]  # settings that only the search saw, unranked
+    chosen_by: str  # what the best one is chosen by
     baselines: list[tuple[str, float]]
     notes: list[str]
     search: Search | None
     axes: list[str]
 
     @property
-    def ranked(self) -> list[Row]:
-        """Rows with a score."""
-        return [row for row in self.rows if row.scores]
+    def best(self) -> Row | None:
+        """The best setting: chosen by the finals' scores on validation."""
+        return self.rows[0] if self.rows else None
 
     @property
-    def best(self) -> list[Row]:
-        """The rows that no other row is distinguishably better than, best mean first."""
-        return [row for row in self.ranked if row.ranks is not None and row.ranks[0] == 1]
+    def settings_tried(self) -> int:
+        """How many settings the best one was chosen of."""
+        return len(self.rows) + len(self.apart) + len(self.tried)
+
+    @property
+    def may_be_best(self) -> list[Row]:
+        """The rows that no other row is distinguishably better than."""
+        return [row for row in self.rows if row.may_be_best]
+
+    @property
+    def of_new_units(self) -> bool:
+        """Whether intervals hold for new examples too."""
+        return self.truth != NEW_SEEDS
 
 
 @dataclass(frozen=True)
@@ -156,7 +110,7 @@ def load_boards(
     runs, skipped = read_runs(home)
     groups: dict[tuple[str, str], list[Run]] = {}
     singles: dict[tuple[str, str], list[Run]] = {}
-    for run in [*runs, *reused_finals(home, runs)]:
+    for run in [*runs, *reused_runs(home, runs)]:
         if run.sweep is not None:
             groups.setdefault((run.sweep, run.task), []).append(run)
         elif run.purpose == "single":
@@ -177,7 +131,12 @@ def load_boards(
     for sweep, _ in chosen:
         tasks[sweep] = tasks.get(sweep, 0) + 1
     boards = [
-        build_board(f"{sweep}/{task}" if tasks[sweep] > 1 else sweep, members)
+        build_board(
+            f"{sweep}/{task}" if tasks[sweep] > 1 else sweep,
+            members,
+            asks=asks_of(home, sweep),
+            protocol=protocol_of(sweep),
+        )
         for (sweep, task), members in sorted(
             chosen.items(), key=lambda item: (places.get(item[0][0], 0), item[0])
         )
@@ -186,51 +145,186 @@ def load_boards(
     return Boards(boards, skipped, left)
 
 
-def build_board(name: str, runs: Sequence[Run]) -> Board:
+def build_board(
+    name: str,
+    runs: Sequence[Run],
+    asks: Asks | None = None,
+    protocol: Protocol | None = None,
+) -> Board:
     """Rank the final (or single) runs of one task; its search runs become plots.
 
     Args:
         name: name of the board.
         runs: all runs of one sweep and task, at least one.
+        asks: what the sweep asks for, where that is known.
+        protocol: what ranked runs must share; nothing without it.
     """
-    metric = metric_of(next((run for run in runs if run.monitor_name), runs[0]))
-    entrants = [
-        run
-        for run in runs
-        if run.purpose in ("final", SINGLE) and run.state in ("finished", "failed")
-    ]
-    names = axes(entrants)
-    groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[Run]] = {}
+    protocol = Protocol(equal=()) if protocol is None else protocol
+    told = next((run for run in runs if run.monitor_name), runs[0])
+    higher_validates = told.monitor_mode != "min"
+    metric = metric_of(told)
+    if protocol.metric is not None:
+        metric = metric.renamed(protocol.metric)
+    known = [run for run in runs if run.state in ("finished", "pruned", "failed")]
+    entrants = [run for run in known if run.purpose in ("final", SINGLE) and run.state != "pruned"]
+    names, labels = _labels(known)
+    reasons = _breaches(runs[0].task, entrants, protocol)
+    values = _values([run for run in entrants if run.run_id not in reasons], metric, reasons)
+    groups: dict[str, list[Run]] = {}
     for run in entrants:
-        groups.setdefault((run.config_hash, tuple(sorted(run.data.items()))), []).append(run)
-    settled = [_newest_per_seed(members) for members in groups.values()]
-    tables = _example_tables(settled, metric)
-    rows = [
-        _row(members, metric, names, table) for members, table in zip(settled, tables, strict=True)
-    ]
-    order = sorted(range(len(rows)), key=lambda place: _order(rows[place], metric))
-    rows, tables = [rows[place] for place in order], [tables[place] for place in order]
-    rows = _with_ranks(rows, tables, metric)
-    whole = any(row.scores for row in rows) and all(
-        table is not None for row, table in zip(rows, tables, strict=True) if row.scores
+        groups.setdefault(run.config_hash, []).append(run)
+    wanted = protocol.seeds
+    if wanted is None and runs[0].purpose != SINGLE and asks is not None:
+        wanted = asks.final_seeds
+    if wanted is None and any(run.purpose == "final" for run in entrants):
+        wanted = max(len(newest_per_seed(members)) for members in groups.values())
+    rows, apart = [], []
+    for config, members in groups.items():
+        kept = newest_per_seed([run for run in members if run.run_id not in reasons])
+        row = make_row(
+            kept or newest_per_seed(members),
+            metric,
+            labels[config],
+            [values.get(run.run_id) for run in kept if is_scored(run, metric)],
+        )
+        why = _shortcomings(row, members, kept, wanted, reasons)
+        if why:
+            apart.append(Apart(row, why))
+        else:
+            rows.append(row)
+    by_validation = any(row.validation is not None for row in rows)
+    best = _best(rows, metric, higher_validates=higher_validates)
+    found = standings(
+        [scores_of(row, [values.get(one.run.run_id) for one in row.scores]) for row in rows],
+        best=best,
+        higher_is_better=metric.higher_is_better,
+        others=len(apart),
     )
+    ranked = [with_standing(row, standing) for row, standing in zip(rows, found, strict=True)]
+    ranked = [ranked[best], *sorted(ranked[:best] + ranked[best + 1 :], key=_place)] if rows else []
+    searched = [run for run in known if run.purpose == "search"]
+    whole = bool(values) and all(one is not None for one in values.values())
+    truth = NEW_SEEDS_AND_UNITS.format(units=f"{metric.unit_name}s") if whole else NEW_SEEDS
     return Board(
         name=name,
         task=runs[0].task,
         metric=metric,
-        truth=NEW_SEEDS_AND_EXAMPLES if whole else NEW_SEEDS,
-        rows=rows,
-        baselines=_baselines(rows, metric),
-        notes=_notes(rows, len({data for _, data in groups})),
-        search=_search(
-            [
-                run
-                for run in runs
-                if run.purpose == "search" and run.state in ("finished", "pruned", "failed")
-            ]
-        ),
+        truth=truth,
+        rows=ranked,
+        apart=sorted(apart, key=lambda one: _order(one.row, metric)),
+        tried=tried_of(searched, groups, labels, higher_is_better=higher_validates),
+        chosen_by=ON_VALIDATION if by_validation or not rows else ON_TEST,
+        baselines=_baselines(ranked, metric),
+        notes=_notes(ranked, metric),
+        search=search_of(searched, names, labels),
         axes=names,
     )
+
+
+def _labels(
+    known: Sequence[Run],
+) -> tuple[list[str], dict[str, list[tuple[str, Value]]]]:
+    """What the board's settings are told apart by, and the label of each by its config hash."""
+    by_override = override_labels(known)
+    if by_override is not None:
+        names = dict.fromkeys(name for label in by_override.values() for name, _ in label)
+        return list(names), by_override
+    names_found = axes(known)
+    return names_found, {run.config_hash: label_of(settings_of(run), names_found) for run in known}
+
+
+def _breaches(task: str, runs: Sequence[Run], protocol: Protocol) -> dict[str, list[str]]:
+    if protocol.task is not None and task != protocol.task:
+        return {run.run_id: [f"task {task}, this board's is {protocol.task}"] for run in runs}
+    return breaches(runs, protocol)
+
+
+def _values(
+    runs: Sequence[Run], metric: Metric, reasons: dict[str, list[str]]
+) -> dict[str, Values | None]:
+    """Each scored run's values per unit, by run id; None for all where most runs have none.
+
+    Whoever has none where the others do, or those of other units, gets a reason instead.
+    """
+    found: list[tuple[Run, Values | None]] = []
+    for run in runs:
+        if not is_scored(run, metric):
+            continue
+        try:
+            found.append((run, values_of(run, metric)))
+        except Damaged as problem:
+            reasons[run.run_id] = [str(problem)]
+    units = shared_units(found)
+    if units is None:
+        return {run.run_id: None for run, _ in found}
+    for run, values in found:
+        if values is None:
+            reasons[run.run_id] = [f"no values per {metric.unit_name}, which the others have"]
+        elif values.units != units:
+            reasons[run.run_id] = [f"tested on other {metric.unit_name}s than the others"]
+    return {run.run_id: values for run, values in found if run.run_id not in reasons}
+
+
+def _shortcomings(
+    row: Row,
+    members: Sequence[Run],
+    kept: Sequence[Run],
+    wanted: int | None,
+    reasons: dict[str, list[str]],
+) -> list[str]:
+    """Why a row is not ranked; nothing where it has all the seeds that the board asks for.
+
+    Without a number, as for single runs, a setting owes the seeds that were begun: what failed is
+    never made up for by what did not.
+    """
+    final = members[0].purpose == "final"
+    counted = [run for run in kept if _counts(row, run)]
+    wanted = len(newest_per_seed(members)) if wanted is None else wanted
+    if len(counted) >= max(1, wanted):
+        return []
+    fresh = "fresh seed" if final else "seed"
+    count = f"{len(counted)} of {wanted} {fresh}{'' if wanted == 1 else 's'}"
+    off = [run for run in members if run.run_id in reasons]
+    words = [f"{count} {'finished' if not off else 'count'}"]
+    words += [
+        f"{_seed(run)} failed: {run.error or 'no reason was recorded'}"
+        for run in kept
+        if not _counts(row, run)
+    ]
+    return words + [
+        f"{_seed(run)} (run {run.run_id}): {', '.join(reasons[run.run_id])}" for run in off
+    ]
+
+
+def _counts(row: Row, run: Run) -> bool:
+    """Whether a run is one of a row's scores."""
+    return any(score.run is run for score in row.scores)
+
+
+def _seed(run: Run) -> str:
+    return "run" if run.seed is None else f"seed {run.seed}"
+
+
+def _place(row: Row) -> int:
+    return 0 if row.standing is None else row.standing.place
+
+
+def _best(rows: Sequence[Row], metric: Metric, *, higher_validates: bool) -> int:
+    """Place of the row with the best mean of its final runs' validation scores.
+
+    The same rule as that of a sweep's ``trials.json``: ties go to the earlier trial. A row that
+    lacks validation scores is chosen only where all lack them, by its test score.
+    """
+
+    def key(place: int) -> tuple[bool, float, float, str]:
+        row = rows[place]
+        value, higher = row.validation, higher_validates
+        if value is None:
+            value, higher = _mean(row), metric.higher_is_better
+        trial = math.inf if row.trial is None else row.trial
+        return row.validation is None, -value if higher else value, trial, row.name
+
+    return min(range(len(rows)), key=key, default=0)
 
 
 def _unknown(name: str, known: Sequence[str], home: Path) -> str:
@@ -244,211 +338,52 @@ def _unknown(name: str, known: Sequence[str], home: Path) -> str:
     return f"no board {name!r} in {home}.{hint} Known: {', '.join(known)}."
 
 
-def _newest_per_seed(runs: Sequence[Run]) -> list[Run]:
-    """One run per seed: a seed run again (with another version, say) must not count twice."""
-    newest: dict[int | str, Run] = {}
-    rank = {"finished": 1}
-    for run in sorted(runs, key=lambda run: (rank.get(run.state, 0), run.finished, run.run_id)):
-        newest[run.run_id if run.seed is None else run.seed] = run
-    return sorted(newest.values(), key=lambda run: (run.seed is None, run.seed or 0, run.run_id))
-
-
-def _is_scored(run: Run, metric: Metric) -> bool:
-    return run.state == "finished" and metric.key in run.metrics
-
-
-def _example_tables(groups: Sequence[Sequence[Run]], metric: Metric) -> list[Crossed | None]:
-    """Analysis of variance over seeds x examples per group, None for all unless it fits them all.
-
-    Per-example values are used only where their mean is the metric (it is not for R² or an equal
-    error rate), and only if all rows were tested on the same examples; examples that any run
-    masked (silence) leave every run.
-    """
-    nothing: list[Crossed | None] = [None] * len(groups)
-    scored = [[run for run in group if _is_scored(run, metric)] for group in groups]
-    tables: list[Floats | None] = []
-    data, lengths = set(), set()
-    for group in scored:
-        rows = []
-        for run in group:
-            values = run.examples(metric.key)
-            if values is None:
-                return nothing
-            row = np.array([math.nan if v is None else v for v in values], dtype=np.float64)
-            kept = row[np.isfinite(row)]
-            score = run.metrics[metric.key]
-            # float32 sums over thousands of examples agree to about 1e-5 of their size
-            if kept.size < 2 or not math.isclose(
-                float(kept.mean()), score, rel_tol=1e-3, abs_tol=1e-3
-            ):
-                return nothing
-            rows.append(row)
-            data.add(tuple(sorted(run.data.items())))
-            lengths.add(row.size)
-        if len(lengths) > 1 or len(data) > 1:
-            return nothing
-        tables.append(np.stack(rows) if rows else None)
-    present = [table for table in tables if table is not None]
-    if not present:
-        return nothing
-    kept_by_all = np.isfinite(np.concatenate(present)).all(axis=0)
-    if kept_by_all.sum() < 2:
-        return nothing
-    return [None if table is None else crossed(table[:, kept_by_all]) for table in tables]
-
-
-def _row(runs: Sequence[Run], metric: Metric, names: Sequence[str], table: Crossed | None) -> Row:
-    scored = [run for run in runs if _is_scored(run, metric)]
-    means = [run.metrics[metric.key] for run in scored]
-    by_seed = seed_interval(means) if means else None
-    interval = by_seed
-    if table is not None and by_seed is not None:
-        wide = crossed_interval(table)
-        # the mean that is shown is the mean of the runs' own scores, masked examples or not
-        shift = by_seed.mean - wide.mean
-        interval = Interval(
-            by_seed.mean,
-            None if wide.low is None else wide.low + shift,
-            None if wide.high is None else wide.high + shift,
-            wide.degrees,
-        )
-    sizes = [run.parameters for run in runs if run.parameters is not None]
-    times = [run.wall_s for run in scored if run.wall_s is not None]
-    return Row(
-        config_hash=runs[0].config_hash,
-        label=label_of(settings_of(runs[0]), names),
-        scores=[
-            SeedScore(run.seed, run.metrics[metric.key], run, command_of(run)) for run in scored
-        ],
-        failed=[run for run in runs if not _is_scored(run, metric)],
-        interval=interval,
-        seed_interval=by_seed,
-        prediction=prediction_interval(means) if means else None,
-        ranks=None,
-        percentiles={
-            q: value
-            for q in PERCENTILES
-            if (value := _mean_of(scored, f"{metric.key}_q{q}")) is not None
-        },
-        extras={
-            key: value for key, _ in metric.extras if (value := _mean_of(scored, key)) is not None
-        },
-        parameters=sizes[0] if sizes else None,
-        wall_s=sum(times) / len(times) if times else None,
-        device=", ".join(sorted({run.device for run in runs if run.device})),
-    )
-
-
-def command_of(run: Run) -> str:
-    """The command that repeats a run from its settings, or from its record if they are not said."""
-    if not run.overrides:
-        return f"lightning-sep reproduce {shlex.quote(run.run_id)}"
-    words = list(run.overrides)
-    if run.seed is not None and not any(word.startswith("seed=") for word in words):
-        words.append(f"seed={run.seed}")
-    return " ".join(["lightning-sep train", *map(shlex.quote, words)])
-
-
 def _order(row: Row, metric: Metric) -> tuple[bool, float, str]:
     if row.interval is None:
         return True, 0.0, row.name
     return False, -row.interval.mean if metric.higher_is_better else row.interval.mean, row.name
 
 
-def _with_ranks(rows: Sequence[Row], tables: Sequence[Crossed | None], metric: Metric) -> list[Row]:
-    scored = [place for place, row in enumerate(rows) if row.scores]
-    pairs: list[tuple[int, int, float | None]] = []
-    for first, second in combinations(range(len(scored)), 2):
-        a, b = tables[scored[first]], tables[scored[second]]
-        if a is not None and b is not None:
-            difference = crossed_difference(a, b)
-        else:
-            difference = seed_difference(
-                [score.value for score in rows[scored[first]].scores],
-                [score.value for score in rows[scored[second]].scores],
-            )
-        pairs.append((first, second, difference.p_value))
-    means = [_mean(rows[place]) for place in scored]
-    ranks = rank_intervals(means, pairs, higher_is_better=metric.higher_is_better)
-    found = dict(zip(scored, ranks, strict=True))
-    return [Row(**{**vars(row), "ranks": found.get(place)}) for place, row in enumerate(rows)]
-
-
 def _mean(row: Row) -> float:
     return math.nan if row.interval is None else row.interval.mean
-
-
-def _mean_of(runs: Iterable[Run], key: str) -> float | None:
-    values = [run.metrics[key] for run in runs if key in run.metrics]
-    return sum(values) / len(values) if values else None
 
 
 def _baselines(rows: Sequence[Row], metric: Metric) -> list[tuple[str, float]]:
     runs = [score.run for row in rows for score in row.scores]
     found = []
     for baseline in metric.baselines:
-        measured = _mean_of(runs, baseline.key) if baseline.key else None
+        measured = mean_of(runs, baseline.key) if baseline.key else None
         value = measured if measured is not None else baseline.value
         if value is not None:
             found.append((baseline.label, value))
     return found
 
 
-def _notes(rows: Sequence[Row], data_sets: int) -> list[str]:
+def _notes(rows: Sequence[Row], metric: Metric) -> list[str]:
     notes = []
-    counts = [len(row.scores) for row in rows if row.scores]
+    counts = [len(row.scores) for row in rows]
     if counts and min(counts) < SEEDS_WANTED:
         few = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
         notes.append(
             f"{few} seed{'' if few == '1' else 's'} per setting: {SEEDS_WANTED} or more make the "
             "intervals narrow enough to compare."
         )
-    failures = sum(len(row.failed) for row in rows)
-    if failures:
+    runs = [score.run for row in rows for score in row.scores]
+    changed = sorted({run.uncommitted for run in runs if run.uncommitted})
+    if changed:
         notes.append(
-            f"{failures} final run{'' if failures == 1 else 's'} failed; a row counts its own and "
-            "its mean is over the rest."
+            f"Made with code that no commit holds (changes {', '.join(changed)}): it cannot be had "
+            "again from the repository."
         )
-    if data_sets > 1:
+    heard = [
+        run.metrics["test/trial_speakers"] for run in runs if "test/trial_speakers" in run.metrics
+    ]
+    if metric.per_unit == "jackknife" and heard and min(heard) < LEAST_SPEAKERS:
         notes.append(
-            f"Runs used {data_sets} different versions of the data: rows are compared over seeds, "
-            "not over the same examples, and a gap may come from the data."
+            f"{min(heard):.0f} test speakers say nothing of new ones, which takes {LEAST_SPEAKERS} "
+            "at least: intervals hold for these speakers alone."
         )
     devices = {row.device for row in rows if row.device}
     if len(devices) > 1:
         notes.append(f"Runs come from different devices: {'; '.join(sorted(devices))}.")
     return notes
-
-
-def _search(runs: Sequence[Run]) -> Search | None:
-    if not runs:
-        return None
-    by_trial: dict[int, list[Run]] = {}
-    for place, run in enumerate(sorted(runs, key=lambda run: (run.started, run.run_id))):
-        by_trial.setdefault(place if run.trial is None else run.trial, []).append(run)
-    trials = []
-    for number, members in sorted(by_trial.items()):
-        states = {run.state for run in members}
-        state = next((s for s in ("finished", "pruned") if s in states), "failed")
-        values = [
-            run.monitor_value
-            for run in members
-            if run.state == state and run.monitor_value is not None
-        ]
-        if not values:
-            state = "failed" if state == "finished" else state
-        trials.append(
-            Trial(
-                number=number,
-                value=sum(values) / len(values) if values and state != "failed" else None,
-                state=state,
-                settings=settings_of(members[0]),
-            )
-        )
-    told = next((run for run in runs if run.monitor_name), runs[0])  # a failed run says nothing
-    return Search(
-        trials=trials,
-        axes=axes(runs),
-        monitor=told.monitor_name,
-        higher_is_better=told.monitor_mode != "min",
-    )

@@ -23,7 +23,7 @@ def leaderboard(
         board: a sweep's name, or its file; "single" for the runs outside of sweeps; None for all.
         home: folder of runs; it may be one that can only be read.
         as_json: print one JSON document on stdout and nothing else there.
-        out: where to write the page; Markdown and JSON go beside it.
+        out: where to write the page, and nothing else.
 
     Raises:
         ConfigError: there is no such board.
@@ -32,7 +32,7 @@ def leaderboard(
     found = load_boards(home, None if name is None else [name])
     target = _page_path(home, name) if out is None else _html(out)
     if out is not None:
-        _write(found, target)
+        write_aside(target, _encoded(page(found)))
     if as_json:
         print(json.dumps(document(found), indent=2, allow_nan=False))
     elif sys.stdout.isatty():
@@ -85,8 +85,12 @@ def _write(found: Boards, target: Path) -> None:
         (target.with_suffix(".json"), json.dumps(document(found), indent=2) + "\n"),
         (target, page(found)),
     ):
-        # Names in records may hold half a character, which no encoding can write.
-        write_aside(path, content.encode("utf-8", errors="replace"))
+        write_aside(path, _encoded(content))
+
+
+def _encoded(text: str) -> bytes:
+    """Names in records may hold half a character, which no encoding can write."""
+    return text.encode("utf-8", errors="replace")
 
 
 def _board_name(board: str | None) -> str | None:

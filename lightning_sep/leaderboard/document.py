@@ -2,10 +2,13 @@
 
 from typing import Any
 
-from lightning_sep.leaderboard.board import Board, Boards, Row
+from lightning_sep.leaderboard.board import Board, Boards
 from lightning_sep.leaderboard.metric import Metric
+from lightning_sep.leaderboard.plots import pareto_front
+from lightning_sep.leaderboard.rows import Row
+from lightning_sep.leaderboard.search import Tried
 from lightning_sep.leaderboard.statistics import CONFIDENCE, Interval
-from lightning_sep.leaderboard.words import headline
+from lightning_sep.leaderboard.words import headline, tried_text
 
 FORMAT = 1
 
@@ -35,7 +38,16 @@ def _board_json(board: Board) -> dict[str, Any]:
         "headline": headline(board),
         "baselines": [{"label": label, "value": value} for label, value in board.baselines],
         "axes": board.axes,
+        "pareto_front": [row.config_hash for row in pareto_front(board)],
+        "best": None
+        if board.best is None
+        else {"config_hash": board.best.config_hash, "name": board.best.name}
+        | {"run_id": board.best.run_id}
+        | {"chosen_by": board.chosen_by},
         "rows": [_row_json(row, board) for row in board.rows],
+        "apart": [{**_row_json(one.row, board), "reasons": one.reasons} for one in board.apart],
+        "settings_tried": board.settings_tried,
+        "tried": [_tried_json(one, board) for one in board.tried],
         "notes": board.notes,
         "search": None
         if search is None
@@ -47,14 +59,40 @@ def _board_json(board: Board) -> dict[str, Any]:
     }
 
 
+def _tried_json(one: Tried, board: Board) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "settings": dict(one.label),
+        "config_hash": one.config_hash,
+        "state": one.state,
+        "validation": one.validation,
+        "known": tried_text(one, board),
+        "runs": [{"run_id": run.run_id, "seed": run.seed} for run in one.runs],
+    }
+
+
 def _row_json(row: Row, board: Board) -> dict[str, Any]:
     metric = board.metric
     return {
+        "place": row.standing.place if row.standing else None,
+        "may_be_best": row.may_be_best,
+        "difference": None
+        if row.standing is None or row is board.best
+        else {
+            "mean": row.standing.difference.mean,
+            "interval": None
+            if row.standing.difference.low is None
+            else [row.standing.difference.low, row.standing.difference.high],
+        },
         "rank_low": row.ranks[0] if row.ranks else None,
         "rank_high": row.ranks[1] if row.ranks else None,
         "name": row.name,
         "settings": dict(row.label),
         "config_hash": row.config_hash,
+        "run_id": row.run_id,
+        "trial": row.trial,
+        "best": row is board.best,
+        "validation": row.validation,
         "mean": row.interval.mean if row.interval else None,
         "interval": _ends(row.interval, metric),
         "seed_interval": _ends(row.seed_interval, metric),
@@ -71,7 +109,10 @@ def _row_json(row: Row, board: Board) -> dict[str, Any]:
         "failed": [
             {"run_id": run.run_id, "seed": run.seed, "error": run.error} for run in row.failed
         ],
-        "percentiles": {f"q{q}": value for q, value in row.percentiles.items()},
+        "percentiles": {f"q{q}": one.mean for q, one in row.percentiles.items()},
+        "percentile_intervals": {f"q{q}": _ends(one, metric) for q, one in row.percentiles.items()},
+        "interquartile_mean": row.interquartile.mean if row.interquartile else None,
+        "interquartile_interval": _ends(row.interquartile, metric),
         "extras": row.extras,
         "parameters": row.parameters,
         "wall_s": row.wall_s,

@@ -1,6 +1,7 @@
 """The metric that a board ranks by: its key in a record, direction, unit and trivial predictor."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from lightning_sep.leaderboard.runs import Run
 
@@ -29,6 +30,9 @@ class Metric:
         high: greatest possible value.
         baselines: what a trivial predictor scores.
         extras: (key, column heading) of further test metrics in the table.
+        per_unit: how the values per example make the score: their mean, a ratio of their sums, or
+            a rate over trials in which each of them takes part many times.
+        unit_name: what a new test set would bring more of.
     """
 
     key: str
@@ -41,6 +45,8 @@ class Metric:
     high: float | None = None
     baselines: tuple[Baseline, ...] = ()
     extras: tuple[tuple[str, str], ...] = ()
+    per_unit: Literal["mean", "ratio", "jackknife"] = "mean"
+    unit_name: str = "example"
 
     @property
     def name(self) -> str:
@@ -55,6 +61,12 @@ class Metric:
         """``key`` with the unit in brackets, where it is this metric on any stage."""
         same = key.split("/", 1)[-1] == self.name
         return f"{key} ({self.unit})" if same and self.unit else key
+
+    def renamed(self, key: str) -> "Metric":
+        """This metric for its own key, another one's plain name for any other."""
+        if key == self.key:
+            return self
+        return Metric(key, key.split("/", 1)[-1].replace("_", " "), "", self.higher_is_better)
 
     @property
     def heading(self) -> str:
@@ -95,6 +107,7 @@ _KNOWN = {
         higher_is_better=True,
         digits=2,
         baselines=(Baseline("Mixture as estimate", 0.0),),
+        unit_name="mixture",
     ),
     "autoregression": Metric(
         key="test/r2",
@@ -107,6 +120,8 @@ _KNOWN = {
             Baseline("Repeat the last frame", None, "test/r2_repeat_last"),
         ),
         extras=(("test/r2_free_running", "R² free running"),),
+        per_unit="ratio",
+        unit_name="sequence",
     ),
     "verification": Metric(
         key="test/equal_error_rate",
@@ -119,6 +134,8 @@ _KNOWN = {
         high=1.0,
         baselines=(Baseline("Chance", 0.5),),
         extras=(("test/min_dcf", "Min DCF"),),
+        per_unit="jackknife",
+        unit_name="speaker",
     ),
 }
 

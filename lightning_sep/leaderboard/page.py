@@ -15,17 +15,26 @@ from lightning_sep.leaderboard.audio import Clip, clips_of
 from lightning_sep.leaderboard.board import Board, Boards
 from lightning_sep.leaderboard.metric import PERCENTILES
 from lightning_sep.leaderboard.plots import (
+    HARD,
     MOST_CURVES,
     MOST_LINES,
     curve_key,
     curves_plot,
     learning_curves,
     parallel_plot,
+    pareto_plot,
     thick_lines,
     trials_plot,
 )
 from lightning_sep.leaderboard.ranked import chips, copy_button, ranked_table
-from lightning_sep.leaderboard.words import PERCENT, empty_advice, empty_home_advice, headline
+from lightning_sep.leaderboard.ranking import MOST_RANKED
+from lightning_sep.leaderboard.words import (
+    PERCENT,
+    apart_text,
+    empty_advice,
+    empty_home_advice,
+    headline,
+)
 
 AUDIO_BYTES = 1_000_000  # encoded audio on the whole page
 
@@ -76,7 +85,7 @@ def _title(found: Boards) -> str:
 
 
 def _about(found: Boards) -> str:
-    runs = [score.run for board in found.boards for row in board.ranked for score in row.scores]
+    runs = [score.run for board in found.boards for row in board.rows for score in row.scores]
     if not runs:
         return ""
     latest = max(run.finished for run in runs)[:10]
@@ -105,7 +114,7 @@ def _section(board: Board, place: int, clips: Sequence[Clip], clips_left_out: in
         f'<span class="tag">{escape(board.task)}</span>'
         f'<span class="tag">{escape(board.metric.heading)}, {board.metric.direction}</span></div>',
     ]
-    if board.ranked:
+    if board.rows:
         parts += [
             f'<p class="headline">{_headline(board)}</p>',
             ranked_table(board, place),
@@ -114,19 +123,20 @@ def _section(board: Board, place: int, clips: Sequence[Clip], clips_left_out: in
     else:
         parts.append(f'<div class="card empty">{_sentence(empty_advice(board))}</div>')
     parts += [
+        _apart(board),
         _charts(board),
         _parallel(board),
         _percentiles(board, place),
         _audio(clips, clips_left_out),
         _again(board),
-        _how(board) if board.ranked else "",
+        _how(board) if board.rows else "",
         "</section>",
     ]
     return "".join(parts)
 
 
 def _headline(board: Board) -> str:
-    words, best = escape(headline(board)), escape(board.ranked[0].name)
+    words, best = escape(headline(board)), escape(board.rows[0].name)
     return words.replace(best, f"<strong>{best}</strong>", 1)
 
 
@@ -137,6 +147,16 @@ def _notes(board: Board) -> str:
     return f'<div class="card warn"><ul class="notes">{items}</ul></div>'
 
 
+def _apart(board: Board) -> str:
+    if not board.apart:
+        return ""
+    items = "".join(f"<li>{escape(apart_text(one))}</li>" for one in board.apart)
+    return (
+        f'<div class="card warn"><div class="pad"><h3>Not ranked</h3></div>'
+        f'<ul class="notes">{items}</ul></div>'
+    )
+
+
 def _charts(board: Board) -> str:
     cards = []
     curves = learning_curves(board)
@@ -145,7 +165,7 @@ def _charts(board: Board) -> str:
             f"<li>{curve_key(curve.rank)} {curve.rank + 1}. {escape(curve.name)}</li>"
             for curve in curves
         )
-        more = len(board.ranked) - MOST_CURVES
+        more = len(board.rows) - MOST_CURVES
         cards.append(
             _figure(
                 "Learning curves",
@@ -172,6 +192,17 @@ def _charts(board: Board) -> str:
                 f"Validation score of each trial ({counts}). Filled dot: finished; triangle: "
                 "pruned; cross: failed; line: best so far. These scores choose, they do not rank.",
                 f'<div class="scroll">{trials_plot(search, board.metric)}</div>',
+            )
+        )
+    pareto = pareto_plot(board)
+    if pareto is not None:
+        cards.append(
+            _figure(
+                "Mean and hard examples",
+                f"Mean against the {HARD} % of the examples that are hardest: reweighting trades "
+                "one for the other, and who lies on the line is behind in neither. Numbers as in "
+                f"the table from its top; crosses: {PERCENT} intervals.",
+                f'<div class="scroll">{pareto}</div>',
             )
         )
     if not cards:
@@ -205,35 +236,49 @@ def _figure(title: str, caption: str, body: str) -> str:
 
 
 def _percentiles(board: Board, place: int) -> str:
-    rows = [row for row in board.ranked if row.percentiles]
+    rows = [row for row in board.rows if row.percentiles]
     if not rows:
         return ""
     metric = board.metric
-    heads = "".join(f'<th scope="col">{q}\u00a0%</th>' for q in PERCENTILES)
-    best = {
-        q: (max if metric.higher_is_better else min)(
-            row.percentiles[q] for row in rows if q in row.percentiles
+    columns = [(f"{q}\u00a0%", [row.percentiles.get(q) for row in rows]) for q in PERCENTILES]
+    if any(row.interquartile is not None for row in rows):
+        columns.append(("Middle half", [row.interquartile for row in rows]))
+    heads = "".join(f'<th scope="col">{words}</th>' for words, _ in columns)
+    choose = max if metric.higher_is_better else min
+    best = [
+        choose(
+            (metric.number(one.mean) for one in column if one is not None), key=_shown, default=""
         )
-        for q in PERCENTILES
-        if any(q in row.percentiles for row in rows)
-    }
+        for _, column in columns
+    ]
     body = []
-    for row in rows:
+    for place, row in enumerate(rows):
         cells = ""
-        for q in PERCENTILES:
-            value = row.percentiles.get(q)
-            words = metric.number(value)
-            cells += f"<td>{f'<b>{words}</b>' if value == best.get(q) else words}</td>"
+        for (_, column), leader in zip(columns, best, strict=True):
+            one = column[place]
+            words = metric.number(None if one is None else one.mean)
+            between = ""
+            if one is not None and one.low is not None and one.high is not None:
+                low, high = metric.clipped(one.low, one.high)
+                between = f'<span class="sub">{metric.number(low)} to {metric.number(high)}</span>'
+            cells += f"<td>{f'<b>{words}</b>' if words == leader else words}{between}</td>"
         body.append(f'<tr><th scope="row" class="name">{chips(row)}</th>{cells}</tr>')
     return (
         f'<div class="card"><div class="pad"><h3 id="percentiles-{place}">Percentiles over test '
         f'examples</h3><p class="small quiet">{escape(metric.heading)}, mean over seeds: a share '
-        "of the examples scores below each value. Left columns are the hard examples. "
-        "Bold: highest of a column.</p></div>"
+        "of the examples scores below each value. Left columns are the hard examples; the middle "
+        f"half is the mean without the upper and the lower quarter. Below: {PERCENT} interval for "
+        f"new seeds on this test set. Bold: the best shown of a column.</p></div>"
         f'<div class="scroll" tabindex="0" role="region" aria-labelledby="percentiles-{place}">'
-        f'<table><thead><tr><th scope="col" class="name">Setting</th>{heads}</tr></thead>'
+        f'<table class="percentiles"><thead><tr><th scope="col" class="name">Setting</th>{heads}'
+        "</tr></thead>"
         f"<tbody>{''.join(body)}</tbody></table></div></div>"
     )
+
+
+def _shown(words: str) -> float:
+    """A number as it was shown."""
+    return float(words.replace("−", "-"))
 
 
 def _audio(clips: Sequence[Clip], left_out: int) -> str:
@@ -266,10 +311,10 @@ def _audio(clips: Sequence[Clip], left_out: int) -> str:
 
 
 def _again(board: Board) -> str:
-    if not board.rows:
+    if not board.rows and not board.apart:
         return ""
     items = []
-    for row in board.rows:
+    for row in [*board.rows, *(one.row for one in board.apart)]:
         seeds = []
         for score in row.scores:
             seed = "" if score.seed is None else f"seed {score.seed} · "
@@ -307,29 +352,42 @@ def _again(board: Board) -> str:
 
 def _how(board: Board) -> str:
     metric = board.metric
-    crossed = any(row.interval != row.seed_interval for row in board.ranked)
+    crossed = board.of_new_units
     answers = [
         (
             "Which runs count?",
             "Final runs only: settings chosen on validation, run again on fresh seeds, scored once "
             "on the test set. The search’s own scores never enter the table."
-            if any(score.run.purpose == "final" for row in board.ranked for score in row.scores)
+            if any(score.run.purpose == "final" for row in board.rows for score in row.scores)
             else "Every finished single run; runs that differ in nothing but the seed share a row.",
         ),
         (
             f"What does the {PERCENT} interval promise?",
-            "It holds the mean over new seeds and new test examples of the same kind: analysis of "
-            "variance over seeds × examples, Student’s t with Satterthwaite’s degrees of freedom."
+            f"It holds the mean over {board.truth}: analysis of variance over seeds × "
+            f"{metric.unit_name}s, Student’s t with Satterthwaite’s degrees of freedom. A new seed "
+            "is another initialisation and order of the data, not other data."
             if crossed
             else "It holds the mean over new seeds on this very test set: Student’s t over the "
             "seeds’ means. It does not speak of other test examples.",
         ),
         (
+            "Which is the best?",
+            f"The setting with the best {board.chosen_by}; it is reported on the test set, which "
+            "had no part in the choice. It stands first, the others by their mean.",
+        ),
+        (
+            "Which may be best?",
+            "Those that no other is distinguishably better than. Each is compared with the best "
+            f"one{f' on the same {metric.unit_name}s' if crossed else ''}, seed by seed where they "
+            "ran the same seeds; the intervals of the differences hold all together with "
+            f"{PERCENT} (Bonferroni). Overlapping intervals of two rows are not the test: they "
+            "miss most real differences.",
+        ),
+        (
             "What is a rank such as 1–3?",
-            "The ranks this setting may truly have. Every pair of settings is compared "
-            + ("on the same examples " if crossed else "over their seeds ")
-            + "and corrected after Holm; a difference that does not survive is a tie. Overlapping "
-            "intervals are not the test: they miss most real differences.",
+            "The ranks that this setting may truly have: every pair of settings is compared, and "
+            "corrected after Holm. That asks more than who may be best, so it says less; boards of "
+            f"more than {MOST_RANKED} settings show the place by the mean instead.",
         ),
     ]
     if metric.baselines:

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from html import escape
 
 from lightning_sep.leaderboard.axes import Value, shown
-from lightning_sep.leaderboard.board import Board, Row, Search, Trial
+from lightning_sep.leaderboard.board import Board
 from lightning_sep.leaderboard.metric import Metric
+from lightning_sep.leaderboard.rows import Row
+from lightning_sep.leaderboard.search import Search, Trial
+from lightning_sep.leaderboard.statistics import Interval
 from lightning_sep.leaderboard.svg import (
     MARKERS,
     Scale,
@@ -108,13 +111,13 @@ class Forest:
 
 
 def _forest_range(board: Board) -> tuple[float, float]:
-    values = [score.value for row in board.ranked for score in row.scores]
+    values = [score.value for row in board.rows for score in row.scores]
     if not values:
         return 0.0, 1.0
     span = (max(values) - min(values)) or abs(values[0]) * 0.05 or 1.0
     least, most = min(values) - span, max(values) + span
     ends = list(values)
-    for row in board.ranked:
+    for row in board.rows:
         if row.interval and row.interval.low is not None and row.interval.high is not None:
             low, high = board.metric.clipped(row.interval.low, row.interval.high)
             ends += [max(low or 0.0, least), min(high or 0.0, most)]
@@ -187,10 +190,10 @@ class Curve:
 def learning_curves(board: Board) -> list[Curve]:
     """Curves of the best rows, as far as every seed of a row got."""
     curves: list[Curve] = []
-    if not board.ranked:
+    if not board.rows:
         return curves
-    scale = board.metric.scale_of(board.ranked[0].scores[0].run.monitor_name)
-    for rank, row in enumerate(board.ranked[:MOST_CURVES]):
+    scale = board.metric.scale_of(board.rows[0].scores[0].run.monitor_name)
+    for rank, row in enumerate(board.rows[:MOST_CURVES]):
         histories = [score.run.history(score.run.monitor_name) for score in row.scores]
         epochs = sorted(set.intersection(*(set(history) for history in histories)))
         if len(epochs) < 2:
@@ -216,7 +219,7 @@ def curves_plot(curves: Sequence[Curve], board: Board) -> str:
     y = Scale(*robust_range(everything), bottom, top)
     first, last = min(c.epochs[0] for c in curves), max(c.epochs[-1] for c in curves)
     x = Scale(first, last, left, right)
-    monitor = board.ranked[0].scores[0].run.monitor_name
+    monitor = board.rows[0].scores[0].run.monitor_name
     name = board.metric.title_of(monitor)
     body = _frame(x, y, left, right, top, bottom, "epoch", name, whole_x=True)
     for curve in curves:
@@ -238,6 +241,90 @@ def curves_plot(curves: Sequence[Curve], board: Board) -> str:
         body.append(text(right + 9, height, str(curve.rank + 1), kind=f"name c{curve.rank}"))
     ends = "; ".join(f"{curve.name} ends at {tick_text(curve.mean[-1])}" for curve in curves)
     return svg(CHART_WIDTH, CHART_HEIGHT, f"{monitor} over epochs: {ends}", body, kind="chart")
+
+
+HARD = 5  # percentile of the hard examples, that a mean can be bought with
+
+
+def pareto_front(board: Board) -> list[Row]:
+    """The rows with the best score of the hard examples among those with as good a mean."""
+    sign = 1.0 if board.metric.higher_is_better else -1.0
+    points = [
+        (sign * row.interval.mean, sign * row.percentiles[_hard(board)].mean, row)
+        for row in board.rows
+        if row.interval is not None and _hard(board) in row.percentiles
+    ]
+    front: list[Row] = []
+    best = -math.inf
+    for _, hard, row in sorted(points, key=lambda one: (-one[0], -one[1])):
+        if hard > best:
+            best = hard
+            front.append(row)
+    return front
+
+
+def _hard(board: Board) -> int:
+    return HARD if board.metric.higher_is_better else 100 - HARD
+
+
+def pareto_plot(board: Board) -> str | None:
+    """Mean against the hard examples' percentile, with both intervals; None for a lone point.
+
+    Reweighting trades one for the other: who lies on the line is behind in neither.
+    """
+    rows = [row for row in board.rows if row.interval and _hard(board) in row.percentiles]
+    if len(rows) < 2:
+        return None
+    left, right, top, bottom = 62, CHART_WIDTH - 34, 14, CHART_HEIGHT - 44
+    scale, metric = board.metric.scale, board.metric
+    means = [(row, row.interval.mean * scale) for row in rows if row.interval]
+    hard = [row.percentiles[_hard(board)] for row in rows]
+    x = Scale(*_reach([row.interval for row in rows if row.interval], scale), left, right)
+    y = Scale(*_reach(hard, scale), bottom, top)
+    unit = f" ({metric.unit})" if metric.unit else ""
+    names = f"mean{unit}", f"{_hard(board)} % percentile{unit}"
+    body = _frame(x, y, left, right, top, bottom, *names, whole_x=False)
+    front = sorted(
+        (x(row.interval.mean * scale), y(row.percentiles[_hard(board)].mean * scale))
+        for row in pareto_front(board)
+        if row.interval
+    )
+    body.append(f'<polyline class="running" points="{points(front)}"/>')
+    for place, ((row, mean), one) in enumerate(zip(means, hard, strict=True), start=1):
+        at_x, at_y = x(mean), y(one.mean * scale)
+        mark = ""
+        if row.interval and row.interval.low is not None and row.interval.high is not None:
+            low, high = row.interval.low * scale, row.interval.high * scale
+            mark += line(x(low), at_y, x(high), at_y, "whisker")
+        if one.low is not None and one.high is not None:
+            mark += line(at_x, y(one.low * scale), at_x, y(one.high * scale), "whisker")
+        mark += marker(0, at_x, at_y, 4, "dot")
+        if len(rows) <= MOST_CURVES:
+            mark += text(at_x + 6, at_y - 6, str(place), kind="name")
+        words = (
+            f"{row.name}: mean {tick_text(mean)}, {_hard(board)} % {tick_text(one.mean * scale)}"
+        )
+        body.append(f"<g><title>{escape(words)}</title>{mark}</g>")
+    leaders = ", ".join(row.name for row in pareto_front(board))
+    title = (
+        f"Mean against the {_hard(board)} % percentile of {len(rows)} settings; on the line: "
+        f"{leaders}"
+    )
+    return svg(CHART_WIDTH, CHART_HEIGHT, title, body, kind="chart pareto")
+
+
+def _reach(intervals: Sequence[Interval], scale: float) -> tuple[float, float]:
+    """A range that holds the means, and their intervals as far as twice the means' span."""
+    means = [one.mean * scale for one in intervals]
+    span = (max(means) - min(means)) or abs(means[0]) * 0.05 or 1.0
+    ends = list(means)
+    for one in intervals:
+        if one.low is not None and one.high is not None:
+            ends += [
+                max(one.low * scale, min(means) - span),
+                min(one.high * scale, max(means) + span),
+            ]
+    return around(ends)
 
 
 def curve_key(rank: int) -> str:

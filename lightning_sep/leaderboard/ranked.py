@@ -3,10 +3,20 @@
 from html import escape
 
 from lightning_sep.leaderboard.axes import shown
-from lightning_sep.leaderboard.board import Board, Row
+from lightning_sep.leaderboard.board import Board
 from lightning_sep.leaderboard.plots import Forest
-from lightning_sep.leaderboard.table import count_text, extra_text, interval_text, time_text
-from lightning_sep.leaderboard.words import PERCENT
+from lightning_sep.leaderboard.rows import Row
+from lightning_sep.leaderboard.search import Tried
+from lightning_sep.leaderboard.table import (
+    count_text,
+    difference_text,
+    extra_text,
+    interval_text,
+    time_text,
+)
+from lightning_sep.leaderboard.words import PERCENT, tried_text, validation_text
+
+MOST_TRIED = 200  # settings of the search alone in the table; JSON has all
 
 
 def ranked_table(board: Board, place: int) -> str:
@@ -26,8 +36,8 @@ def ranked_table(board: Board, place: int) -> str:
         ),
         f'<th scope="col" role="columnheader" class="plot"><span class="sub">{PERCENT} interval '
         f"and every seed</span>{forest.head()}</th>",
+        _head("Difference to the best", "more", sort="descending"),
         _head("Seeds", "more", sort="descending"),
-        _head("Failed", "more", sort="descending"),
         *(_head(heading, "more", sort="descending") for _, heading in metric.extras),
         _head("Parameters", "more", sort="ascending"),
         _head("Run time", "more", sort="ascending"),
@@ -38,6 +48,14 @@ def ranked_table(board: Board, place: int) -> str:
         _ranked_row(row, board, forest, row_place, with_device)
         for row_place, row in enumerate(board.rows)
     ]
+    rest = [_tried_row(one, board, len(columns)) for one in board.tried[:MOST_TRIED]]
+    if len(board.tried) > MOST_TRIED:
+        words = f"{len(board.tried) - MOST_TRIED} more settings were searched; the JSON has them."
+        rest.append(
+            f'<tr role="row" class="tried"><td role="cell" class="rank"></td>'
+            f'<td role="cell" class="rest" colspan="{len(columns) - 1}">{words}</td></tr>'
+        )
+    second = f'<tbody role="rowgroup" class="tried">{"".join(rest)}</tbody>' if rest else ""
     feet = [
         f'<tr role="row"><td role="cell" class="rank"></td>'
         f'<th scope="row" role="rowheader" class="name">{escape(label)} '
@@ -56,7 +74,7 @@ def ranked_table(board: Board, place: int) -> str:
         f'<div class="scroll" tabindex="0" role="region" aria-labelledby="title-{place}">'
         f'<table class="ranked{many}" role="table"><thead role="rowgroup"><tr role="row">'
         f"{''.join(columns)}</tr></thead>"
-        f'<tbody role="rowgroup">{"".join(rows)}</tbody>{foot}</table></div>'
+        f'<tbody role="rowgroup">{"".join(rows)}</tbody>{second}{foot}</table></div>'
         f"{_forest_legend(board, forest)}</div>"
     )
 
@@ -66,18 +84,23 @@ def _ranked_row(row: Row, board: Board, forest: Forest, place: int, with_device:
     mean = row.interval.mean if row.interval else None
     interval = interval_text(row, board)
     ids = " ".join([row.config_hash, *(score.run.run_id for score in row.scores)])
-    failures = f'<span class="failed">✕ {len(row.failed)}</span>' if row.failed else "0"
-    best = row in board.best
-    standing = f'<span class="sub">{_standing(board)}</span>' if best else ""
+    best = row.may_be_best
+    words = _standing(row, board)
+    standing = f'<span class="sub">{words}</span>' if words else ""
     cells = [
         f'<td role="cell" class="rank" data-v="{place}">{row.rank_text}{standing}</td>',
         f'<th scope="row" role="rowheader" class="name" data-v="{escape(row.name)}">'
-        f"{chips(row)}</th>",
+        f'{chips(row)}<span class="sub">run <code>{escape(row.run_id)}</code></span></th>',
         f'<td role="cell" class="score" data-v="{_blank(mean)}">{metric.number(mean)}'
         f'<span class="sub">{interval if interval != "–" else "no interval"}</span></td>',
         f'<td role="cell" class="plot">{forest.row(row)}</td>',
+        _more(
+            "Difference to the best",
+            None if row.standing is None else row.standing.difference.mean,
+            _broken(difference_text(row, board)),
+            kind="more difference",
+        ),
         _more("Seeds", len(row.scores), str(len(row.scores))),
-        _more("Failed", len(row.failed), failures),
         *(
             _more(heading, row.extras.get(key), extra_text(row, key))
             for key, heading in metric.extras
@@ -93,16 +116,36 @@ def _ranked_row(row: Row, board: Board, forest: Forest, place: int, with_device:
     return f'<tr role="row"{kind} data-text="{escape(ids)}">{"".join(cells)}</tr>'
 
 
-def _standing(board: Board) -> str:
-    if len(board.best) == 1:
-        return "best"
-    tested = any(len(row.scores) > 1 for row in board.best)
-    return "tied for best" if tested else "not tested"
-
-
-def _more(heading: str, value: float | None, words: str) -> str:
+def _tried_row(one: Tried, board: Board, columns: int) -> str:
+    """A setting that only the search saw: its validation score, and that it is nothing more."""
+    value = "–" if one.validation is None else validation_text(one.validation, board)
+    ids = escape(" ".join([one.config_hash, *(run.run_id for run in one.runs)]))
     return (
-        f'<td role="cell" class="more" data-label="{escape(heading)}" data-v="{_blank(value)}">'
+        f'<tr role="row" class="tried" data-text="{ids}"><td role="cell" class="rank">–</td>'
+        f'<th scope="row" role="rowheader" class="name" data-v="{escape(one.name)}">{chips(one)}'
+        f'</th><td role="cell" class="score">{escape(value)}<span class="sub">validation</span>'
+        f'</td><td role="cell" class="rest" colspan="{columns - 3}">'
+        f"{escape(tried_text(one, board))}</td></tr>"
+    )
+
+
+def _broken(words: str) -> str:
+    """A difference with its interval below it."""
+    mean, _, interval = words.partition(" ")
+    return f'{mean} <span class="sub">{interval.strip("()")}</span>' if interval else mean
+
+
+def _standing(row: Row, board: Board) -> str:
+    if row is board.best:
+        return "best"
+    if not row.may_be_best:
+        return ""
+    return "may be best" if any(len(one.scores) > 1 for one in board.rows) else "not tested"
+
+
+def _more(heading: str, value: float | None, words: str, *, kind: str = "more") -> str:
+    return (
+        f'<td role="cell" class="{kind}" data-label="{escape(heading)}" data-v="{_blank(value)}">'
         f"{words}</td>"
     )
 
@@ -118,7 +161,7 @@ def _head(
     )
 
 
-def chips(row: Row) -> str:
+def chips(row: Row | Tried) -> str:
     """A row's settings, names quiet and values strong."""
     if not row.label:
         return escape(row.name)
@@ -146,11 +189,11 @@ def _forest_legend(board: Board, forest: Forest) -> str:
     bar, dot = '<path class="mean" d="M15 1V13"/>', '<circle class="dot" cx="15" cy="7" r="3"/>'
     dashes = '<path class="baseline" d="M15 0V14"/>'
     items = [f"{key(bar)}mean over seeds"]
-    widths = {row.interval != row.seed_interval for row in board.ranked}
+    widths = {row.interval != row.seed_interval for row in board.rows}
     if True in widths:
         items.append(f"{key(thin)}{PERCENT} interval, {escape(board.truth)}")
         items.append(f"{key(thick)}{PERCENT} interval, new seeds only")
-    elif any(row.interval and row.interval.low is not None for row in board.ranked):
+    elif any(row.interval and row.interval.low is not None for row in board.rows):
         items.append(f"{key(thin + thick)}{PERCENT} interval, {escape(board.truth)}")
     items.append(f"{key(dot)}one seed")
     for label, value in forest.baselines:

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +32,29 @@ class Run:
     monitor_value: float | None
     parameters: int | None
     data: dict[str, str]
-    device: str
+    environment: dict[str, Any]
     error: str | None
     examples_file: str | None
     wall_s: float | None
     started: str
     finished: str
-    _examples: dict[str, list[float | None]] = field(default_factory=dict, compare=False)
 
-    def examples(self, metric: str) -> list[float | None] | None:
-        """Per-example values of ``metric`` in the test set's order, None per masked example."""
-        if not self._examples and self.examples_file:
-            self._examples.update(_read_examples(self.folder, self.examples_file))
-        return self._examples.get(metric)
+    @property
+    def device(self) -> str:
+        """What it trained on; empty where the record does not say."""
+        return _text(self.environment.get("device"))
+
+    @property
+    def uncommitted(self) -> str | None:
+        """Hash of changes to the code that no commit holds."""
+        return _text(self.environment.get("uncommitted_hash")) or None
+
+    def examples(self, names: Sequence[str]) -> dict[str, list[Any]] | None:
+        """Lists with an entry per test example, those of ``names`` that there are; None where the
+        file cannot be read."""
+        if not self.examples_file:
+            return None
+        return _read_examples(self.folder / self.examples_file, self.folder, names)
 
     def history(self, metric: str) -> dict[int, float]:
         """Epoch → last value of ``metric`` that the run wrote down in that epoch."""
@@ -72,24 +82,37 @@ def read_runs(home: Path) -> tuple[list[Run], list[Skipped]]:
     """All runs under ``home`` that have a record, by run id, and the folders that were skipped.
 
     A folder without a record (a run under way) is neither. A record that does not fit its hashes,
-    or whose per-example file does not, is skipped by name.
+    or whose per-example file does not, is skipped by name; so are all records of one id that
+    disagree.
     """
-    runs: list[Run] = []
+    runs: dict[str, Run] = {}
     skipped: list[Skipped] = []
+    doubled: dict[str, list[Run]] = {}
     for path in sorted(home.glob("*/record.json")):
         try:
-            runs.append(_run(path))
+            run = _run(path)
         except (OSError, ValueError, RecursionError) as problem:
             skipped.append(Skipped(path.parent.name, _one_line(problem)))
-    return runs, skipped
+            continue
+        first = runs.setdefault(run.run_id, run)
+        if replace(run, folder=first.folder) != first:
+            doubled.setdefault(run.run_id, [first]).append(run)
+    for run_id, members in doubled.items():
+        del runs[run_id]
+        folders = [run.folder.name for run in members]
+        for place, folder in enumerate(folders):
+            others = ", ".join(folders[:place] + folders[place + 1 :])
+            reason = f"run {run_id} has another record with other content, in {others}"
+            skipped.append(Skipped(folder, reason))
+    return list(runs.values()), skipped
 
 
-def reused_finals(home: Path, runs: Sequence[Run]) -> list[Run]:
-    """Runs that a sweep's finals took over as they were, as members of that sweep.
+def reused_runs(home: Path, runs: Sequence[Run]) -> list[Run]:
+    """Runs that a sweep took over as they were, as members of that sweep.
 
-    The same settings are never trained twice, so a final may be a run that was already there: made
-    by ``train``, or by another sweep. Its record names whoever made it; the sweep's own list of
-    finals names it too.
+    The same settings are never trained twice, so a trial or a final may be a run that was already
+    there: made by ``train``, or by another sweep. Its record names whoever made it; the sweep's own
+    lists name it too.
     """
     known = {run.run_id: run for run in runs}
     reused = []
@@ -102,11 +125,27 @@ def reused_finals(home: Path, runs: Sequence[Run]) -> list[Run]:
         sweep = path.parents[1].name
         if (run.sweep, run.purpose) != (sweep, "final"):
             reused.append(replace(run, sweep=sweep, purpose="final", trial=trial))
+    for path in sorted(home.glob("sweeps/*/trials.json")):
+        try:
+            trials = json.loads(path.read_text(encoding="utf-8"))["trials"]
+            members = [(known[one], trial["number"]) for trial in trials for one in trial["runs"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        sweep = path.parent.name
+        reused += [
+            replace(run, sweep=sweep, purpose="search", trial=number)
+            for run, number in members
+            if run.sweep != sweep
+        ]
     return reused
 
 
 def _run(path: Path) -> Run:
-    record = json.loads(path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    try:
+        record = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"the record is torn or damaged: {error}") from error
     if not isinstance(record, dict):
         raise ValueError("record.json is not an object")
     version = record.get("format")
@@ -145,7 +184,7 @@ def _run(path: Path) -> Run:
         monitor_value=_number(monitor.get("value")),
         parameters=_integer(record.get("parameters")),
         data={str(name): str(value) for name, value in _object(record, "data").items()},
-        device=_text(environment.get("device")),
+        environment=environment,
         error=_text(record.get("error")) or None,
         examples_file=_text(record.get("examples_file")) or None,
         wall_s=_number(record.get("wall_s")),
@@ -154,20 +193,32 @@ def _run(path: Path) -> Run:
     )
 
 
-def _read_examples(folder: Path, name: str) -> dict[str, list[float | None]]:
-    if Path(name).name != name:  # a record must not point out of its own folder
-        return {}
+def _read_examples(path: Path, folder: Path, names: Sequence[str]) -> dict[str, list[Any]] | None:
+    """Some lists of a per-example file.
+
+    Only these are parsed: a file also holds classes, groups and more, which take six times as
+    long. A key can be looked for in the text, since within JSON's strings a quote is escaped.
+    """
+    if path.parent != folder:  # a record must not point out of its own folder
+        return None
+    found: dict[str, list[Any]] = {}
     try:
-        content = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(content, dict):
-        return {}
-    return {
-        str(metric): [_number(value) for value in values]
-        for metric, values in content.items()
-        if isinstance(values, list)
-    }
+        text = path.read_text(encoding="utf-8")
+        for name in names:
+            key = json.dumps(name) + ":"
+            place = text.find(key)
+            if place < 0:
+                continue
+            start = text.index("[", place + len(key))
+            if text[place + len(key) : start].strip():
+                return None
+            found[name] = _DECODER.raw_decode(text, start)[0]
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if text.rstrip().endswith("}") else None
+
+
+_DECODER = json.JSONDecoder()
 
 
 def _object(record: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -154,9 +154,16 @@ def crossed_interval(scores: Crossed | ArrayLike, confidence: float = CONFIDENCE
         confidence: share of such intervals that hold the truth.
     """
     table = scores if isinstance(scores, Crossed) else crossed(scores)
-    n, m = table.seed_means.size, table.example_means.size
-    if n < 2:
+    if table.seed_means.size < 2:
         return Interval(table.mean, None, None, None)
+    variance, degrees = _variance(table)
+    low, high = _around(table.mean, variance, degrees, confidence)
+    return Interval(table.mean, low, high, degrees)
+
+
+def _variance(table: Crossed) -> tuple[float, float]:
+    """Variance of the mean over new seeds and new examples, and its degrees of freedom."""
+    n, m = table.seed_means.size, table.example_means.size
     total = max(
         table.ms_seed + table.ms_example - table.ms_residual, table.ms_seed, table.ms_example
     )
@@ -168,8 +175,7 @@ def crossed_interval(scores: Crossed | ArrayLike, confidence: float = CONFIDENCE
             (table.ms_residual, (n - 1.0) * (m - 1.0)),
         ],
     )
-    low, high = _around(table.mean, total / (n * m), degrees, confidence)
-    return Interval(table.mean, low, high, degrees)
+    return total / (n * m), degrees
 
 
 def _difference(mean: float, variance: float, degrees: float, confidence: float) -> Difference:
@@ -200,13 +206,63 @@ def seed_difference(a: ArrayLike, b: ArrayLike, confidence: float = CONFIDENCE) 
     return _difference(mean, part_a + part_b, degrees, confidence)
 
 
+def paired_seed_difference(
+    a: ArrayLike, b: ArrayLike, confidence: float = CONFIDENCE
+) -> Difference:
+    """Difference of two settings that ran the same seeds, on this test set: Student's paired t.
+
+    Args:
+        a: ``[seed]``, one mean per seed.
+        b: the same seeds in the same order.
+        confidence: share of such intervals that hold the truth.
+    """
+    differences = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
+    mean = float(differences.mean())
+    if differences.size < 2:
+        return Difference(mean, None, None, None, None)
+    variance = float(differences.var(ddof=1)) / differences.size
+    return _difference(mean, variance, differences.size - 1.0, confidence)
+
+
+def paired_difference(a: ArrayLike, b: ArrayLike, confidence: float = CONFIDENCE) -> Difference:
+    """Difference of two settings that ran the same seeds, for new seeds and new examples.
+
+    A seed fixes initialisation and order of the data for all settings, so what it does to one it
+    does, in part, to the other: the analysis of variance is that of the table of differences.
+    Satterthwaite's degrees of freedom are too many in the far tail that many comparisons ask for
+    (14 to 17 % of simulated boards of nine equal rows at five seeds had a wrong order), so they
+    end at ``seeds - 1``, those of the component that is estimated worst.
+
+    Args:
+        a: ``[seed, example]``.
+        b: the same seeds and examples in the same order.
+        confidence: share of such intervals that hold the truth.
+
+    Raises:
+        ValueError: the two are not of one shape.
+    """
+    left, right = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if left.shape != right.shape:
+        raise ValueError(
+            f"paired scores need the same seeds and examples, got {list(left.shape)} and "
+            f"{list(right.shape)}"
+        )
+    table = crossed(left - right)
+    if len(left) < 2:
+        return Difference(table.mean, None, None, None, None)
+    variance, degrees = _variance(table)
+    return _difference(table.mean, variance, min(degrees, len(left) - 1.0), confidence)
+
+
 def crossed_difference(
     a: Crossed | ArrayLike, b: Crossed | ArrayLike, confidence: float = CONFIDENCE
 ) -> Difference:
-    """Difference of two settings for new seeds and new examples, paired over the examples.
+    """Difference of two settings with seeds of their own, paired over the examples.
 
-    The variance is that of A's seeds, plus that of B's, plus that of the per-example differences;
-    the residual noise of each side sits in two of them and is taken off once.
+    For new seeds and new examples. The variance is that of A's seeds, plus that of B's, plus that
+    of the per-example differences; the residual noise of each side sits in two of them and is taken
+    off once. Its degrees of freedom end at those of two sets of seeds together, as in
+    `paired_difference` at those of one.
 
     Args:
         a: ``[seed, example]`` or its analysis.
@@ -241,7 +297,7 @@ def crossed_difference(
             (noise_b, (n_b - 1.0) * (m - 1.0)),
         ],
     )
-    return _difference(mean, variance, degrees, confidence)
+    return _difference(mean, variance, min(degrees, n_a + n_b - 2.0), confidence)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

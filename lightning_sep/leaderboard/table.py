@@ -6,9 +6,18 @@ from rich.console import Console
 from rich.markup import escape as escape_markup
 from rich.table import Table
 
-from lightning_sep.leaderboard.board import Board, Boards, Row
-from lightning_sep.leaderboard.words import PERCENT, empty_home_advice, headline
+from lightning_sep.leaderboard.board import Board, Boards
+from lightning_sep.leaderboard.rows import Row
+from lightning_sep.leaderboard.words import (
+    PERCENT,
+    apart_text,
+    empty_home_advice,
+    headline,
+    tried_text,
+)
 from lightning_sep.terminal import plain as without_codes
+
+MOST_TRIED = 20  # settings of the search alone in a terminal; JSON has all
 
 
 def headings(board: Board) -> list[str]:
@@ -20,11 +29,12 @@ def headings(board: Board) -> list[str]:
         "Setting",
         f"{metric.heading} {arrow}",
         f"{PERCENT} interval",
+        "Difference to the best",
         "Seeds",
-        "Failed",
         *(heading for _, heading in metric.extras),
         "Parameters",
         "Run time",
+        "Run",
     ]
 
 
@@ -36,11 +46,12 @@ def cells(row: Row, board: Board) -> list[str]:
         row.name,
         metric.number(row.interval.mean if row.interval else None),
         interval_text(row, board),
+        difference_text(row, board),
         str(len(row.scores)),
-        str(len(row.failed)),
         *(extra_text(row, key) for key, _ in metric.extras),
         count_text(row.parameters),
         time_text(row.wall_s),
+        row.run_id,
     ]
 
 
@@ -59,7 +70,13 @@ def markdown(found: Boards) -> str:
             parts += ["", f"Intervals are for {board.truth}; {board.metric.direction}."]
             parts += [f"{_markdown(note)}" for note in board.notes]
             parts.append("")
-        commands = [row.scores[0].command for row in board.ranked]
+        if board.tried:
+            parts += [_TRIED, "", _line(["Setting", "What is known"]), _line(["---", "---"])]
+            parts += [_line([one.name, tried_text(one, board)]) for one in board.tried] + [""]
+        if board.apart:
+            parts += ["Not ranked:", ""]
+            parts += [f"- {_markdown(apart_text(one))}" for one in board.apart] + [""]
+        commands = [row.scores[0].command for row in board.rows]
         if commands:
             parts += ["To repeat the first seed of each row, best first:", ""]
             parts += [f"    {' '.join(command.split())}" for command in commands] + [""]
@@ -88,6 +105,8 @@ def plain(found: Boards) -> str:
                 )
                 parts.append(text.rstrip())
             parts += ["", f"Intervals are for {board.truth}.", *board.notes]
+        parts += [f"Not ranked: {apart_text(one)}" for one in board.apart]
+        parts += _tried_lines(board)
         parts.append("")
     return "\n".join(parts).rstrip() + "\n"
 
@@ -103,6 +122,10 @@ def print_rich(found: Boards, console: Console) -> None:
             console.print(_rich_table(board))
             for note in [f"Intervals are for {board.truth}.", *board.notes]:
                 console.print(f"[dim]{escape(note)}[/]")
+        for one in board.apart:
+            console.print(f"[dim]{escape(f'Not ranked: {apart_text(one)}')}[/]")
+        for line in _tried_lines(board):
+            console.print(f"[dim]{escape(line)}[/]")
         console.print()
 
 
@@ -111,13 +134,23 @@ def escape(text: str) -> str:
     return escape_markup(without_codes(text))
 
 
+_TRIED = "Tried in the search alone, so not ranked:"
+
+
+def _tried_lines(board: Board) -> list[str]:
+    if not board.tried:
+        return []
+    lines = [f"  {one.name}: {tried_text(one, board)}" for one in board.tried[:MOST_TRIED]]
+    more = len(board.tried) - MOST_TRIED
+    return [_TRIED, *lines, *([f"  and {more} more; --json has them all"] if more > 0 else [])]
+
+
 def _rich_table(board: Board) -> Table:
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     for place, heading in enumerate(headings(board)):
         table.add_column(escape(heading), justify="left" if place < 2 else "right")
-    best = {row.config_hash for row in board.best}
     for row in board.rows:
-        style = "bold" if row.config_hash in best else None
+        style = "bold" if row.may_be_best else None
         table.add_row(*map(escape, cells(row, board)), style=style)
     for place, item in enumerate(board.baselines):
         if not place:
@@ -133,6 +166,18 @@ def interval_text(row: Row, board: Board) -> str:
         return "–"
     low, high = board.metric.clipped(interval.low, interval.high)
     return f"{board.metric.number(low)} to {board.metric.number(high)}"
+
+
+def difference_text(row: Row, board: Board) -> str:
+    """``−0.33 (−0.51 to −0.15)``: the mean less that of the best row, which has a dash itself."""
+    if row.standing is None or row is board.best:
+        return "–"
+    difference, metric = row.standing.difference, board.metric
+    text = metric.number(difference.mean, signed=True)
+    if difference.low is None or difference.high is None:
+        return text
+    low, high = (metric.number(end, signed=True) for end in (difference.low, difference.high))
+    return f"{text} ({low} to {high})"
 
 
 def extra_text(row: Row, key: str) -> str:

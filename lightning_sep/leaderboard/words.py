@@ -3,7 +3,9 @@
 import shlex
 from collections.abc import Sequence
 
-from lightning_sep.leaderboard.board import Board, Boards, Row
+from lightning_sep.leaderboard.board import Board, Boards
+from lightning_sep.leaderboard.rows import Apart, Row
+from lightning_sep.leaderboard.search import Tried
 from lightning_sep.leaderboard.statistics import CONFIDENCE
 
 PERCENT = f"{CONFIDENCE * 100:.0f} %"
@@ -11,34 +13,46 @@ PERCENT = f"{CONFIDENCE * 100:.0f} %"
 
 def headline(board: Board) -> str:
     """The board in a sentence or two: what is best, by how much it is known, what ties with it."""
-    if not board.ranked:
+    top = board.best
+    if top is None:
         return empty_advice(board)
-    metric, top, best = board.metric, board.ranked[0], board.best
-    parts = [f"Best: {top.name}, {metric.label} {known_as(top, board)}."]
-    others = [row.name for row in best if row is not top]
-    untested = all(len(row.scores) < 2 for row in board.ranked)
-    if len(board.ranked) == 1:
-        parts.append("It is the only setting on this board.")
-    elif untested:
+    metric = board.metric
+    count = board.settings_tried
+    of = f" of {count} settings tried" if count > 1 else ""
+    parts = [f"Best{of}: {top.name}, {metric.label} {known_as(top, board)}."]
+    ties, ahead = _beside(top, board)
+    if len(board.rows) == 1:
+        parts.append("It is the only setting that is ranked.")
+    elif all(len(row.scores) < 2 for row in board.rows):
         parts.append("With one seed each, no difference on this board can be told from chance.")
-    elif others:
-        few = others if len(others) <= 4 else [*others[:3], f"{len(others) - 3} more"]
-        parts.append(f"Tied with it (no distinguishable difference): {_listed(few)}.")
+    elif ahead:
+        parts.append(
+            f"It was chosen by the {board.chosen_by}; on the test set it is distinguishably behind "
+            f"{_listed(_few(ahead))}."
+        )
+    elif ties:
+        parts.append(f"Tied with it (no distinguishable difference): {_listed(_few(ties))}.")
     else:
-        runner_up = board.ranked[1]
+        runner_up = board.rows[1]
         gap = (
             abs(top.interval.mean - runner_up.interval.mean)
             if (top.interval and runner_up.interval)
             else None
         )
         parts.append(
-            f"It is distinguishably better than every other setting"
+            f"It is distinguishably better than every other ranked setting"
             f" (runner-up: {runner_up.name}, {metric.with_unit(gap)} behind)."
         )
     trivial = _not_better_than_trivial(top, board)
     if trivial:
         parts.append(trivial)
     return " ".join(parts)
+
+
+def _beside(top: Row, board: Board) -> tuple[list[str], list[str]]:
+    """Names of the rows that tie with the best one, and of those that are ahead of it."""
+    others = [row.name for row in board.may_be_best if row is not top]
+    return (others, []) if top.may_be_best else ([], others)
 
 
 def known_as(row: Row, board: Board) -> str:
@@ -57,12 +71,13 @@ def known_as(row: Row, board: Board) -> str:
 
 
 def empty_advice(board: Board) -> str:
-    """What to do when a board has no scores yet."""
-    if board.rows:
-        failed = board.rows[0].failed[0]
+    """What to do when nothing is ranked yet."""
+    if board.apart:
+        first = board.apart[0]
         return (
-            "Every run of this board failed; the reasons are in the runs' records "
-            f"(for example {failed.run_id}: {failed.error or 'no reason was recorded'})."
+            "Nothing is ranked: no setting has finished all the seeds that the board asks for "
+            f"(for example {first.row.name}: {'; '.join(first.reasons)}). The same command as "
+            "before goes on with what is left."
         )
     return (
         "No final runs yet. A sweep runs its finalists again on fresh seeds once the search has "
@@ -83,25 +98,27 @@ def empty_home_advice(found: Boards) -> str:
 
 def summary_line(board: Board) -> str:
     """The board in one line: best setting, mean, interval, seeds, ties."""
-    if not board.ranked:
+    top = board.best
+    if top is None:
         return f"{board.name}: {empty_advice(board)}"
-    metric, top = board.metric, board.ranked[0]
+    metric = board.metric
     score = metric.number(top.interval.mean) if top.interval else "–"
     width = top.interval.half_width if top.interval else None
     spread = "" if width is None else f" ± {metric.number(width)}"
     seeds = f"{len(top.scores)} seed{'' if len(top.scores) == 1 else 's'}"
     meaning = "no interval" if width is None else f"{PERCENT}, {board.truth}"
-    ties = [row.name for row in board.best if row is not top]
-    if len(board.ranked) == 1:
-        standing = "the only setting"
+    ties, ahead = _beside(top, board)
+    if len(board.rows) == 1:
+        standing = "the only setting that is ranked"
+    elif ahead:
+        standing = f"on the test set behind {_listed(_few(ahead))}"
     elif ties:
-        standing = (
-            f"tied with {_listed(ties if len(ties) <= 3 else [*ties[:2], f'{len(ties) - 2} more'])}"
-        )
+        standing = f"tied with {_listed(_few(ties))}"
     else:
         standing = "ahead of all others"
+    of = f"best of {board.settings_tried}: " if board.settings_tried > 1 else ""
     return (
-        f"{board.name}: {top.name}, {metric.label} {score}{spread} {metric.unit}".rstrip()
+        f"{board.name}: {of}{top.name}, {metric.label} {score}{spread} {metric.unit}".rstrip()
         + f" ({meaning}; {seeds}), {standing}"
     )
 
@@ -122,5 +139,34 @@ def _not_better_than_trivial(top: Row, board: Board) -> str | None:
     )
 
 
+def _few(names: Sequence[str]) -> list[str]:
+    return list(names) if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
+
+
 def _listed(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def tried_text(one: Tried, board: Board) -> str:
+    """What is known of a setting that only the search saw."""
+    if one.state == "failed":
+        errors = [run.error for run in one.runs if run.error]
+        return f"failed in the search: {errors[0] if errors else 'no reason was recorded'}"
+    if one.state == "pruned":
+        return "pruned in the search, not run on fresh seeds"
+    seeds = "once" if len(one.runs) == 1 else f"with {len(one.runs)} seeds"
+    score = "–" if one.validation is None else validation_text(one.validation, board)
+    return f"searched {seeds}, validation {score}, not run on fresh seeds"
+
+
+def validation_text(value: float, board: Board) -> str:
+    """A monitored value as shown: in the metric's own unit where it is the same on validation."""
+    monitor = board.search.monitor if board.search else ""
+    if monitor.split("/", 1)[-1] == board.metric.name:
+        return board.metric.with_unit(value)
+    return f"{value:.4g}".replace("-", "−")
+
+
+def apart_text(one: Apart) -> str:
+    """A setting that is not ranked, and why, in one line."""
+    return f"{one.row.name}: {'; '.join(one.reasons)}"

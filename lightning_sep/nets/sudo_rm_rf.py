@@ -47,8 +47,9 @@ class SudoRmRf(nn.Module):
         basis: filters of the encoder (even for the original variant).
         mask_norm: apply the normalisation before the mask layer of the original variant; the
             improved one has none.
-        sources: number of masks; ``None`` takes one for each output, and so do fewer outputs than
-            sources, when the task takes the last source as the mixture minus the others.
+        sources: number of masks; ``None`` takes one for each output. Where ``outputs`` hold fewer
+            sources of ``inputs`` channels, as when the task takes the last source as the mixture
+            minus the others, there are no more masks than those.
 
     Shape:
         ``[batch, inputs, time]`` to ``[batch, outputs, time]``, any time of at least one sample.
@@ -95,7 +96,8 @@ class SudoRmRf(nn.Module):
         if sources is not None:
             arguments.whole("sources", sources)
         arguments.check()
-        masks = outputs if sources is None else min(sources, outputs)
+        # fewer sources than are mixed where the task takes the last as a difference
+        masks = outputs if sources is None else min(sources, max(outputs // inputs, 1))
         original = variant == "original"
         if outputs % masks:
             arguments.refuse("sources", sources, f"it has to divide the {outputs} raw outputs")

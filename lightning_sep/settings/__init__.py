@@ -10,7 +10,7 @@ at once. What is whole is built (:mod:`.build`).
 from lightning_sep.settings.build import PLUGINS, build, locate
 from lightning_sep.settings.check import FILLED_IN
 from lightning_sep.settings.compose import Settings, compose, from_tree, peek
-from lightning_sep.settings.conf import ROOT, conf_folders, entries, groups
+from lightning_sep.settings.conf import ROOT, conf_folders, contents, entries, groups
 
 __all__ = [
     "FILLED_IN",
@@ -20,6 +20,7 @@ __all__ = [
     "build",
     "compose",
     "conf_folders",
+    "contents",
     "entries",
     "from_tree",
     "groups",

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from lightning_sep import sources
 from lightning_sep.errors import ConfigError
 from lightning_sep.settings.environment import PATHS, resolved, takes_from_environment
 from lightning_sep.settings.signature import arguments, converted, is_open, wants_path
@@ -78,6 +79,8 @@ def locate(node: Mapping[str, Any]) -> type:
         )
     module_name, _, name = path.rpartition(".")
     try:
+        if root in _plugins():
+            sources.plugin_files(root)  # notes them before they are imported
         target = getattr(importlib.import_module(module_name), name)
     except ModuleNotFoundError as error:
         if error.name and not f"{module_name}.".startswith(f"{error.name}."):
@@ -105,8 +108,12 @@ def locate(node: Mapping[str, Any]) -> type:
 
 
 def _allowed() -> list[str]:
-    plugins = os.environ.get(PLUGINS, "").split(",")
-    return ["lightning_sep", "torch", *(one.strip() for one in plugins if one.strip())]
+    return ["lightning_sep", "torch", *_plugins()]
+
+
+def _plugins() -> list[str]:
+    given = os.environ.get(PLUGINS, "").split(",")
+    return [one.strip() for one in given if one.strip()]
 
 
 def _torch_bases() -> tuple[type, ...]:

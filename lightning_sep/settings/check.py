@@ -15,6 +15,7 @@ from lightning_sep.settings.words import nearest, needs
 # Arguments that the program gives when it builds an entry; the entries of the group leave them out.
 FILLED_IN: dict[str, tuple[str, ...]] = {
     "net": ("inputs", "outputs"),
+    "loss": ("embed", "classes"),
     "task": ("parts",),
 }
 _LARGEST_SEED = 2**32 - 1  # numpy's and Lightning's limit

@@ -1,12 +1,15 @@
 """The folders of entries: what there is to choose from."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from lightning_sep.errors import ConfigError
 
 ROOT = ("seed",)  # settings that belong to no group
+_NO_GROUPS = ("board",)  # folders of conf/ that settings are not made of
 
 
 def conf_folders(config_dir: Path | str | None = None) -> list[Path]:
@@ -33,7 +36,8 @@ def conf_folders(config_dir: Path | str | None = None) -> list[Path]:
 def groups() -> list[str]:
     """The groups of settings: the folders of our own ``conf/``."""
     with os.scandir(conf_folders()[0]) as found:
-        return sorted(one.name for one in found if one.is_dir() and one.name[0] not in "._")
+        names = [one.name for one in found if one.is_dir() and one.name[0] not in "._"]
+    return sorted(name for name in names if name not in _NO_GROUPS)
 
 
 def entries(group: str, config_dir: Path | str | None = None) -> list[str]:
@@ -54,6 +58,39 @@ def entries_in(folders: Sequence[Path], group: str) -> list[str]:
             with os.scandir(folder / group) as found:
                 names |= {one.name.removesuffix(".yaml") for one in found if _is_entry(one)}
     return sorted(names)
+
+
+def contents(
+    names: Iterable[str], config_dir: Path | str | None = None
+) -> dict[str, list[dict[str, Any]]]:
+    """What the files of some entries hold, nothing resolved: comments and layout do not count.
+
+    Args:
+        names: ``group/entry``.
+        config_dir: as for :func:`conf_folders`.
+
+    Returns:
+        By name the mappings in the files of that name; none where no file can be read.
+    """
+    folders = tuple(conf_folders(config_dir))
+    stamped = stamp(folders)
+    return {name: _contents(name, folders, stamped) for name in names}
+
+
+@lru_cache(maxsize=512)
+def _contents(
+    name: str, folders: tuple[Path, ...], stamped: tuple[tuple[str, int, int], ...]
+) -> list[dict[str, Any]]:
+    import yaml
+
+    found = []
+    for path in (folder / f"{name}.yaml" for folder in folders):
+        try:
+            node = yaml.safe_load(path.read_text())
+        except (FileNotFoundError, ValueError, yaml.YAMLError):
+            continue
+        found.append(node if isinstance(node, dict) else {})
+    return found
 
 
 def stamp(folders: Sequence[Path]) -> tuple[tuple[str, int, int], ...]:

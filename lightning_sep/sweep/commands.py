@@ -84,7 +84,7 @@ def launch(
     runner = runner or ExperimentRunner(home, folder)
     examined = [runner.examine(definition) for definition in definitions]
     studies = [
-        create(home, definition, one.targets)
+        create(home, definition, one.targets, one.entries)
         for definition, one in zip(definitions, examined, strict=True)
     ]
     PATIENCE.home = home

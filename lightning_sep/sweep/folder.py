@@ -1,8 +1,9 @@
 """What a sweep was begun with, and the ways to open it."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,19 @@ from lightning_sep.sweep.definition import Definition, Sweep, read_sweep
 from lightning_sep.sweep.names import sweep_folder, sweep_names
 from lightning_sep.sweep.space import Point
 from lightning_sep.sweep.study import SweepStudy
-from lightning_sep.sweep.versions import versions
+from lightning_sep.sweep.versions import entry_versions, versions
 
 FORMAT = 2  # of sweep.json; sweeps of format 1 can be looked at
 _ASKS = ("settings", "metric", "direction", "repeats", "finalists", "final_seeds", "question")
 _KEYS = ("name", "fingerprint", "path", "extra", "trials", "asks", "source", "versions")
 
 
-def create(home: Path, definition: Definition, targets: Sequence[str] = ()) -> SweepStudy:
+def create(
+    home: Path,
+    definition: Definition,
+    targets: Sequence[str] = (),
+    entries: Sequence[str] = (),
+) -> SweepStudy:
     """Begin a sweep or go on with it.
 
     The points of a finite space and the patience of its workers are kept as they were when it was
@@ -34,6 +40,7 @@ def create(home: Path, definition: Definition, targets: Sequence[str] = ()) -> S
         home: the root of all runs.
         definition: what is asked.
         targets: the class paths that its settings name.
+        entries: the entries of ``conf/`` that its settings are made of, as ``group/entry``.
 
     Raises:
         ConfigError: a sweep of this name asks something else or was begun with other versions.
@@ -62,7 +69,8 @@ def create(home: Path, definition: Definition, targets: Sequence[str] = ()) -> S
                 "asks": {name: getattr(definition.sweep, name) for name in _ASKS},
                 "source": definition.source,
                 "targets": sorted(set(targets)),
-                "versions": versions(targets),
+                "entries": sorted(set(entries)),
+                "versions": versions(targets, entries, definition.config_dir),
                 "created": began if record is None else record["created"],
                 "grid": grid if record is None else record["grid"],
             }
@@ -92,7 +100,11 @@ def open_sweep(home: Path, name: str) -> SweepStudy:
     _check_format(record, name)
     _check_versions(record, name)
     return SweepStudy(
-        home, definition, points=_points(record), patience_s=float(record["patience_s"])
+        home,
+        definition,
+        points=_points(record),
+        patience_s=float(record["patience_s"]),
+        check=partial(_check_entries, record, name),
     )
 
 
@@ -131,10 +143,13 @@ def _read(path: Path) -> dict[str, Any] | None:
 
     Raises:
         ConfigError: it is damaged.
+        OSError: the disk has not answered for too long, or the home is away.
     """
     try:
         record = json.loads(PATIENCE.until_back(path.read_text))
     except FileNotFoundError:
+        if PATIENCE.away():
+            raise
         return None
     except ValueError as error:
         raise ConfigError(f"{path} is damaged ({error}); {_NEW}") from error
@@ -170,11 +185,24 @@ def _check_format(record: dict[str, Any], name: str) -> None:
 
 
 def _check_versions(record: dict[str, Any], name: str) -> None:
-    here = versions(record["targets"])
+    entries = record.get("entries", [])
+    here = versions(record["targets"], entries, record["config_dir"])
+    _refuse_others(record, here, name, record["versions"])
+
+
+def _check_entries(record: dict[str, Any], name: str) -> None:
+    """What a process reads anew for each trial is to be what the sweep was begun with."""
+    here = entry_versions(record.get("entries", []), record["config_dir"])
+    _refuse_others(record, here, name, here)
+
+
+def _refuse_others(
+    record: dict[str, Any], here: dict[str, str], name: str, keys: Iterable[str]
+) -> None:
     other = [
         f"{key} {value} (here {here.get(key)})"
         for key, value in record["versions"].items()
-        if here.get(key) != value
+        if key in keys and here.get(key) != value
     ]
     if other:
         raise ConfigError(f"sweep '{name}' was begun with {', '.join(other)}; {_NEW}")

@@ -105,7 +105,8 @@ def report(study: SweepStudy) -> dict[str, Any]:
     """Everything that a sweep has found; the same results give the same report, byte for byte.
 
     The best setting is the finalist with the best mean over its fresh seeds: the runs that it was
-    chosen by would flatter it. Test metrics are not looked at here.
+    chosen by would flatter it. One that has not finished all of them is never best, or failures
+    would help. Test metrics are not looked at here.
     """
     definition = study.definition
     sweep = definition.sweep
@@ -118,8 +119,8 @@ def report(study: SweepStudy) -> dict[str, Any]:
     chosen = finalists(definition, trials)
     found = [_finalist(trial, finals) for trial in chosen] if finals else []
     ranked = sorted(
-        (one for one in found if one["mean"] is not None),
-        key=lambda one: (one["failed"], sweep.sign * one["mean"], one["trial"]),
+        (one for one in found if one["n"] and one["n"] >= sweep.final_seeds),
+        key=lambda one: (sweep.sign * one["mean"], one["trial"]),
     )
     if ranked:
         best: dict[str, Any] | None = ranked[0]
@@ -157,6 +158,8 @@ def verdict(content: dict[str, Any]) -> str:
     counts = content["counts"]
     done = ", ".join(f"{counts[state]} {state}" for state in STATES.values() if counts.get(state))
     best = content["best"]
+    if best is None and content["finalists"]:
+        return f"{content['sweep']}: no finalist finished all its fresh seeds (trials: {done})"
     if best is None:
         return f"{content['sweep']}: no setting finished ({done or 'no trials'})"
     settings = " ".join(best["overrides"]) or "the shared settings"

@@ -59,10 +59,12 @@ class Examined:
 
     Args:
         targets: the class paths that its settings name.
+        entries: the entries of ``conf/`` that its settings are made of, as ``group/entry``.
         threads: the most threads that one of its runs uses.
     """
 
     targets: list[str] = field(default_factory=list)
+    entries: list[str] = field(default_factory=list)
     threads: int = 1
 
 
@@ -109,6 +111,7 @@ class ExperimentRunner:
 
         data: dict[str, Any] = {}
         paths: set[str] = set()
+        entries: set[str] = set()
         threads = 1
 
         def compose(overrides: list[str]) -> None:
@@ -116,6 +119,7 @@ class ExperimentRunner:
             settings = self._compose(overrides)
             data.setdefault(repr(settings.tree["data"]), settings)
             paths.update(targets(counted(settings.tree)))
+            entries.update(f"{group}/{name}" for group, name in settings.choices.items())
             threads = max(threads, settings.tree["trainer"]["threads"])
 
         definition.check(compose)
@@ -132,7 +136,7 @@ class ExperimentRunner:
 
         for settings in data.values():
             experiment.open_data(settings)  # once, not by all workers at the same time
-        return Examined(sorted(paths), threads)
+        return Examined(sorted(paths), sorted(entries), threads)
 
     def prepare(self, overrides: Sequence[str]) -> tuple[str, Any]:
         """The run id, and the composed settings with their data, whose hash is part of the id."""

@@ -1,7 +1,7 @@
 """The search of a sweep: its trials in an Optuna journal, and who works on which."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,7 @@ class SweepStudy:
             another space.
         patience_s: how long a worker's sign of life may stand still before its work is taken.
         look: only look: nothing is written, and nothing is made that is not there.
+        check: raises ``ConfigError`` when what settings are made of is no longer what it was.
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class SweepStudy:
         points: Sequence[Point] | None,
         patience_s: float,
         look: bool = False,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self.home = home
+        self.check = check
         self.definition = definition
         self.points = points
         self.patience_s = patience_s

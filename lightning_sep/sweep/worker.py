@@ -57,6 +57,11 @@ class Stop:
             )
         self._launcher = int(launcher) if launcher else None
 
+    @property
+    def launched(self) -> bool:
+        """Whether `lightning-sep sweep` has started this process."""
+        return self._launcher is not None
+
     def listen(self) -> None:
         """Let SIGTERM, SIGUSR1 and SIGINT set a flag, and nothing else."""
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
@@ -231,6 +236,7 @@ class Worker:
     def _run(self, work: Work, seed: int) -> Outcome:
         overrides = self.study.definition.settings(work.proposed, seed)
         run_id, prepared = self.runner.prepare(overrides)
+        self.study.check()
         work.lease.is_about(run=run_id, seed=seed)
         errand = Errand(
             sweep=self.name,
@@ -298,7 +304,15 @@ def main(
         stop = Stop()
         stop.listen()
         PATIENCE.wait_s = wait_s()
-        PATIENCE.home, PATIENCE.stop, PATIENCE.tell = home, stop, partial(_waits, None)
+        PATIENCE.stop, PATIENCE.tell = stop, partial(_waits, None)
+        # A launcher has seen the home: it is away for a while, and waited for. Nobody knows that of
+        # a home that was typed.
+        if not stop.launched and not PATIENCE.until_back(home.is_dir):
+            raise ConfigError(
+                f"{home} is not there, so it holds no sweep: LIGHTNING_SEP_HOME is the folder of "
+                "all runs (runs/ of the working folder without it)"
+            )
+        PATIENCE.home = home
         studies = [open_sweep(home, name) for name in names]
         presence = Presence(folder, patience_s=max(study.patience_s for study in studies))
         presence.chores.append(partial(peers.look_after, presence))

@@ -5,16 +5,24 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch import distributed as dist
 
-from lightning_sep.functional.precision import at_least_float32, measured, without_autocast
+from lightning_sep.functional.precision import at_least_float32, measured
 from lightning_sep.functional.processes import own_rank, world_size
-from lightning_sep.functional.trial_counts import NO_TRIAL, OTHERS, SAME, counted_curve
+from lightning_sep.functional.trial_counts import (
+    NO_TRIAL,
+    OTHERS,
+    SAME,
+    counted_curve,
+    rates_without,
+)
 from lightning_sep.functional.verification import ErrorCurve
 from lightning_sep.heads.base import EmbeddingHead
-from lightning_sep.losses.base import PairLoss
+from lightning_sep.losses.base import EmbeddingLoss
 
 _SIDE = 512  # snippets that are compared with as many others at once
 
@@ -73,7 +81,13 @@ class AllPairs:
     """
 
     def __init__(
-        self, *, head: EmbeddingHead, loss: PairLoss, raw: Tensor, labels: Tensor, sessions: Tensor
+        self,
+        *,
+        head: EmbeddingHead,
+        loss: EmbeddingLoss,
+        raw: Tensor,
+        labels: Tensor,
+        sessions: Tensor,
     ) -> None:
         self.raw = at_least_float32(raw)
         self.labels = labels
@@ -103,11 +117,10 @@ class AllPairs:
         sums = measured(self.raw.new_zeros(2))
         counts = torch.zeros(2, dtype=torch.int64, device=self.raw.device)
         for tile in self.tiles():
-            with without_autocast(tile.forth):
-                losses = self._loss.pair_loss(
-                    tile.forth.flatten(), tile.back.flatten(), tile.kinds.flatten() == SAME
-                )
             kinds = tile.kinds.flatten()
+            losses = self._loss.of_pairs(
+                forth=tile.forth.flatten(), back=tile.back.flatten(), same=kinds == SAME
+            )
             of_kind = [kinds == kind for kind in (OTHERS, SAME)]
             sums += torch.stack([measured(losses.where(one, 0.0)).sum() for one in of_kind])
             counts += torch.stack([one.sum() for one in of_kind])
@@ -149,3 +162,19 @@ class AllPairs:
         speakers = torch.stack([known[held // len(known)], known[held % len(known)]], dim=1)
         trials = counts[held]
         return OfSpeakers(speakers, trials, scored[held] / trials, wrong[held] / trials)
+
+    def rates_without(self, heard: Tensor) -> NDArray[np.float64]:
+        """Equal error rate without the trials of each of some speakers in turn; see
+        :func:`~lightning_sep.functional.trial_counts.rates_without`.
+
+        Args:
+            heard: ``[speaker]``, the labels of all that have trials, rising.
+        """
+        numbers = torch.searchsorted(heard, self.labels)
+
+        def trials() -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+            for tile in self.tiles():
+                one, two = numbers[tile.rows].unsqueeze(1), numbers[tile.columns]
+                yield tile.scores, tile.kinds, one, two
+
+        return rates_without(trials, like=self.raw, speakers=len(heard))

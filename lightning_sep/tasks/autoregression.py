@@ -12,10 +12,11 @@ from lightning_sep.data.batch import Batch
 from lightning_sep.data.facts import SequenceFacts
 from lightning_sep.errors import ConfigError
 from lightning_sep.functional.schedules import exponential, inverse_sigmoid, linear
-from lightning_sep.heads.base import WaveformHead
+from lightning_sep.heads.base import Criterion, WaveformHead
 from lightning_sep.losses.base import WaveformLoss
-from lightning_sep.nets.sequence import SequenceNet
+from lightning_sep.nets.abilities import SequenceNet
 from lightning_sep.tasks.base import Parts, Scored, Task
+from lightning_sep.tasks.evaluation import Evaluation
 
 
 class Autoregression(Task):
@@ -51,9 +52,9 @@ class Autoregression(Task):
     loss_type = WaveformLoss
     facts_type = SequenceFacts
     head: WaveformHead
-    loss: WaveformLoss
+    loss: Criterion
+    net: SequenceNet  # checked when the task is built
     facts: SequenceFacts
-    net: SequenceNet  # type: ignore[assignment]  # checked when the task is built
 
     primary: ClassVar[str] = "r2"
 
@@ -79,15 +80,15 @@ class Autoregression(Task):
             base=teacher_forcing_base,
         )
         super().__init__(parts=parts)
-        if not self.loss.fixes_scale:
+        if not parts.loss_class.fixes_scale:
             raise ConfigError(
-                f"loss={type(self.loss).__name__} leaves the scale and the sign of a frame open: "
+                f"loss={parts.loss_class.__name__} leaves the scale and the sign of a frame open: "
                 "the next frame, and R2, need both. Use loss=mse or another that fixes them"
             )
         if not isinstance(self.net, SequenceNet):
             raise ConfigError(
                 f"net={type(self.net).__name__} cannot go frame by frame: autoregression needs "
-                "its methods run and step, see lightning_sep/nets/sequence.py"
+                "its methods run and step, see lightning_sep/nets/abilities.py"
             )
 
     def sizes(self) -> tuple[int, int]:
@@ -124,11 +125,8 @@ class Autoregression(Task):
         return torch.stack(raw, dim=1)
 
     def scores(self, batch: Batch, raw: Tensor) -> Scored:
-        target = self.frames(batch)[:, 1:]
-        if self.head.brings_loss:
-            losses = self.head.own_loss(raw, target).mean((1, 2))
-        else:
-            losses = self.loss(estimate=self.head(raw).flatten(1), target=target.flatten(1))
+        target = self.frames(batch)[:, 1:].flatten(1)
+        losses = self.loss(estimate=self.head.seen(raw.flatten(1, 2)), target=target)
         return Scored(
             losses=losses,
             groups=batch.labels.unsqueeze(1),
@@ -160,44 +158,8 @@ class Autoregression(Task):
                 return torch.stack(made, dim=1)
             output, state = self.net.step(made[-1], state)
 
-    def start_evaluation(self, stage: str) -> None:
-        from lightning_sep.metrics.next_frame import NextFrameR2  # loads torchmetrics
-
-        self.teacher_forced = NextFrameR2().to(next(self.parameters()).device)
-        self.free_running = NextFrameR2().to(next(self.parameters()).device)
-
-    def evaluate(self, batch: Batch, raw: Tensor) -> None:
-        frames = self.frames(batch)
-        self.teacher_forced.update(
-            estimate=self.head.decode(raw).to(frames.dtype),
-            target=frames[:, 1:],
-            previous=frames[:, :-1],
-            mask=batch.active,
-            index=batch.index,
-        )
-        half = frames.shape[1] // 2
-        self.free_running.update(
-            estimate=self.continue_frames(frames[:, :half], frames.shape[1] - half),
-            target=frames[:, half:],
-            previous=frames[:, half - 1 : -1],
-            mask=batch.active,
-            index=batch.index,
-        )
-
-        bounds = self.head.bounds
-        self.count_beyond("targets_beyond_bounds", frames[:, 1:], bounds)
-        self.count_beyond("outputs_beyond_bounds", self.head.unclipped(raw), bounds)
-
-    def finish_evaluation(self, stage: str) -> tuple[dict[str, float], dict[str, list[Any]]]:
-        metrics = {name: float(value) for name, value in self.teacher_forced.compute().items()}
-        metrics["r2_free_running"] = float(self.free_running.compute()["r2"])
-        each = self.teacher_forced.sequences()
-        return metrics, {
-            self.primary: each["r2"].tolist(),
-            "index": each["index"].tolist(),
-            "squared_error": each["error"].tolist(),
-            "energy": each["energy"].tolist(),
-        }
+    def evaluation(self, stage: str) -> "AutoregressionEvaluation":
+        return AutoregressionEvaluation(self)
 
     def audio_examples(self, batch: Batch, count: int) -> dict[str, Tensor]:
         """The first recordings, and how the net goes on from their first half."""
@@ -208,8 +170,53 @@ class Autoregression(Task):
         continued = torch.cat([frames[:, :half], own], dim=1).flatten(1)
         for number in range(len(frames)):
             made[f"{number}-recording"] = batch.waveform[number]
-            made[f"{number}-continued"] = continued[number]
+            made[f"{number}-continued"] = continued[number : number + 1]
         return made
+
+
+class AutoregressionEvaluation(Evaluation):
+    """R2 of the next frame, teacher-forced and free-running; see :class:`Autoregression`."""
+
+    def __init__(self, task: Autoregression) -> None:
+        from lightning_sep.metrics.next_frame import NextFrameR2  # loads torchmetrics
+
+        super().__init__()
+        self.task = task
+        device = next(task.parameters()).device
+        self.teacher_forced = NextFrameR2().to(device)
+        self.free_running = NextFrameR2().to(device)
+
+    def add(self, batch: Batch, raw: Tensor) -> None:
+        self.task.add_losses(self.means, batch, raw)
+        frames, head = self.task.frames(batch), self.task.head
+        self.teacher_forced.update(
+            estimate=head.decode(raw).to(frames.dtype),
+            target=frames[:, 1:],
+            previous=frames[:, :-1],
+            mask=batch.active,
+            index=batch.index,
+        )
+        half = frames.shape[1] // 2
+        self.free_running.update(
+            estimate=self.task.continue_frames(frames[:, :half], frames.shape[1] - half),
+            target=frames[:, half:],
+            previous=frames[:, half - 1 : -1],
+            mask=batch.active,
+            index=batch.index,
+        )
+        self.means.add_beyond("targets_beyond_bounds", frames[:, 1:], head.bounds)
+        self.means.add_beyond("outputs_beyond_bounds", head.unclipped(raw), head.bounds)
+
+    def finish(self) -> tuple[dict[str, float], dict[str, list[Any]]]:
+        metrics = {name: float(value) for name, value in self.teacher_forced.compute().items()}
+        metrics["r2_free_running"] = float(self.free_running.compute()["r2"])
+        each = self.teacher_forced.sequences()
+        return metrics, {
+            self.task.primary: each["r2"].tolist(),
+            "index": each["index"].tolist(),
+            "squared_error": each["error"].tolist(),
+            "energy": each["energy"].tolist(),
+        }
 
 
 def _schedule(

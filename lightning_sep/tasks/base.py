@@ -1,6 +1,5 @@
 """The only training step of the house: a net and a head, trained on weighted examples."""
 
-import math
 import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -18,9 +17,11 @@ from lightning_sep.errors import ConfigError
 from lightning_sep.functional.masking import shield, weighted_sum
 from lightning_sep.functional.processes import own_rank, world_size
 from lightning_sep.functional.step_sums import StepSums
+from lightning_sep.nets.abilities import Net
 from lightning_sep.reweighting.base import Reweighting
 from lightning_sep.reweighting.gather import global_weights
 from lightning_sep.reweighting.uniform import Uniform
+from lightning_sep.tasks.evaluation import Evaluation, Means
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule as Module
@@ -34,7 +35,12 @@ class MakeNet(Protocol):
     def __call__(self, *, inputs: int, outputs: int) -> nn.Module: ...
 
 
-_ROUNDING = 1e-6  # of float32 arithmetic on samples around full scale
+class MakeLoss(Protocol):
+    """Builds the loss, which takes of what the task knows (``embed``, ``classes``) what it asks
+    for."""
+
+    def __call__(self, **known: int) -> nn.Module: ...
+
 
 MakeOptimizer = Callable[[Any], torch.optim.Optimizer]
 
@@ -46,7 +52,8 @@ class Parts:
     Args:
         make_net: builds the net from ``inputs`` and ``outputs``.
         head: turns the net's raw values into what the loss and the listener get.
-        loss: cost of an example, for heads that do not bring their own.
+        loss_class: class of the loss.
+        make_loss: builds it: the cost of an example, for heads that do not bring their own.
         make_optimizer: builds the optimizer from the parameters; ``None`` where nothing is trained.
         facts: what the examples say about the set that they are drawn from.
         seed: seeds every draw inside a training step.
@@ -54,7 +61,8 @@ class Parts:
 
     make_net: MakeNet
     head: nn.Module
-    loss: nn.Module
+    loss_class: type[Any]
+    make_loss: MakeLoss
     make_optimizer: MakeOptimizer | None
     facts: Facts
     seed: int
@@ -112,6 +120,9 @@ class Task(Module, ABC):
     head_type: ClassVar[type[nn.Module]]
     loss_type: ClassVar[type[nn.Module]]
     facts_type: ClassVar[type[Facts]]
+    head: Any  # of ``head_type``
+    loss: Any  # of ``loss_type``, or what the head brings in its place
+    net: Net  # an ``nn.Module`` as well
     facts: Facts
 
     def __init__(self, *, parts: Parts) -> None:
@@ -120,12 +131,12 @@ class Task(Module, ABC):
         super().__init__()
         name = type(self).__name__
         for group, part, wanted in [
-            ("head", parts.head, self.head_type),
-            ("loss", parts.loss, self.loss_type),
+            ("head", type(parts.head), self.head_type),
+            ("loss", parts.loss_class, self.loss_type),
         ]:
-            if not isinstance(part, wanted):
+            if not issubclass(part, wanted):
                 raise ConfigError(
-                    f"{group}={type(part).__name__} does not serve {name}: it needs a "
+                    f"{group}={part.__name__} does not serve {name}: it needs a "
                     f"{wanted.__name__}. `lightning-sep train --help` lists what goes together"
                 )
         if not isinstance(parts.facts, self.facts_type):
@@ -137,15 +148,21 @@ class Task(Module, ABC):
         self.facts = parts.facts
         self.seed = parts.seed
         self.head = parts.head
-        self.loss = parts.loss
         inputs, outputs = self.sizes()
-        self.net = parts.make_net(inputs=inputs, outputs=outputs)
-        material = getattr(self.net, "material", None)
-        if material != self.material:
+        net = parts.make_net(inputs=inputs, outputs=outputs)
+        if not isinstance(net, Net):
             raise ConfigError(
-                f"net={type(self.net).__name__} takes {material} material, {name} has "
+                f"net={type(net).__name__} does not say what material it takes, see "
+                "lightning_sep/nets/abilities.py"
+            )
+        if net.material != self.material:
+            raise ConfigError(
+                f"net={type(net).__name__} takes {net.material} material, {name} has "
                 f"{self.material}. `lightning-sep train --help` lists what goes together"
             )
+        self.net = net
+        # After the net, whose first weights so are the same whatever the loss draws for its own.
+        self.loss = self.head.criterion(parts.make_loss(**self.known()))
         self._make_optimizer = parts.make_optimizer
         self.reweighting: Reweighting | None = None
         # Of the last step, [example], this process's share of weights that sum to 1 over all
@@ -155,11 +172,16 @@ class Task(Module, ABC):
         # losses, examples, weighted losses, steps, losses that are not finite.
         self.train_sums = StepSums(torch.zeros(5))
         self.epoch_metrics: dict[str, float] = {}
-        self._sums: dict[str, Tensor] = {}  # of an evaluation: sum and number by metric
+        self.example_values: dict[str, list[Any]] = {}  # of the last test, see `Evaluation.finish`
+        self._evaluation: Evaluation | None = None  # the pass under way
 
     @abstractmethod
     def sizes(self) -> tuple[int, int]:
         """Numbers per time step that go into the net and come out of it."""
+
+    def known(self) -> dict[str, int]:
+        """What a loss may ask for when it is built; nothing by default."""
+        return {}
 
     @abstractmethod
     def scores(self, batch: Batch, raw: Tensor) -> Scored:
@@ -170,18 +192,8 @@ class Task(Module, ABC):
         """The net's raw values for a batch, ``[batch, ...]``."""
 
     @abstractmethod
-    def start_evaluation(self, stage: str) -> None:
-        """Forget the scores of the last evaluation; ``stage`` is ``val`` or ``test``."""
-
-    @abstractmethod
-    def evaluate(self, batch: Batch, raw: Tensor) -> None:
-        """Collect the scores of one batch of validation or test."""
-
-    @abstractmethod
-    def finish_evaluation(self, stage: str) -> tuple[dict[str, float], dict[str, list[Any]]]:
-        """Metrics by name, and lists with an entry per example (mixture, sequence, pair of
-        speakers), without the stage's prefix. A list called as a metric holds what it is the mean
-        of, where it is one; the others say which examples these are."""
+    def evaluation(self, stage: str) -> Evaluation:
+        """A pass that has seen nothing; ``stage`` is ``val`` or ``test``."""
 
     def class_names(self) -> list[tuple[str, ...]]:
         """What each class number of :class:`Scored` groups is called: its name, then its group's
@@ -189,7 +201,8 @@ class Task(Module, ABC):
         return self.facts.classes()
 
     def audio_examples(self, batch: Batch, count: int) -> dict[str, Tensor]:
-        """Waveforms worth listening to, ``[time]`` within -1 to 1, by name; none by default."""
+        """Waveforms worth listening to, ``[channel, time]`` within -1 to 1, by name; none by
+        default."""
         return {}
 
     def generator(self) -> torch.Generator:
@@ -268,43 +281,26 @@ class Task(Module, ABC):
         self._evaluation_step(batch)
 
     def _evaluation_step(self, batch: Batch) -> None:
-        raw = self.raw(batch, None)
-        self.collect_losses(batch, raw)
-        self.evaluate(batch, raw)
+        if self._evaluation is None:
+            raise RuntimeError("a batch of an evaluation that nobody started")
+        self._evaluation.add(batch, self.raw(batch, None))
 
-    def collect_losses(self, batch: Batch, raw: Tensor) -> None:
+    def add_losses(self, means: Means, batch: Batch, raw: Tensor) -> None:
         """Add a batch to ``loss``, on what the head shows at evaluation, and to ``loss_raw``, on
         what it shows in training: for heads that clip at evaluation only they differ."""
-        self._add_losses("loss", batch, raw)
-        if getattr(self.head, "brings_loss", False):  # from raw values, the same in both
-            self._sums["loss_raw"] = self._sums["loss"]
-            return
-        self.head.train()
-        self._add_losses("loss_raw", batch, raw)
-        self.head.eval()
-
-    def _add_losses(self, name: str, batch: Batch, raw: Tensor) -> None:
         scored = self.scores(batch, raw)
-        kept = scored.mask & scored.losses.isfinite()
-        sums = [torch.where(kept, scored.losses, 0.0).double().sum(), kept.sum().double()]
-        self._sums[name] = self._sums.get(name, 0.0) + torch.stack(sums)
-
-    def count_beyond(self, name: str, values: Tensor, bounds: tuple[float, float]) -> None:
-        """Add a batch to the share of values that lie beyond ``bounds``, by more than rounding."""
-        low, high = bounds
-        beyond = ((values < low - _ROUNDING) | (values > high + _ROUNDING)).sum().double()
-        sums = torch.stack([beyond, torch.full_like(beyond, values.numel())])
-        self._sums[name] = self._sums.get(name, 0.0) + sums
+        means.add("loss", scored.losses, scored.mask & scored.losses.isfinite())
+        if self.head.shows_two:
+            self.head.train()
+            scored = self.scores(batch, raw)
+            self.head.eval()
+        means.add("loss_raw", scored.losses, scored.mask & scored.losses.isfinite())
 
     def on_validation_epoch_start(self) -> None:
-        self._start("val")
+        self._evaluation = self.evaluation("val")
 
     def on_test_epoch_start(self) -> None:
-        self._start("test")
-
-    def _start(self, stage: str) -> None:
-        self._sums.clear()
-        self.start_evaluation(stage)
+        self._evaluation = self.evaluation("test")
 
     def on_validation_epoch_end(self) -> None:
         self._finish("val")
@@ -313,12 +309,11 @@ class Task(Module, ABC):
         self.example_values = self._finish("test")
 
     def _finish(self, stage: str) -> dict[str, list[Any]]:
-        metrics, values = self.finish_evaluation(stage)
-        for name, sums in self._sums.items():
-            if world_size() > 1:
-                dist.all_reduce(sums)
-            total, count = sums.tolist()
-            metrics[name] = total / count if count else math.nan
+        evaluation, self._evaluation = self._evaluation, None
+        if evaluation is None:
+            raise RuntimeError("the end of an evaluation that nobody started")
+        metrics, values = evaluation.finish()
+        metrics |= evaluation.means.values()
         self.epoch_metrics |= {f"{stage}/{name}": value for name, value in metrics.items()}
         return {f"{stage}/{name}": value for name, value in values.items()}
 

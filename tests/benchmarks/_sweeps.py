@@ -66,7 +66,8 @@ def begin(home: Path, name: str, count: int) -> dict[str, Any]:
     from lightning_sep.sweep.runner import ExperimentRunner
 
     definition = load_sweep(write(home.parent, name, count))
-    create(home, definition, ExperimentRunner(home).examine(definition).targets)
+    examined = ExperimentRunner(home).examine(definition)
+    create(home, definition, examined.targets, examined.entries)
     return {}
 
 

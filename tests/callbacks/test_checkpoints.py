@@ -135,7 +135,9 @@ def test_fault_13_a_checkpoint_of_another_run_is_not_this_ones(checkpoints):
 
 def test_fault_13_what_is_no_checkpoint_is_passed_over_though_its_sum_fits(checkpoints):
     older = save(checkpoints, 2)
-    for number, content in enumerate([{"state_dict": {}}, {"callbacks": {}}, [1]]):
+    parts = ["state_dict", "callbacks", "loops"]
+    lacking = [{name: {} for name in parts if name != one} for one in parts]
+    for number, content in enumerate([*lacking, [1]]):
         path = checkpoints / f"step-00000000{4 + number}.1.ckpt"
         torch.save(content, path)
         known = {"sha256": sha256_file(path), "bytes": path.stat().st_size}

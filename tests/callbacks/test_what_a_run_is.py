@@ -1,10 +1,12 @@
 """A run by value: its seed, the epoch that is tested, what its record says, what stays behind."""
 
 import json
+import random
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -67,6 +69,48 @@ def test_a_seed_decides_weights_and_batches(tmp_path, settings, data_home):
         assert weights_hash(experiment.build_parts(settings("seed=0")).task.state_dict()) == first
 
 
+def test_what_a_part_draws_depends_on_the_seed_alone(tmp_path, settings):
+    """Whatever it draws from, and whatever has been drawn before."""
+
+    def drawn(seed: int, before: int) -> list[list[float]]:
+        found = []
+
+        def report(epoch: int, value: float) -> bool:
+            found.append([random.random(), float(np.random.rand()), float(torch.rand(()))])
+            return False
+
+        random.seed(before)
+        np.random.seed(before)
+        torch.manual_seed(before)
+        made = settings(f"seed={seed}", "trainer.epochs=1", "trainer.workers=0")
+        experiment.run(made, home=tmp_path / f"{seed}-{before}", report=report)
+        return found
+
+    states = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
+    try:
+        [first], [again], [other] = drawn(0, 1), drawn(0, 2), drawn(5, 2)
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.random.set_rng_state(states[2])
+    assert first == again
+    assert all(one != another for one, another in zip(first, other, strict=True))
+
+
+def test_a_run_that_failed_is_tried_again_by_its_own_sweep_too(tmp_path, settings):
+    def fails(epoch: int, value: float) -> bool:
+        raise ValueError("no")
+
+    about: dict[str, Any] = {"home": tmp_path, "purpose": "search", "sweep": "a"}
+    with pytest.raises(ValueError, match="no"):
+        experiment.run(settings(), report=fails, **about)
+    record = read_record(folder_of(tmp_path))
+    assert record is not None
+    assert (record["state"], record["error"], record["metrics"]) == ("failed", "no", {})
+    assert record["settings"] == settings().tree
+    assert experiment.run(settings(), **about).state == "finished"
+
+
 def test_an_id_is_that_of_settings_and_data(settings, data_home):
     made = settings()
     prepared = experiment.open_data(made)
@@ -115,7 +159,7 @@ def test_a_record_says_what_was_run_on_what(undisturbed, settings):
     assert hashes["data"] == digest(record["data"])
     [attempted] = record["attempted"]
     assert attempted.keys() == {"started", "generation", "host", "fingerprint_hash"}
-    assert record["facts"] == experiment.build_parts(made).task.facts
+    assert record["facts"] == experiment.build_parts(made).task.facts.plain()
     assert record["coverage"] == experiment.build_parts(made).examples.coverage(
         prepared, seed=0, epochs=3
     )

@@ -1,5 +1,7 @@
 """Published sets: whatever part of one a user has, by what its table says."""
 
+import hashlib
+import shutil
 from collections import defaultdict
 
 import numpy as np
@@ -193,6 +195,44 @@ def test_another_rate_is_made_from_the_same_source(published, tmp_path):
     Esc10().prepare_from(published(clips()), tmp_path / "home")
     prepared = Esc10(sample_rate=4000).open(tmp_path / "home")
     assert prepared.sample_rate == 4000
+
+
+def test_another_folder_does_not_take_the_name_of_a_prepared_one(published, tmp_path):
+    home = tmp_path / "home"
+    first = Esc10().prepare_from(published(clips()), home)
+    other = published([row | {"filename": f"x-{row['filename']}"} for row in clips()])
+    for corpus in (Esc10(), Esc10(sample_rate=4000), Esc10(test_only=True)):
+        with pytest.raises(DataError, match=r"esc10 is prepared from .*1, and .*2 holds"):
+            corpus.prepare_from(other, home)
+    assert Esc10().open(home).hash == first.hash
+    assert len(list(home.glob("esc10-*"))) == 1
+    shutil.rmtree(first.folder)  # as the message says
+    assert Esc10().prepare_from(other, home).hash != first.hash
+
+
+def test_another_table_of_the_same_files_is_another_set(published, tmp_path):
+    home = tmp_path / "home"
+    first = Esc10().prepare_from(published(clips()), home)
+    rows = [row | {"fold": 6 - int(row["fold"])} for row in clips()]
+    with pytest.raises(DataError, match="holds other files"):
+        Esc10().prepare_from(published(rows), home)
+    assert Esc10().open(home).hash == first.hash
+
+
+def test_a_copy_and_a_changed_folder_are_prepared_again(published, tmp_path):
+    home, source = tmp_path / "home", published(clips())
+    first = Esc10().prepare_from(source, home)
+    assert Esc10().prepare_from(published(clips()), home).hash == first.hash
+    shutil.rmtree(source)
+    published(clips()[:-1]).rename(source)
+    shutil.rmtree(first.folder)
+    Esc10().prepare_from(source, home)
+    table = (source / "metadata.csv").read_text().replace("CC0", "CC BY")
+    (source / "metadata.csv").write_text(table)
+    sums = (source / "SHA256SUMS").read_text().splitlines()
+    sums[-1] = f"{hashlib.sha256(table.encode()).hexdigest()}  metadata.csv"
+    (source / "SHA256SUMS").write_text("\n".join(sums))
+    assert "CC BY" in Esc10().prepare_from(source, home).licence
 
 
 def test_a_set_that_was_never_prepared_says_how(tmp_path):

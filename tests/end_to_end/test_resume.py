@@ -31,6 +31,10 @@ SETTINGS = {
         *("task=verification", "examples.train=6", "examples.val=2", "examples.test=2"),
         *("net.dropout=0.5", "net.dense_dropout=0.25"),
     ],
+    "a loss with parameters": [
+        *("task=verification", "examples.train=6", "examples.val=2", "examples.test=2"),
+        *("loss=am_softmax", "head=unit_sphere"),
+    ],
 }
 
 

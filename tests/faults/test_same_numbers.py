@@ -141,3 +141,62 @@ def test_a_train_beside_a_worker_on_its_run_says_who_does_it(
     worker.wake()
     worker.end()
     same_run(lab, undisturbed, one)
+
+
+def test_fault_31_a_head_edited_while_a_sweep_runs_gives_no_number_under_the_old_id(
+    lab: Lab, undisturbed: Lab, sweeps: Path, tmp_path: Path
+) -> None:
+    """The worker reaches the second head, and imports it, when it has trained the first.
+
+    Undone, the same command goes on.
+    """
+    tree = copied(tmp_path / "tree")
+    lab.extra["PYTHONPATH"] = str(tree)
+    sweep = write_sweep(sweeps / "late.py", finalists=0)
+    first = lab.start("sweep", str(sweep), "--workers", "1", fault=IN_THE_MIDDLE)
+    first.until(lambda: frozen_below(first.pid))
+    [begun] = lab.runs()
+    texts = {head: head.read_text() for head in (tree / "lightning_sep" / "heads").glob("*.py")}
+    for head, text in texts.items():
+        head.write_text(text.replace("return raw", "return 0.5 * raw"))
+    for pid in frozen_below(first.pid):
+        os.kill(pid, signal.SIGCONT)
+    first.end(2)
+    assert re.search(r"error: .*/heads/\w+\.py was edited after this process", first.text())
+    assert [run.name for run in lab.home.iterdir() if (run / "record.json").exists()] == [
+        begun.name
+    ]
+    for head, text in texts.items():
+        head.write_text(text)
+    lab.start("sweep", str(sweep), "--workers", "1").end()
+    for run in lab.runs():
+        equal_runs(undisturbed.home / run.name, run)
+    invariants(lab, "late")
+
+
+def test_fault_19_defaults_edited_while_a_sweep_runs_are_refused_and_never_mixed(
+    lab: Lab, undisturbed: Lab, sweeps: Path, tmp_path: Path
+) -> None:
+    """The worker reads entries anew for its second trial; undone, the same command goes on."""
+    tree = copied(tmp_path / "tree")
+    lab.extra["PYTHONPATH"] = str(tree)
+    sweep = write_sweep(sweeps / "defaults.py", finalists=0)
+    first = lab.start("sweep", str(sweep), "--workers", "1", fault=IN_THE_MIDDLE)
+    first.until(lambda: frozen_below(first.pid))
+    entry = tree / "conf" / "net" / "wave_unet_small.yaml"
+    text = entry.read_text()
+    entry.write_text(text.replace("down_kernel: 15", "down_kernel: 13"))
+    assert entry.read_text() != text
+    for pid in frozen_below(first.pid):
+        os.kill(pid, signal.SIGCONT)
+    first.end(2)
+    again = lab.start("sweep", str(sweep), "--workers", "1")
+    again.end(2)
+    for process in (first, again):
+        assert "begun with conf/net/wave_unet_small.yaml" in process.text()
+    assert len(list(lab.home.glob("*/record.json"))) == 1, "the run that had begun"
+    entry.write_text(text)
+    lab.start("sweep", str(sweep), "--workers", "1").end()
+    for run in lab.runs():
+        equal_runs(undisturbed.home / run.name, run)
+    invariants(lab, "defaults")

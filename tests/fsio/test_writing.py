@@ -11,6 +11,7 @@ import pytest
 from lightning_sep.errors import StorageError
 from lightning_sep.fsio import (
     append_line,
+    link_first,
     read_lines,
     storage_errors,
     sweep_leftovers,
@@ -53,6 +54,32 @@ def test_a_writer_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path)
         write_aside_with(path, fails)
     assert [found.name for found in tmp_path.iterdir()] == ["file"]
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("write", [write_aside, link_first])
+def test_a_file_is_on_the_disk_before_its_name_is_and_then_its_name(
+    tmp_path, monkeypatch, synced, write
+):
+    named = []
+    for call in ("replace", "link"):
+        make = getattr(os, call)
+        monkeypatch.setattr(
+            os, call, lambda *paths, make=make: (named.append(len(synced)), make(*paths))
+        )
+    path = tmp_path / "file"
+    write(path, "all of it")
+    (aside, content), folder = synced
+    assert aside.name.startswith(".file.aside-")
+    assert content == b"all of it"
+    assert folder == (tmp_path, None)
+    assert named == [1]
+
+
+def test_a_line_is_on_the_disk_when_it_is_said_to_be(tmp_path, synced):
+    path = tmp_path / "lines"
+    append_line(path, "one")
+    append_line(path, "two")
+    assert synced == [(path, b"one\n"), (path, b"one\ntwo\n")]
 
 
 def test_leftovers_of_killed_writers_are_swept_and_nothing_else(tmp_path):

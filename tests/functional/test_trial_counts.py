@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lightning_sep.functional import trial_counts
-from lightning_sep.functional.trial_counts import NO_TRIAL, counted_curve
+from lightning_sep.functional.trial_counts import NO_TRIAL, counted_curve, rates_without
 from lightning_sep.functional.verification import (
     equal_error_of,
+    equal_error_rate,
     error_curve,
     error_rate_of,
     min_dcf_of,
@@ -137,3 +138,55 @@ def test_few_passes_look_at_few_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert 2 < passes < 20
     assert len(counted.thresholds) < 30_000
+
+
+def spoken(count: int, speakers: int, *, seed: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Scores, kinds and speakers ``[row, column]`` of all pairs of snippets."""
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.randint(speakers, (count,), generator=draw)
+    same = labels.unsqueeze(1) == labels
+    scores = torch.randn(count, count, generator=draw, dtype=torch.float64) + same
+    kinds = torch.where(torch.ones_like(same).triu(1), same.long(), NO_TRIAL)
+    kinds[::3, ::5] = NO_TRIAL
+    return (scores * 2).to(dtype), kinds, labels.unsqueeze(1), labels
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("ties", [False, True])
+def test_rates_without_a_speaker_are_those_of_the_other_trials(
+    ties: bool, dtype: torch.dtype
+) -> None:
+    scores, kinds, one, two = spoken(60, 7, seed=4, dtype=dtype)
+    if ties:
+        scores = scores.round()
+
+    def trials() -> Iterator[tuple[Tensor, ...]]:
+        for rows in (slice(0, 25), slice(25, 60)):
+            yield scores[rows], kinds[rows], one[rows], two
+
+    found = rates_without(trials, like=scores, speakers=7)
+    for speaker in range(7):
+        kept = (kinds != NO_TRIAL) & (one != speaker) & (two != speaker)
+        expected = equal_error_rate(scores=scores[kept], same=kinds[kept] == 1).rate
+        assert found[speaker] == expected
+    assert len(set(found)) > 1
+
+
+def test_without_the_only_speaker_of_a_kind_there_is_no_rate() -> None:
+    given = torch.tensor([0.9, 0.1, 0.2]), torch.tensor([1, 0, 0])
+    members = torch.tensor([0, 0, 1]), torch.tensor([0, 1, 2])
+    found = rates_without(lambda: [(*given, *members)], like=given[0], speakers=3)
+    assert np.isnan(found[0])
+    assert found[2] == 0.0
+
+
+def test_a_score_that_is_nan_leaves_no_rate() -> None:
+    scores, kinds, one, two = spoken(10, 3, seed=5, dtype=torch.float32)
+    scores[0, 1] = torch.nan
+    kinds[0, 1] = 0
+    found = rates_without(lambda: [(scores, kinds, one, two)], like=scores, speakers=3)
+    assert np.isnan(found).all()
+
+
+def test_of_no_speaker_there_is_no_rate() -> None:
+    assert len(rates_without(lambda: [], like=torch.zeros(0), speakers=0)) == 0

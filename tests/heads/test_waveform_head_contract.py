@@ -163,6 +163,35 @@ def test_says_that_it_brings_no_loss(name):
         head.own_loss(raw_like(head, 2), torch.zeros(2))
 
 
+def test_the_loss_that_it_brings_is_one_like_any_other(cross_entropy_head):
+    head, given = cross_entropy_head, contracts.build("loss", "mse")
+    loss = head.criterion(given)
+    assert (loss.handles_silence, loss.on_waveforms) == (True, False)
+    raw, target = raw_like(head, 3, 2, 7), raw_like(head, 3, 2, 7)[..., 0].tanh().flip(1)
+    assert head.seen(raw) is raw
+    costs = loss(estimate=raw, target=target)
+    torch.testing.assert_close(costs, head.own_loss(raw, target).sum(-1) / 7)
+    pairs = loss.pairwise(estimate=raw, target=target, mixture=target.sum(1))
+    assert pairs.shape == (3, 2, 2)
+    for estimate in range(2):
+        for source in range(2):
+            one = loss(estimate=raw[:, estimate], target=target[:, source])
+            torch.testing.assert_close(pairs[:, estimate, source], one, rtol=1e-4, atol=1e-6)
+    assert not head.shows_two
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if not contracts.target("head", name).brings_loss]
+)
+def test_without_a_loss_of_its_own_it_leaves_the_given_one(name):
+    head, given = contracts.build("head", name), contracts.build("loss", "mse")
+    assert head.criterion(given) is given
+    assert given.on_waveforms
+    raw = raw_like(head, 3, 7, scale=2.0)
+    assert torch.equal(head.seen(raw), head(raw))
+    assert head.shows_two
+
+
 def test_refuses_raw_values_of_another_size(head):
     with pytest.raises(ValueError, match=r"needs raw values"):
         head(torch.zeros(2, head.raw_per_sample + 1))

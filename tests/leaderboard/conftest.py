@@ -117,9 +117,10 @@ def fill_separation(home: Home) -> None:
         for seed in range(100, 105):
             run_id = f"{place}{seed:011x}"
             more: dict[str, Any] = {"head": head, "seed": seed}
+            more["overrides"] = [f"head={head}", "optimizer.lr=0.001", f"seed={seed}"]
             if head == "mu_law_softmax":
                 more["set"] = {"head.temperature": 0.7}
-                more["overrides"] = [f"head={head}", "head.temperature=0.7", f"seed={seed}"]
+                more["overrides"].insert(1, "head.temperature=0.7")
                 more["parameters"] = 438_000
             if head == "sine" and seed == 104:
                 error = "loss of 3 of 16 examples is not finite at step 812"

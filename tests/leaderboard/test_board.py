@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 
 from lightning_sep.errors import ConfigError
-from lightning_sep.leaderboard.board import NEW_SEEDS, NEW_SEEDS_AND_EXAMPLES, Board, load_boards
+from lightning_sep.leaderboard.board import NEW_SEEDS, Board, load_boards
 from lightning_sep.leaderboard.document import as_json
+from lightning_sep.leaderboard.page import page
 from lightning_sep.leaderboard.statistics import crossed_interval, seed_interval
-from lightning_sep.leaderboard.words import headline, summary_line
+from lightning_sep.leaderboard.table import plain
+from lightning_sep.leaderboard.words import headline, summary_line, tried_text
 from lightning_sep.record import write_record
+from lightning_sep.run_id import config_hash
+from lightning_sep.settings import compose
 
 SEPARATION = "test/si_sdr_improvement_db"
 
@@ -64,22 +68,90 @@ class TestRows:
         (row,) = only(home, "bounded_heads").rows
         assert sorted(score.run.run_id for score in row.scores) == ["found", "made"]
 
-    def test_failures_are_counted_and_kept_out_of_the_mean(self, full_home) -> None:
+    def test_a_row_with_a_failed_seed_is_listed_apart_with_the_reason(self, full_home) -> None:
         board = load_boards(full_home.path, ["bounded_heads"]).boards[0]
-        row = next(row for row in board.rows if row.name.startswith("head=sine"))
-        assert (len(row.scores), len(row.failed)) == (4, 1)
+        (one,) = board.apart
+        assert one.row.name == "head=sine optimizer.lr=0.001"
+        assert one.reasons == [
+            "4 of 5 fresh seeds finished",
+            "seed 104 failed: loss of 3 of 16 examples is not finite at step 812",
+        ]
 
     def test_a_score_that_is_not_finite_is_a_failure(self, home) -> None:
         home.write("good", seed=0, metrics={SEPARATION: 4.0})
         home.write("bad", seed=1, metrics={SEPARATION: float("nan")})
-        (row,) = only(home).rows
-        assert [run.run_id for run in row.failed] == ["bad"]
+        (one,) = only(home).apart
+        assert [run.run_id for run in one.row.failed] == ["bad"]
 
-    def test_a_row_of_failures_comes_last_and_has_no_rank(self, home) -> None:
+    @pytest.mark.parametrize("lost", [1, 3, 4])
+    def test_failing_never_helps(self, home, lost: int) -> None:
+        """The worst seeds of the lower of two rows fail: it must not come out on top."""
+        for seed in range(5):
+            home.separation(f"a{seed}", values(5.0, seed), head="tanh", seed=seed)
+            level = 2.0 + 2 * seed
+            more = {"head": "sine", "seed": seed}
+            if seed < lost:
+                home.write(f"b{seed}", state="failed", error="diverged", monitor={}, **more)
+            else:
+                home.separation(f"b{seed}", values(level, seed), **more)
+        board = only(home)
+        assert [row.name for row in board.rows] == ["head=tanh"]
+        assert [one.row.name for one in board.apart] == ["head=sine"]
+        assert board.best.name == "head=tanh"
+
+    def test_a_single_setting_with_a_failed_seed_is_not_ranked_either(self, home) -> None:
+        more = {"sweep": None, "purpose": "single"}
+        home.write("a", seed=0, metrics={SEPARATION: 9.0}, **more)
+        home.write("b", seed=1, state="failed", error="diverged", monitor={}, **more)
+        home.write("c", head="sine", seed=0, metrics={SEPARATION: 1.0}, **more)
+        board = only(home, "single")
+        assert [row.name for row in board.rows] == ["head=sine"]
+        assert board.apart[0].reasons == ["1 of 2 seeds finished", "seed 1 failed: diverged"]
+
+    def test_a_sweep_says_how_many_seeds_a_row_owes(self, home) -> None:
+        """All rows lack the fifth seed: only the sweep's own file can tell."""
+        for head in ("tanh", "sine"):
+            for seed in range(4):
+                home.separation(f"{head}{seed}", values(1.0, seed), head=head, seed=seed)
+        assert len(only(home).rows) == 2
+        folder = home.path / "sweeps" / "bounded_heads"
+        folder.mkdir(parents=True)
+        asks = {"final_seeds": 5, "question": "Which?"}
+        (folder / "sweep.json").write_text(json.dumps({"asks": asks}))
+        board = only(home, "bounded_heads")
+        assert board.rows == []
+        assert [one.reasons for one in board.apart] == [["4 of 5 fresh seeds finished"]] * 2
+        assert "Nothing is ranked" in headline(board)
+
+    def test_the_best_is_chosen_on_validation_and_stands_first(self, home) -> None:
+        chosen, flattered = ("sine", 2.0, 7.0), ("tanh", 2.1, 6.0)
+        for head, level, validation in (chosen, flattered):
+            for seed in range(3):
+                monitor = {"name": "val/x", "mode": "max", "value": validation, "epoch": 1}
+                scores = values(level, seed)
+                home.separation(f"{head}{seed}", scores, head=head, seed=seed, monitor=monitor)
+        board = only(home)
+        assert [row.name for row in board.rows] == ["head=sine", "head=tanh"]
+        assert headline(board).startswith("Best of 2 settings tried: head=sine")
+        found = as_json(load_boards(home.path))["boards"][0]
+        assert found["best"]["name"] == "head=sine"
+        assert [row["best"] for row in found["rows"]] == [True, False]
+        assert [row["validation"] for row in found["rows"]] == [7.0, 6.0]
+
+    def test_a_lower_validation_score_is_better_where_it_is_an_error(self, full_home) -> None:
+        board = load_boards(full_home.path, ["margins"]).boards[0]
+        assert board.best.validation == min(row.validation for row in board.rows)
+
+    def test_equal_validation_goes_to_the_earlier_trial(self, home) -> None:
+        for head, trial in (("sine", 4), ("tanh", 3)):
+            home.write(head, head=head, trial=trial, metrics={SEPARATION: 1.0})
+        assert only(home).best.name == "head=tanh"
+
+    def test_a_row_of_failures_has_no_rank(self, home) -> None:
         home.write("a", head="sine", state="failed", error="out of memory", monitor={})
         home.write("b", head="tanh", metrics={SEPARATION: 1.0})
-        last = only(home).rows[-1]
-        assert (last.name, last.rank_text, last.interval) == ("head=sine", "–", None)
+        (last,) = only(home).apart
+        assert (last.row.name, last.row.rank_text, last.row.interval) == ("head=sine", "–", None)
 
     def test_a_seed_that_ran_twice_counts_once_with_the_newest(self, home) -> None:
         home.write("old", metrics={SEPARATION: 1.0}, finished="2026-01-01T00:00:00+00:00")
@@ -98,7 +170,16 @@ class TestRows:
             home.separation(f"run{seed}", score, seed=seed)
         (row,) = only(home).rows
         expected = np.mean([np.percentile(score, 5) for score in scores])
-        assert row.percentiles[5] == pytest.approx(expected)
+        assert row.percentiles[5].mean == pytest.approx(expected)
+        by_hand = seed_interval([np.percentile(score, 5) for score in scores])
+        assert row.percentiles[5].low == pytest.approx(by_hand.low)
+
+    def test_the_middle_half_is_the_mean_without_the_outer_quarters(self, home) -> None:
+        score = np.arange(48, dtype=float)
+        score[0], score[-1] = -1e3, 1e6  # what a mean would follow
+        home.separation("run", score)
+        (row,) = only(home).rows
+        assert row.interquartile.mean == pytest.approx(np.arange(12, 36).mean())
 
     def test_a_task_of_someone_else_is_ranked_by_what_it_monitors(self, home) -> None:
         monitor = {"name": "val/pesq", "mode": "min", "value": 1.0, "epoch": 0}
@@ -112,60 +193,54 @@ class TestTruth:
     def test_per_example_values_speak_of_new_examples(self, home) -> None:
         home.separation("a", values(1.0, 0), seed=0)
         home.separation("b", values(1.0, 1), seed=1)
-        assert only(home).truth == NEW_SEEDS_AND_EXAMPLES
+        board = only(home)
+        assert board.truth == "new seeds and new test mixtures, with the same training data"
+        assert board.of_new_units
 
     def test_without_them_only_of_new_seeds(self, full_home) -> None:
         assert load_boards(full_home.path, ["margins"]).boards[0].truth == NEW_SEEDS
 
-    def test_masked_examples_leave_every_run(self, home) -> None:
+    def test_silent_examples_are_left_out(self, home) -> None:
         scores = [values(6.0, seed) for seed in range(3)]
         for seed, score in enumerate(scores):
             folder = home.separation(f"run{seed}", score, seed=seed)
-            listed = [None if seed == 0 and place == 7 else v for place, v in enumerate(score)]
+            listed = [None if place == 7 else v for place, v in enumerate(score)]
             (folder / "test_examples.json").write_text(json.dumps({SEPARATION: listed}))
-            if seed == 0:
-                record = json.loads((folder / "record.json").read_text())
-                record["metrics"][SEPARATION] = float(np.delete(score, 7).mean())
-                (folder / "record.json").write_text(json.dumps(record))
+            record = json.loads((folder / "record.json").read_text())
+            record["metrics"][SEPARATION] = float(np.delete(score, 7).mean())
+            (folder / "record.json").write_text(json.dumps(record))
         (row,) = only(home).rows
         expected = crossed_interval(np.delete(np.stack(scores), 7, axis=1))
         assert row.interval.half_width == pytest.approx(expected.half_width)
-
-    def test_values_that_do_not_average_to_the_metric_are_not_used(self, home) -> None:
-        for seed in range(2):
-            folder = home.separation(f"run{seed}", values(6.0, seed), seed=seed)
-            (folder / "test_examples.json").write_text(json.dumps({SEPARATION: [1.0] * 50}))
-        assert only(home).truth == NEW_SEEDS
-
-    def test_different_data_are_not_paired_and_said_so(self, home) -> None:
-        for seed in range(2):
-            home.separation(f"a{seed}", values(6.0, seed), seed=seed)
-            home.separation(f"b{seed}", values(6.0, seed), seed=seed, data={"synthetic": "other"})
-        board = only(home)
-        assert board.truth == NEW_SEEDS
-        assert any("2 different versions of the data" in note for note in board.notes)
 
     def test_a_record_cannot_point_out_of_its_folder(self, home, tmp_path: Path) -> None:
         (tmp_path / "runs" / "secret.json").write_text(json.dumps({SEPARATION: [4.0, 4.0]}))
         for seed in range(2):
             metrics = {SEPARATION: 4.0}
             home.write(f"r{seed}", seed=seed, metrics=metrics, examples_file="../secret.json")
-        assert only(home).truth == NEW_SEEDS
+        (one,) = only(home).apart
+        assert "seed 0 (run r0): ../secret.json cannot be read" in one.reasons
 
 
 class TestTies:
     def test_a_clear_gap_is_a_rank_of_its_own(self, full_home) -> None:
         board = load_boards(full_home.path, ["bounded_heads"]).boards[0]
-        assert board.rows[-1].rank_text == "5"
+        assert board.rows[-1].rank_text == "4"
 
     def test_settings_of_the_same_level_tie(self, full_home) -> None:
         board = load_boards(full_home.path, ["bounded_heads"]).boards[0]
-        best = {row.name for row in board.best}
-        assert {"head=clip_at_eval", "head=straight_through_clip"} <= best
+        best = {row.name for row in board.may_be_best}
+        assert {
+            "head=clip_at_eval optimizer.lr=0.001",
+            "head=straight_through_clip optimizer.lr=0.001",
+        } <= best
 
     def test_the_headline_names_best_interval_and_ties(self, full_home) -> None:
         words = headline(load_boards(full_home.path, ["bounded_heads"]).boards[0])
-        assert "Best: head=clip_at_eval, SI-SDR improvement 8.84 dB (95 % interval 8.28" in words
+        assert words.startswith(
+            "Best of 33 settings tried: head=clip_at_eval optimizer.lr=0.001, SI-SDR improvement "
+            "8.84 dB (95 % interval 8.28"
+        )
         assert "Tied with it (no distinguishable difference): head=straight_through_clip" in words
 
     def test_one_seed_claims_nothing(self, full_home) -> None:
@@ -178,8 +253,9 @@ class TestTies:
             for seed in range(5):
                 home.separation(f"{head}{seed}", values(level, seed), head=head, seed=seed)
         words = headline(only(home))
-        assert "distinguishably better than every other setting (runner-up: head=tanh, 7.00 dB" in (
-            words
+        assert (
+            "distinguishably better than every other ranked setting (runner-up: head=tanh, 7.00 dB"
+            in (words)
         )
 
     def test_no_better_than_the_mixture_is_said(self, home) -> None:
@@ -193,8 +269,8 @@ class TestTies:
         board = load_boards(full_home.path, ["margins"]).boards[0]
         line = summary_line(board)
         assert line == (
-            "margins: loss.margin=2, equal error rate 11.53 ± 0.48 % (95 %, new seeds on this "
-            "test set; 5 seeds), tied with loss.margin=8"
+            "margins: best of 3: loss.margin=2.0, equal error rate 11.53 ± 0.48 % (95 %, new seeds "
+            "on this test set, with the same training data; 5 seeds), tied with loss.margin=8.0"
         )
 
 
@@ -205,7 +281,9 @@ class TestLabels:
 
     def test_a_setting_of_one_entry_counts_when_it_was_asked_for(self, full_home) -> None:
         board = load_boards(full_home.path, ["bounded_heads"]).boards[0]
-        assert board.rows[-1].name == "head=mu_law_softmax head.temperature=0.7"
+        assert board.rows[-1].name == (
+            "head=mu_law_softmax optimizer.lr=0.001 head.temperature=0.7"
+        )
 
     def test_defaults_that_follow_from_an_entry_do_not(self, home) -> None:
         home.write("a", head="tanh", metrics={SEPARATION: 1.0})
@@ -230,11 +308,114 @@ class TestLabels:
         assert name == "net=wave_unet head=tanh loss=si_sdr reweighting=uniform"
 
 
+class TestLabelsCompose:
+    """A label put behind what the sweep shares makes the row's settings, and nothing else does."""
+
+    SHARED = ("task=autoregression", "optimizer.learning_rate=0.005", "trainer.epochs=3")
+
+    def test_a_label_composes_to_the_rows_config_hash(self, home) -> None:
+        proposals = [
+            ["net=lstm_small", "head=tanh"],
+            ["net=lstm", "head=tanh"],
+            ["net=lstm_small", "head=mu_law_softmax", "head.levels=64"],
+            ["net=lstm_small", "head=tanh", "optimizer.learning_rate=0.00123456789"],
+        ]
+        for place, proposed in enumerate(proposals):
+            keys = {item.partition("=")[0] for item in proposed}
+            shared = [one for one in self.SHARED if one.partition("=")[0] not in keys]
+            overrides = [*shared, *proposed, "seed=1000"]
+            tree = compose(overrides).tree
+            home.write(
+                f"run{place}",
+                task="autoregression",
+                settings=tree,
+                overrides=overrides,
+                config_hash=config_hash(tree),
+                metrics={"test/r2": 0.1 * place},
+                seed=1000,
+            )
+        rows = only(home).rows
+        assert {row.name for row in rows} >= {
+            "net=lstm head=tanh optimizer.learning_rate=0.005",
+            "net=lstm_small head=tanh optimizer.learning_rate=0.00123456789",
+        }
+        for row in rows:
+            shared = {one.partition("=")[0]: one for one in self.SHARED}
+            label = {item.partition("=")[0]: item for item in row.name.split(" ")}
+            assert config_hash(compose([*(shared | label).values()]).tree) == row.config_hash
+
+
+class TestTried:
+    def search(self, home, run_id: str, head: str, value: float | None, **more) -> None:
+        monitor = {"name": "val/si_sdr_improvement_db", "mode": "max", "value": value, "epoch": 1}
+        home.write(run_id, head=head, purpose="search", monitor=monitor, **more)
+
+    def test_settings_that_only_the_search_saw_stand_below_with_their_score(self, home) -> None:
+        home.separation("a", values(5.0, 0), head="tanh")
+        self.search(home, "s0", "tanh", 4.0, trial=0)
+        self.search(home, "s1", "sine", 3.25, trial=1)
+        self.search(home, "s2", "cosine", 4.5, trial=2)
+        self.search(home, "s3", "linear", None, trial=3, state="pruned")
+        self.search(home, "s4", "softplus", None, trial=4, state="failed", error="diverged")
+        board = only(home)
+        assert [(one.name, tried_text(one, board)) for one in board.tried] == [
+            ("head=cosine", "searched once, validation 4.50 dB, not run on fresh seeds"),
+            ("head=sine", "searched once, validation 3.25 dB, not run on fresh seeds"),
+            ("head=softplus", "failed in the search: diverged"),
+            ("head=linear", "pruned in the search, not run on fresh seeds"),
+        ]
+        assert headline(board).startswith("Best of 5 settings tried: head=tanh")
+        found = as_json(load_boards(home.path))["boards"][0]
+        assert found["settings_tried"] == 5
+        assert [one["validation"] for one in found["tried"]] == [4.5, 3.25, None, None]
+        for text in (plain(load_boards(home.path)), page(load_boards(home.path))):
+            assert "searched once, validation 4.50 dB, not run on fresh seeds" in text
+
+    def test_repeats_of_the_search_are_averaged(self, home) -> None:
+        home.separation("a", values(5.0, 0), head="tanh")
+        for seed, value in enumerate((3.0, 4.0)):
+            self.search(home, f"s{seed}", "sine", value, trial=0, seed=seed)
+        board = only(home)
+        assert tried_text(board.tried[0], board) == (
+            "searched with 2 seeds, validation 3.50 dB, not run on fresh seeds"
+        )
+
+    def test_runs_that_the_search_found_already_made_are_tried_too(self, home) -> None:
+        home.separation("a", values(5.0, 0), head="tanh")
+        self.search(home, "s0", "sine", 3.0, trial=7, sweep="another")
+        folder = home.path / "sweeps" / "bounded_heads"
+        folder.mkdir(parents=True)
+        trials = {"trials": [{"number": 2, "runs": ["s0"]}]}
+        (folder / "trials.json").write_text(json.dumps(trials))
+        board = only(home, "bounded_heads")
+        assert [one.name for one in board.tried] == ["head=sine"]
+        assert [trial.number for trial in board.search.trials] == [2]
+
+    def test_what_the_search_varied_is_said_even_where_finals_agree(self, home) -> None:
+        for run_id, head, rate, purpose in (
+            ("a", "tanh", "0.10", "final"),
+            ("b", "sine", "0.10", "final"),
+            ("c", "sine", "0.2", "search"),
+        ):
+            home.write(
+                run_id,
+                head=head,
+                purpose=purpose,
+                config_hash=f"{head}{rate}",
+                metrics={SEPARATION: 1.0},
+                overrides=["task=separation", f"optimizer.lr={rate}", f"head={head}", "seed=0"],
+            )
+        board = only(home)
+        names = {row.name for row in board.rows}
+        assert names == {"head=tanh optimizer.lr=0.10", "head=sine optimizer.lr=0.10"}
+        assert "optimizer.lr=0.10" in headline(board)
+
+
 class TestCommands:
     def test_a_seed_is_repeated_by_its_own_overrides(self, full_home) -> None:
         board = load_boards(full_home.path, ["bounded_heads"]).boards[0]
         commands = [score.command for score in board.rows[0].scores]
-        assert commands[0] == "lightning-sep train task=separation head=clip_at_eval seed=100"
+        assert commands[0] == "lightning-sep train head=clip_at_eval optimizer.lr=0.001 seed=100"
         assert commands[4].endswith("seed=104")
 
     def test_a_missing_seed_is_added(self, full_home) -> None:

@@ -7,15 +7,23 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lightning_sep.errors import ConfigError
 from lightning_sep.leaderboard.axes import Value
-from lightning_sep.leaderboard.board import Search, Trial, load_boards
+from lightning_sep.leaderboard.board import load_boards
 from lightning_sep.leaderboard.commands import leaderboard, summary_lines, write_page
+from lightning_sep.leaderboard.document import as_json
 from lightning_sep.leaderboard.metric import Metric
 from lightning_sep.leaderboard.page import AUDIO_BYTES, page
-from lightning_sep.leaderboard.plots import parallel_plot, trials_plot
+from lightning_sep.leaderboard.plots import (
+    parallel_plot,
+    pareto_front,
+    pareto_plot,
+    trials_plot,
+)
+from lightning_sep.leaderboard.search import Search, Trial
 from lightning_sep.leaderboard.svg import Scale, apart
 from lightning_sep.leaderboard.table import markdown
 
@@ -96,12 +104,16 @@ class TestPage:
         assert row.count('<circle class="dot"') == 5
 
     def test_failures_are_marked_by_more_than_colour(self, html: str) -> None:
-        assert "✕ 1" in html
+        assert "✕ failed" in html
+        assert (
+            "head=sine optimizer.lr=0.001: 4 of 5 fresh seeds finished; seed 104 failed: loss of"
+            in html
+        )
         assert "loss of 3 of 16 examples is not finite at step 812" in html
 
     def test_sounds_are_embedded_once_each(self, html: str) -> None:
-        # five estimates of their own; the mixture and the target are the same sounds in all runs
-        assert html.count('src="data:audio/flac;base64,') == 7
+        # an estimate of each ranked row; the mixture and the target are the same sounds in all runs
+        assert html.count('src="data:audio/flac;base64,') == 6
 
     def test_sounds_end_at_their_budget(self, home) -> None:
         folder = home.write("a", metrics={SEPARATION: 1.0})
@@ -243,18 +255,99 @@ class TestPlots:
         assert apart([10, 11, 12], 5, 0, 18) == [8, 13, 18]
 
 
+class TestWhatIsDrawn:
+    """Numbers of the page are those of the JSON."""
+
+    def two(self, home, *levels: tuple[float, float]):
+        """Settings of a mean and a spread: a wider one has worse hard examples."""
+        shape = np.linspace(-1, 1, 41)
+        for place, (mean, spread) in enumerate(levels):
+            for seed in range(3):
+                values = mean + 0.1 * seed + spread * shape
+                monitor = {"name": "val/x", "mode": "max", "value": -place, "epoch": 1}
+                head = f"h{place}"
+                more = {"head": head, "seed": seed, "monitor": monitor}
+                home.separation(f"{head}{seed}", values, **more)
+        (board,) = load_boards(home.path).boards
+        return board, page(load_boards(home.path)), as_json(load_boards(home.path))["boards"][0]
+
+    def test_the_difference_column(self, home) -> None:
+        _, html, found = self.two(home, (5.0, 1.0), (4.0, 1.0))
+        gap = found["rows"][1]["difference"]
+        assert gap["mean"] == pytest.approx(-1.0)
+        cell = re.search(r'data-label="Difference to the best" data-v="(-[^"]+)">(.*?)</td>', html)
+        assert float(cell[1]) == pytest.approx(gap["mean"])
+        low, high = (f"{end:+.2f}".replace("-", "−") for end in gap["interval"])
+        assert cell[2] == f'−1.00 <span class="sub">{low} to {high}</span>'
+        assert found["rows"][0]["difference"] is None
+
+    def test_percentiles_with_their_intervals_and_the_middle_half(self, home) -> None:
+        _, html, found = self.two(home, (5.0, 1.0), (4.0, 1.0))
+        row = found["rows"][0]
+        low, high = row["percentile_intervals"]["q5"]
+        mean = row["percentiles"]["q5"]
+        assert f'<b>{mean:.2f}</b><span class="sub">{low:.2f} to {high:.2f}</span>' in html
+        low, high = row["interquartile_interval"]
+        mean = row["interquartile_mean"]
+        assert mean == pytest.approx(5.1)
+        assert f'<b>{mean:.2f}</b><span class="sub">{low:.2f} to {high:.2f}</span>' in html
+
+    def test_who_is_behind_in_neither_mean_nor_hard_examples_is_on_the_line(self, home) -> None:
+        levels = ((5.0, 4.0), (4.5, 1.0), (4.4, 2.0))  # the third is behind the second in both
+        board, html, found = self.two(home, *levels)
+        assert [row.name for row in pareto_front(board)] == ["head=h0", "head=h1"]
+        assert found["pareto_front"] == ["config-h0", "config-h1"]
+        plot = re.search(r'<svg class="chart pareto".*?</svg>', html)[0]
+        assert "on the line: head=h0, head=h1" in plot
+        hard = found["rows"][1]["percentiles"]["q5"]
+        assert f"head=h1: mean 4.6, 5 % {hard:.4g}" in plot
+        dots = re.findall(r'<circle class="dot" cx="([\d.]+)" cy="([\d.]+)"', plot)
+        (best_x, best_y), (next_x, next_y), _ = [(float(x), float(y)) for x, y in dots]
+        assert best_x > next_x  # a higher mean
+        assert best_y > next_y  # and, further down, worse hard examples
+
+    def test_one_setting_has_no_line(self, home) -> None:
+        board, html, _ = self.two(home, (5.0, 1.0))
+        assert pareto_plot(board) is None
+        assert "Mean and hard examples" not in html
+
+    def test_where_lower_is_better_the_hard_examples_are_the_high_ones(self, home) -> None:
+        for head, hard in (("a", 0.9), ("b", 0.5)):
+            metrics = {"test/equal_error_rate": 0.2, "test/equal_error_rate_q95": hard}
+            home.write(head, head=head, task="verification", metrics=metrics)
+        (board,) = load_boards(home.path).boards
+        assert [row.name for row in pareto_front(board)] == ["head=b"]
+
+
 class TestCommand:
-    def test_prints_exactly_one_json_document(self, full_home, tmp_path: Path, capsys) -> None:
-        code = leaderboard(None, home=full_home.path, as_json=True, out=tmp_path / "b.html")
+    def test_prints_exactly_one_json_document(self, full_home, capsys) -> None:
+        code = leaderboard(None, home=full_home.path, as_json=True)
         printed = json.loads(capsys.readouterr().out)
         assert code == 0
-        assert printed == json.loads((tmp_path / "b.json").read_text())
+        assert printed == as_json(load_boards(full_home.path))
+
+    def test_html_writes_that_file_and_no_other(self, full_home, tmp_path: Path) -> None:
+        for name in ("a.md", "a.json"):
+            (tmp_path / name).write_text("mine")
+        leaderboard("margins", home=full_home.path, out=tmp_path / "a.html")
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "a.json", "a.md"]
+        assert (tmp_path / "a.md").read_text() == (tmp_path / "a.json").read_text() == "mine"
+        assert "<!doctype html>" in (tmp_path / "a.html").read_text()
+
+    def test_rows_print_the_run_that_validated_best(self, home, capsys) -> None:
+        for seed, value in enumerate((1.0, 3.0, 2.0)):
+            monitor = {"name": "val/x", "mode": "max", "value": value, "epoch": 1}
+            home.write(f"run{seed}", seed=seed, metrics={SEPARATION: 1.0}, monitor=monitor)
+        leaderboard(None, home=home.path)
+        row = next(one for one in capsys.readouterr().out.splitlines() if one.startswith("1 "))
+        assert row.split()[-1] == "run1"
+        assert as_json(load_boards(home.path))["boards"][0]["best"]["run_id"] == "run1"
 
     def test_prints_a_plain_table_into_a_pipe(self, full_home, tmp_path: Path, capsys) -> None:
         leaderboard("margins", home=full_home.path, out=tmp_path / "b.html")
         lines = capsys.readouterr().out.splitlines()
         row = next(line for line in lines if line.startswith("1–2"))
-        assert row.split()[:3] == ["1–2", "loss.margin=2", "11.53"]
+        assert row.split()[:3] == ["1–2", "loss.margin=2.0", "11.53"]
         assert any("Chance (trivial)" in line and "50.00" in line for line in lines)
 
     def test_a_sweeps_report_stands_in_its_folder(self, home) -> None:

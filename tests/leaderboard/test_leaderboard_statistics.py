@@ -10,6 +10,8 @@ from lightning_sep.leaderboard.statistics import (
     crossed_difference,
     crossed_interval,
     holm,
+    paired_difference,
+    paired_seed_difference,
     prediction_interval,
     rank_intervals,
     seed_difference,
@@ -161,6 +163,45 @@ class TestDifferences:
         from scipy.stats import t
 
         assert reach == pytest.approx(t.ppf(0.975, found.degrees) * math.sqrt(max(variance, floor)))
+
+    def test_rows_of_the_same_seeds_are_compared_by_the_table_of_their_differences(self) -> None:
+        a = np.array([[2.0, 4.0, 9.0], [3.0, 7.0, 8.0], [4.0, 4.0, 7.0]])
+        b = np.array([[1.0, 2.0, 6.0], [2.0, 5.0, 8.0], [1.0, 3.0, 5.0]])
+        found = paired_difference(a, b)
+        # differences 1 2 3 / 1 2 0 / 3 1 2: means of seeds 2, 1, 2; of examples 5/3 each
+        assert found.mean == pytest.approx(5 / 3)
+        ms_seed, ms_example = 3 * (1 / 3), 0.0
+        ms_residual = (8 - 2) / 4  # squares around 5/3 sum to 8, those of the seeds to 2
+        total = max(ms_seed + ms_example - ms_residual, ms_seed, ms_example)
+        degrees = min(total**2 / (ms_seed**2 / 2 + ms_residual**2 / 4), 2)
+        assert found.degrees == pytest.approx(degrees)
+        from scipy.stats import t
+
+        reach = t.ppf(0.975, degrees) * math.sqrt(total / 9)
+        assert found.high == pytest.approx(5 / 3 + reach)
+
+    def test_degrees_of_freedom_end_at_those_of_the_seeds(self) -> None:
+        generator = np.random.default_rng(6)
+        a, b = generator.normal(0, 1, (2, 3, 400))
+        a += generator.normal(0, 10, 400)  # the examples' term, with 399, is the largest
+        assert paired_difference(a, b).degrees == 2
+        assert crossed_difference(a, b).degrees == 4
+
+    def test_seed_means_are_paired_where_there_are_no_examples(self) -> None:
+        from scipy.stats import ttest_rel
+
+        found = paired_seed_difference([1.0, 1.2, 0.9, 1.1], [0.9, 1.15, 0.7, 1.05])
+        reference = ttest_rel([1.0, 1.2, 0.9, 1.1], [0.9, 1.15, 0.7, 1.05])
+        assert found.p_value == pytest.approx(reference.pvalue)
+        assert found.low == pytest.approx(reference.confidence_interval(0.95).low)
+
+    def test_one_shared_seed_cannot_be_tested(self) -> None:
+        assert paired_difference([[1.0, 2.0]], [[0.0, 1.0]]).p_value is None
+        assert paired_seed_difference([1.0], [0.0]).p_value is None
+
+    def test_what_is_not_of_one_shape_is_not_paired(self) -> None:
+        with pytest.raises(ValueError, match=r"same seeds and examples, got \[2, 3\] and \[3, 3\]"):
+            paired_difference(np.zeros((2, 3)), np.zeros((3, 3)))
 
     def test_p_value_belongs_to_the_interval(self) -> None:
         found = seed_difference([1.0, 1.2, 0.9, 1.1], [0.5, 0.7, 0.4])

@@ -54,6 +54,26 @@ def test_order_within_a_pair_does_not_matter(loss):
     )
 
 
+def test_single_pairs_cost_what_they_cost_among_others(loss):
+    divergence, same = divergences(4, 5), labels(0, 1, 0, 1)
+    one, two = torch.triu_indices(4, 4, offset=1)
+    single = loss.of_pairs(
+        forth=divergence[one, two], back=divergence[two, one], same=same[one, two]
+    )
+    assert torch.equal(single, loss(divergence=divergence, same=same))
+
+
+def test_examples_are_all_pairs_of_rows_with_their_kind(loss):
+    raw = torch.randn(4, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    speakers = torch.tensor([7, 2, 7, 9])
+    costs = loss.costs(Softmax(), raw, speakers)
+    assert costs.rows.tolist() == [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]
+    assert costs.groups.tolist() == [[0], [1], [0], [0], [0], [0]]
+    expected = loss(divergence=Softmax().divergence(raw), same=labels(0, 1, 0, 2))
+    torch.testing.assert_close(costs.losses, expected)
+    assert loss.group_names(["ann"]) == [("different",), ("same",)]
+
+
 def test_is_not_negative_for_distributions(loss):
     assert loss(divergence=divergences(9, 4), same=labels(*range(3), *range(6))).min() >= 0
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lightning_sep.run_id import (
     EXCLUDED,
+    LATER,
     code_versions,
     config_hash,
     counted,
@@ -20,7 +21,7 @@ from lightning_sep.run_id import (
     run_id,
     targets,
 )
-from lightning_sep.settings import compose
+from lightning_sep.settings import compose, entries
 from lightning_sep.sources import code_hash
 
 JSON = st.recursive(
@@ -70,9 +71,30 @@ def shuffled(node, order):
 
 
 TREE = compose(["data=synthetic"]).tree
-TREE["data"]["path"] = "here"  # as data=folder has it
+TREE["data"] |= {"path": "here", "channels": "mean"}  # as data=folder has them
 COUNTED = [path for path in paths(TREE) if not is_excluded(path)]
 NOT_COUNTED = [path for path in paths(TREE) if is_excluded(path)]
+
+
+@pytest.mark.parametrize("task", ["separation", "verification"])
+def test_settings_that_came_later_leave_the_hash_of_what_was_before(task):
+    chosen = [f"task={task}", "data=folder"]
+    before = compose(chosen).tree
+    theirs = [path for path in LATER if path in paths(before)]
+    assert theirs
+    for path in theirs:
+        group, name = path.split(".")
+        assert before[group].pop(name) == LATER[path]
+    del before["data"]["channels"]
+    assert config_hash(compose(chosen).tree) == config_hash(before)
+    assert config_hash(compose([*chosen, "data.channels=keep"]).tree) == config_hash(before)
+    for path in theirs:
+        assert config_hash(changed(compose(chosen).tree, path)) != config_hash(before)
+
+
+def test_what_came_later_exists():
+    known = {path for task in entries("task") for path in paths(compose([f"task={task}"]).tree)}
+    assert set(LATER) <= known
 
 
 def test_is_twelve_hexadecimal_digits():
@@ -111,7 +133,7 @@ def test_what_does_not_count_is_this_and_no_more():
         *(path for path in paths(TREE) if path.startswith(("tracking.", "launcher."))),
         *(f"trainer.checkpoint_every_{what}" for what in ("epochs", "steps", "min")),
         *("trainer.workers", "trainer.hang_s", "trainer.progress"),
-        *("data.keep", "data.path", "data.cache_limit_mb"),
+        *("data.keep", "data.path", "data.cache_limit_mb", "data.channels"),
     }
     assert {"seed", "trainer.threads", "trainer.precision", "trainer.device"} <= set(COUNTED)
     assert {"trainer.epochs", "trainer.patience", "examples.batch_size"} <= set(COUNTED)

@@ -498,3 +498,25 @@ def test_a_sweep_that_is_not_there_ends_a_worker_with_2(
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
     assert done.returncode == 2
     assert b"no sweep 'none'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("launched", "code", "said"),
+    [
+        (False, 2, b"runs is not there, so it holds no sweep: LIGHTNING_SEP_HOME"),
+        (True, 75, b"the disk is waited for: No such file or directory"),
+    ],
+)
+def test_fault_27_only_a_home_that_a_launcher_has_seen_is_waited_for(
+    tmp_path: Path, launched: bool, code: int, said: bytes
+) -> None:
+    """One that was typed wrong by hand is refused at once, although a disk may take a while."""
+    command = "import sys; from lightning_sep.sweep.worker import main; sys.exit(main('none'))"
+    environment = os.environ | {"LIGHTNING_SEP_HOME": str(tmp_path / "runs")}
+    if launched:
+        environment |= {"LIGHTNING_SEP_LAUNCHER_PID": str(os.getpid())}
+        environment |= {"LIGHTNING_SEP_WAIT_S": "0.2"}
+    done = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True)
+    assert done.returncode == code, done.stderr.decode()
+    assert said in done.stderr
+    assert (b"waited for" in done.stderr) is launched

@@ -37,6 +37,29 @@ def test_finalists_are_the_best_of_the_search_and_the_best_is_chosen_by_the_fina
     assert report["best"]["mean"] == pytest.approx(sum(own) / 2, rel=1e-12)
 
 
+def test_a_finalist_that_failed_on_a_fresh_seed_is_never_the_best(sandbox: Any) -> None:
+    path = sandbox.write()
+    sandbox.launch(path)
+    folder = sandbox.home / "sweeps" / "quick"
+    best = sandbox.record(folder / "trials.json")["best"]["trial"]
+
+    def fails(trial: int) -> dict[str, Any]:
+        final = folder / "finals" / f"final-{trial:04d}-1000.json"
+        content = sandbox.record(final) | {"state": "failed", "value": None, "reason": "diverged"}
+        final.write_text(json.dumps(content))
+        sandbox.launch(path)
+        report: dict[str, Any] = sandbox.record(folder / "trials.json")
+        return report
+
+    second = fails(best)["best"]["trial"]
+    assert second != best
+    report = fails(second)
+    assert report["best"] is None
+    assert commands.reports.verdict(report) == (
+        "quick: no finalist finished all its fresh seeds (trials: 5 finished)"
+    )
+
+
 def test_a_finished_sweep_says_so_again_without_starting_workers(
     sandbox: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

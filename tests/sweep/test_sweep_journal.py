@@ -211,3 +211,37 @@ def test_fault_29_whoever_breaks_a_lock_lets_nobody_append_to_the_old_journal(
     made.append_logs([record])
     assert journal.stat().st_ino == inode, "once is enough"
     assert sorted(path.name for path in journal.parent.iterdir()) == ["journal.log"]
+
+
+def test_a_record_is_on_the_disk_when_it_is_said_to_be(
+    journal: Path, synced: list[tuple[Path, bytes | None]]
+) -> None:
+    made = Journal(journal, FileLock(journal.with_name("lock")))
+    before = journal.read_bytes()
+    record = json.loads(before.splitlines()[-1])
+    synced.clear()
+    made.append_logs([record, record])
+    assert synced == [(journal, journal.read_bytes())]
+    whole = journal.read_bytes()
+    assert whole.startswith(before)
+    with journal.open("ab") as file:
+        file.write(b'{"torn')
+    synced.clear()
+    mend(journal)
+    assert [path.name.partition(".torn-")[0] for path, _ in synced[:1]] == [".journal.log"]
+    assert synced[-1] == (journal, whole), "its end is cut off for good"
+
+
+def test_a_copy_in_the_place_of_the_journal_is_on_the_disk_first(
+    journal: Path, synced: list[tuple[Path, bytes | None]]
+) -> None:
+    lock = FileLock(journal.with_name("lock"))
+    made = Journal(journal, lock)
+    before = journal.read_bytes()
+    lock.taken_over = True
+    synced.clear()
+    made.append_logs([json.loads(before.splitlines()[-1])])
+    (aside, copied), folder, (path, _) = synced
+    assert aside.name.startswith(".journal.log.aside-")
+    assert (copied, folder, path) == (before, (journal.parent, None), journal)
+    assert lock.taken_over is False

@@ -524,6 +524,9 @@ def test_the_command_asks_for_as_many_workers_as_there_is_work(
     }
     assert launcher.forgiven == 3, "each result that is no failure, but for the last"
     assert launcher.ended == [commands.GRACE_S]
+    (study.folder / "leases" / "trial-0000.json").write_text("left by a kill")
+    assert launched(sandbox, launcher, path) == 0, "said again without a worker"
+    assert launcher.ended == [commands.GRACE_S]
     assert not list((study.folder / "leases").iterdir())
 
 

@@ -21,6 +21,10 @@ TASKS: dict[str, list[str]] = {
         *("task=verification", "net.dropout=0", "net.dense_dropout=0", "net.hidden=8"),
         *("net.dense=[8]", "task.embed=6", "task.bands=8"),
     ],
+    "verification by a classifier": [
+        *("task=verification", "net.dropout=0", "net.dense_dropout=0", "net.hidden=8"),
+        *("net.dense=[8]", "task.embed=6", "task.bands=8", "loss=cross_entropy"),
+    ],
 }
 RULES = {"plain": None, "uniform": "uniform", "loss_softmax": "loss_softmax"}
 FACTS: dict[str, Facts] = {
@@ -42,15 +46,15 @@ def batch_of(task: str) -> Batch:
     index = torch.arange(ROWS)
     active[4] = False
     if task == "separation":
-        waves = noise(ROWS, 2, 240) * torch.linspace(0.3, 1.5, 2 * ROWS).reshape(ROWS, 2, 1)
+        waves = noise(ROWS, 2, 1, 240) * torch.linspace(0.3, 1.5, 2 * ROWS).reshape(ROWS, 2, 1, 1)
         both = active[:, None].repeat(1, 2)
         both[7, 0] = False
-        waves = waves * both[..., None]
+        waves = waves * both[..., None, None]
         pairs = torch.stack([labels, (labels + 1) % 3], dim=1)
         return Batch(waves.sum(1), pairs, both, index, sources=waves)
     time = 8 * 12 if task == "autoregression" else 1600
     waves = noise(ROWS, time) * torch.linspace(0.3, 1.5, ROWS)[:, None] * active[:, None]
-    return Batch(waves, labels, active, index)
+    return Batch(waves.unsqueeze(1), labels, active, index)
 
 
 def part_of(batch: Batch, rank: int, world: int) -> Batch:
@@ -76,7 +80,7 @@ def measured(rank: int, world: int) -> dict[str, Any]:
         for rule, entry in RULES.items():
             more = [] if entry is None else [f"reweighting={entry}"]
             tree = compose([*overrides, *more]).tree
-            task: Any = build_task(tree, FACTS[name]).double().train()
+            task: Any = build_task(tree, FACTS[name.split()[0]]).double().train()
             with torch.no_grad():
                 for value in task.net.parameters():
                     value.mul_(3)  # a fresh net gives nearly the same for everything

@@ -35,11 +35,12 @@ def batch_of(silent: tuple[int, ...] = ()) -> Batch:
     for example in silent:
         waveform[example] = 0
         active[example] = False
-    return Batch(waveform, torch.zeros(EXAMPLES, dtype=torch.int64), active, torch.arange(EXAMPLES))
+    labels = torch.zeros(EXAMPLES, dtype=torch.int64)
+    return Batch(waveform.unsqueeze(1), labels, active, torch.arange(EXAMPLES))
 
 
 def frames_of(batch: Batch) -> Tensor:
-    return torch.stack([batch.waveform[:, n * SIZE : (n + 1) * SIZE] for n in range(FRAMES)], 1)
+    return torch.stack([batch.waveform[:, 0, n * SIZE : (n + 1) * SIZE] for n in range(FRAMES)], 1)
 
 
 def predictions(task: Autoregression, batch: Batch) -> Tensor:
@@ -51,7 +52,7 @@ def squared_errors(made: Tensor, batch: Batch) -> list[float]:
     """Mean squared error of each example, its frames 2 to n being the targets."""
     result = []
     for example in range(EXAMPLES):
-        wave, total = batch.waveform[example].numpy(), 0.0
+        wave, total = batch.waveform[example, 0].numpy(), 0.0
         for frame in range(1, FRAMES):
             for sample in range(SIZE):
                 wrong = made[example, frame - 1, sample].item() - wave[frame * SIZE + sample]
@@ -99,7 +100,7 @@ def test_a_distribution_is_scored_by_the_cross_entropy_of_the_next_frame() -> No
         total = 0.0
         for frame in range(1, FRAMES):
             for sample in range(SIZE):
-                target = float(batch.waveform[example, frame * SIZE + sample].clamp(-1, 1))
+                target = float(batch.waveform[example, 0, frame * SIZE + sample].clamp(-1, 1))
                 logits = raw[example, frame - 1, sample]
                 level = oracles.mu_law_level(target, 16)
                 total -= logits[level] - np.log(np.exp(logits).sum())

@@ -25,10 +25,10 @@ def task_of(*overrides: str, normalise: str = "sources") -> Task:
 
 def separation_batch() -> Batch:
     """Two mixtures of 10 samples; 3 of the 40 target samples leave full scale, 2 lie on it."""
-    sources = torch.zeros(2, 2, 10)
-    sources[:, 0, ::2], sources[:, 1, 1::2] = 0.5, -0.5
-    sources[0, 0, :3] = torch.tensor([1.2, 1.0, -1.1])
-    sources[1, 1, :2] = torch.tensor([-1.0, 1.5])
+    sources = torch.zeros(2, 2, 1, 10)
+    sources[:, 0, :, ::2], sources[:, 1, :, 1::2] = 0.5, -0.5
+    sources[0, 0, 0, :3] = torch.tensor([1.2, 1.0, -1.1])
+    sources[1, 1, 0, :2] = torch.tensor([-1.0, 1.5])
     return Batch(
         waveform=sources.sum(1),
         labels=torch.tensor([[0, 1], [1, 2]]),
@@ -41,19 +41,20 @@ def separation_batch() -> Batch:
 def evaluated(task: Task, batch: Batch, raw: torch.Tensor) -> dict[str, float]:
     task.eval()
     with torch.no_grad():
-        task.on_validation_epoch_start()
-        task.collect_losses(batch, raw)
-        task.evaluate(batch, raw)
-        task.on_validation_epoch_end()
-    return dict(task.epoch_metrics)
+        evaluation = task.evaluation("val")
+        evaluation.add(batch, raw)
+        metrics, _ = evaluation.finish()
+    return {
+        f"val/{name}": value for name, value in {**metrics, **evaluation.means.values()}.items()
+    }
 
 
 @pytest.mark.parametrize("head", ["clip_at_eval", "hard_clip", "straight_through_clip", "tanh"])
 def test_separation_tells_the_share_of_samples_beyond_the_bounds(head):
     task = task_of("task=separation", f"head={head}", "loss=mse")
-    raw = torch.zeros(2, 2, 10, 1)
-    raw[0, 0, :4, 0] = torch.tensor([1.5, -1.5, 1.0, -0.9])
-    raw[1, 1, 0, 0] = 3.0
+    raw = torch.zeros(2, 2, 1, 10, 1)
+    raw[0, 0, 0, :4, 0] = torch.tensor([1.5, -1.5, 1.0, -0.9])
+    raw[1, 1, 0, 0, 0] = 3.0
     metrics = evaluated(task, separation_batch(), raw)
     assert metrics["val/targets_beyond_bounds"] == pytest.approx(3 / 40)
     clips = head != "tanh"  # which bends instead: nothing of it is ever beyond
@@ -63,10 +64,10 @@ def test_separation_tells_the_share_of_samples_beyond_the_bounds(head):
 def test_a_difference_beyond_the_bounds_is_counted_before_it_is_clipped():
     task = task_of("task=separation", "head=hard_clip", "loss=mse", "task.difference=true")
     batch = separation_batch()
-    raw = torch.zeros(2, 1, 10, 1)
-    raw[0, 0, 0, 0] = -2.0  # heard as -1, which leaves 1.2 + 1 for the last source
+    raw = torch.zeros(2, 1, 1, 10, 1)
+    raw[0, 0, 0, 0, 0] = -2.0  # heard as -1, which leaves 1.2 + 1 for the last source
     last = batch.waveform.clone()
-    last[0, 0] += 1
+    last[0, 0, 0] += 1
     expected = (1 + int((last.abs() > 1).sum())) / 40
     metrics = evaluated(task, batch, raw)
     assert metrics["val/outputs_beyond_bounds"] == pytest.approx(expected)
@@ -75,17 +76,17 @@ def test_a_difference_beyond_the_bounds_is_counted_before_it_is_clipped():
 def test_rounding_is_not_beyond_the_bounds():
     task = task_of("task=separation", "head=hard_clip", "loss=mse")
     batch = separation_batch()
-    batch = replace(batch, sources=torch.full((2, 2, 10), 1 + 2e-7))
-    metrics = evaluated(task, batch, torch.full((2, 2, 10, 1), -1 - 2e-7))
+    batch = replace(batch, sources=torch.full((2, 2, 1, 10), 1 + 2e-7))
+    metrics = evaluated(task, batch, torch.full((2, 2, 1, 10, 1), -1 - 2e-7))
     assert metrics["val/targets_beyond_bounds"] == 0
     assert metrics["val/outputs_beyond_bounds"] == 0
 
 
 def test_autoregression_tells_the_share_of_samples_beyond_the_bounds():
     task = task_of("task=autoregression", "task.frame_samples=4", "head=clip_at_eval")
-    waveform = torch.full((2, 12), 0.5)
-    waveform[:, 4] = 1.3  # of 16 target samples: the first frame is none
-    waveform[:, 0] = 1.3
+    waveform = torch.full((2, 1, 12), 0.5)
+    waveform[..., 4] = 1.3  # of 16 target samples: the first frame is none
+    waveform[..., 0] = 1.3
     batch = Batch(waveform, torch.zeros(2).long(), torch.ones(2, dtype=torch.bool), torch.arange(2))
     raw = torch.zeros(2, 2, 4, 1)
     raw[0, 1, 2] = -1.2

@@ -37,7 +37,7 @@ def pairs() -> Iterator[tuple[str, str]]:
 def batch_for(task: str) -> Batch:
     generator = torch.Generator().manual_seed(0)
     if task == "separation":
-        sources = 0.4 * torch.randn(3, 2, 800, generator=generator).clamp(-1, 1)
+        sources = 0.4 * torch.randn(3, 2, 1, 800, generator=generator).clamp(-1, 1)
         return Batch(
             waveform=sources.sum(1),
             labels=torch.tensor([[0, 1], [1, 2], [0, 2]]),
@@ -47,7 +47,7 @@ def batch_for(task: str) -> Batch:
         )
     size, time = (4, 640) if task == "autoregression" else (6, 2400)
     return Batch(
-        waveform=0.4 * torch.randn(size, time, generator=generator).clamp(-1, 1),
+        waveform=0.4 * torch.randn(size, 1, time, generator=generator).clamp(-1, 1),
         labels=torch.arange(size) // 2,
         active=torch.ones(size, dtype=torch.bool),
         index=torch.arange(size),

@@ -39,7 +39,7 @@ def test_sources_add_up_to_the_mixture_in_training(head: str, net: str) -> None:
     assert raw.shape[1] == 2
     raw = 3 * raw / raw.abs().max()  # beyond every bound
     sources = task.seen(raw, mixture).detach()
-    assert sources.shape == (4, 3, 240)
+    assert sources.shape == (4, 3, 1, 240)
     assert float((sources.sum(1) - mixture).abs().max()) < 1e-6
 
 
@@ -55,7 +55,7 @@ def test_the_head_is_on_the_predicted_sources_and_not_on_the_difference(head: st
         "straight_through_clip": raw.clamp(-1, 1),
         "clip_at_eval": raw,
         "linear": raw,
-    }[head][:, 0, :, 0]
+    }[head][:, 0, ..., 0]
     expected = torch.stack([one, batch.waveform - one], dim=1)
     torch.testing.assert_close(task.seen(raw, batch.waveform), expected)
 
@@ -78,7 +78,7 @@ def test_an_error_of_the_last_source_reaches_the_net() -> None:
     """The published rule: the difference is scored like every other source."""
     task, batch = task_of("head=tanh", "loss=mse", sources=2).double().train(), batch_of()
     assert batch.sources is not None
-    made = task.net(batch.waveform.unsqueeze(1))[:, 0].tanh()
+    made = task.net(batch.waveform)[:, :1].tanh()
     costs = []
     for example in range(4):
         estimates = [made[example], batch.waveform[example] - made[example]]
@@ -111,9 +111,9 @@ def test_a_head_that_brings_its_loss_is_refused_by_name(head: str) -> None:
 def test_in_blocks_the_sources_are_those_of_one_pass(difference: str) -> None:
     task = wild_task_of(f"task.difference={difference}").eval()
     waveform = torch.cat([batch_of().waveform.flatten(), batch_of(3).waveform.flatten()])
-    blocks = waveform.split([700, 1, 219, 1000])
+    blocks = waveform[None].split([700, 1, 219, 1000], dim=1)
     with torch.no_grad():
-        whole = task.separate(waveform[None])[0]
+        whole = task.separate(waveform[None, None])[0]
         pieces = list(task.separate_blocks(blocks, piece=330))
     assert len(pieces) > 3
     made = torch.cat(pieces, dim=-1)

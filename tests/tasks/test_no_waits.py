@@ -67,8 +67,8 @@ def _tensors(args: Any) -> list[Tensor]:
 def batch_of(task: str) -> Batch:
     labels = torch.arange(SIZE) // 2
     if task != "separation":
-        return Batch(torch.randn(SIZE, 640), labels, labels >= 0, torch.arange(SIZE))
-    sources = torch.randn(SIZE, 2, 512)
+        return Batch(torch.randn(SIZE, 1, 640), labels, labels >= 0, torch.arange(SIZE))
+    sources = torch.randn(SIZE, 2, 1, 512)
     two = torch.stack([labels, labels + 1], dim=1)
     return Batch(sources.sum(1), two, two >= 0, torch.arange(SIZE), sources)
 

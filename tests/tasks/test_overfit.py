@@ -24,7 +24,7 @@ def separation_batch() -> Batch:
     """Two tones a row, of different pitches."""
     time = torch.arange(800) / 8000
     pitches = torch.tensor([[200.0, 1100.0], [330.0, 900.0], [250.0, 1300.0]])
-    sources = 0.4 * torch.sin(2 * torch.pi * pitches[:, :, None] * time)
+    sources = 0.4 * torch.sin(2 * torch.pi * pitches[:, :, None, None] * time)
     return Batch(
         waveform=sources.sum(1),
         labels=torch.tensor([[0, 1], [0, 1], [0, 1]]),
@@ -40,7 +40,8 @@ def tone_batch(size: int, samples: int) -> Batch:
     labels = torch.arange(size) // 2
     phases = torch.arange(size)[:, None].float()
     return Batch(
-        waveform=0.5 * torch.sin(2 * torch.pi * (200.0 + 300 * labels)[:, None] * time + phases),
+        waveform=0.5
+        * torch.sin(2 * torch.pi * (200.0 + 300 * labels)[:, None] * time + phases)[:, None],
         labels=labels,
         active=torch.ones(size, dtype=torch.bool),
         index=torch.arange(size),
@@ -149,10 +150,10 @@ def test_the_order_of_the_targets_does_not_matter(loss, level):
 def test_the_mixture_as_estimate_improves_nothing():
     task, batch = task_of("task=separation", "head=clip_at_eval"), separation_batch()
     assert isinstance(task, Separation)
-    raw = batch.waveform[:, None, :, None].expand(-1, 2, -1, 1)
-    task.start_evaluation("val")
-    task.evaluate(batch, raw)
-    metrics, values = task.finish_evaluation("val")
+    raw = batch.waveform[:, None, ..., None].expand(-1, 2, -1, -1, 1)
+    evaluation = task.evaluation("val")
+    evaluation.add(batch, raw)
+    metrics, values = evaluation.finish()
     assert metrics["si_sdr_improvement_db"] == pytest.approx(0, abs=1e-3)
     assert values["si_sdr_improvement_db"] == pytest.approx([0, 0, 0], abs=1e-3)  # of mixtures
     assert np.shape(values["si_sdr_improvement_db_of_sources"]) == (3, 2)

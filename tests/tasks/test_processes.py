@@ -33,7 +33,7 @@ def test_several_processes_give_the_loss_gradient_and_metrics_of_one(case, alone
             )
         assert others_values.keys() == values.keys()
         for name, listed in values.items():
-            if name.endswith(("classes", "groups", "speakers")):
+            if np.asarray(listed).dtype.kind not in "fiub":  # names
                 assert others_values[name] == listed
             else:
                 np.testing.assert_allclose(others_values[name], listed, rtol=1e-6, atol=1e-9)

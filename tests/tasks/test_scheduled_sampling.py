@@ -26,7 +26,7 @@ def task_of(k: str, *overrides: str) -> Autoregression:
 
 
 def batch() -> Batch:
-    waveform = 0.5 * torch.randn(3, FRAMES * 8, generator=torch.Generator().manual_seed(4))
+    waveform = 0.5 * torch.randn(3, 1, FRAMES * 8, generator=torch.Generator().manual_seed(4))
     return Batch(
         waveform=waveform,
         labels=torch.zeros(3, dtype=torch.int64),

@@ -41,12 +41,12 @@ def batch_of(sources: int = 2, *, silent: tuple[tuple[int, int], ...] = ()) -> B
         active[example, source] = False
     labels = torch.arange(EXAMPLES * sources).reshape(EXAMPLES, sources) % 5
     index = torch.tensor([7, 3, 9, 1])
-    return Batch(waves.sum(1), labels, active, index, sources=waves)
+    return Batch(waves.sum(1)[:, None], labels, active, index, sources=waves[:, :, None])
 
 
 def estimates_of(task: Separation, batch: Batch) -> Tensor:
     """``[example, source, time]`` of the net alone, activated by hand."""
-    return task.net(batch.waveform.unsqueeze(1)).tanh()
+    return task.net(batch.waveform).tanh()
 
 
 def ordered(
@@ -54,7 +54,7 @@ def ordered(
 ) -> tuple[list[list[float]], list[tuple[int, ...]], np.ndarray]:
     """Loss of each target under the best order, the orders, and which targets have a loss."""
     assert batch.sources is not None
-    made, true = estimates.detach().numpy(), batch.sources.numpy()
+    made, true = estimates.detach().numpy(), batch.sources[:, :, 0].numpy()
     counted = batch.active.numpy() if name == "si_sdr" else np.ones(batch.active.shape, dtype=bool)
     losses, orders = [], []
     for example in range(EXAMPLES):
@@ -64,7 +64,9 @@ def ordered(
             for s in range(sources):
                 pair = made[example, e], true[example, s]
                 if name == "thresholded_snr":
-                    pairwise[e, s] = oracles.thresholded_snr(*pair, batch.waveform[example].numpy())
+                    pairwise[e, s] = oracles.thresholded_snr(
+                        *pair, batch.waveform[example, 0].numpy()
+                    )
                 elif name == "mse":
                     pairwise[e, s] = oracles.mse(*pair)
                 elif counted[example, s]:
@@ -127,7 +129,7 @@ def test_gradient_is_that_of_the_weighted_squared_errors(rule: str) -> None:
     total = torch.zeros((), dtype=torch.float64)
     for example in range(EXAMPLES):
         for source in range(2):
-            wrong = estimates[example, orders[example][source]] - batch.sources[example, source]
+            wrong = estimates[example, orders[example][source]] - batch.sources[example, source, 0]
             total = total + weights[example] * (wrong**2).mean() / 2
     expected = gradient_of(total, task)
     found = gradient_of(task.training_step(batch, 0), task)
@@ -143,7 +145,7 @@ def test_a_silent_mixture_takes_no_gradient_from_the_others() -> None:
     total = torch.zeros((), dtype=torch.float64)
     for example, source in np.argwhere(counted):
         estimate = estimates[example, orders[example][source]]
-        target = batch.sources[example, source]
+        target = batch.sources[example, source, 0]
         share = (estimate @ target) ** 2 / (target @ target)
         total = total - 10 * (share / (estimate @ estimate - share)).log10() / counted.sum()
     found = gradient_of(task.training_step(batch, 0), task)
@@ -156,7 +158,7 @@ def test_a_distribution_is_scored_by_its_cross_entropy_with_each_target() -> Non
     batch = batch_of()
     assert batch.sources is not None
     # As in a net's output: source by source, within a source level by level.
-    raw = task.net(batch.waveform.unsqueeze(1)).detach().numpy().reshape(EXAMPLES, 2, 16, TIME)
+    raw = task.net(batch.waveform).detach().numpy().reshape(EXAMPLES, 2, 16, TIME)
     costs = []
     for example in range(EXAMPLES):
         pairwise = np.zeros((2, 2))
@@ -165,7 +167,7 @@ def test_a_distribution_is_scored_by_its_cross_entropy_with_each_target() -> Non
                 total = 0.0
                 for t in range(TIME):
                     logits = raw[example, e, :, t]
-                    target = batch.sources[example, s, t].clamp(-1, 1).item()
+                    target = batch.sources[example, s, 0, t].clamp(-1, 1).item()
                     level = oracles.mu_law_level(target, 16)
                     total -= logits[level] - np.log(np.exp(logits).sum())
                 pairwise[e, s] = total / TIME
@@ -184,7 +186,8 @@ def test_evaluation_is_the_improvement_of_the_best_order_over_the_mixture(source
     made = estimates_of(task, batch).detach().numpy()
     gains, before = {}, {}
     for example, index in enumerate(batch.index.tolist()):
-        true, mixture = batch.sources[example].numpy(), batch.waveform[example].numpy()
+        true = batch.sources[example, :, 0].numpy()
+        mixture = batch.waveform[example, 0].numpy()
         heard = [s for s in range(sources) if batch.active[example, s]]
         if len(heard) < 2:
             continue

@@ -31,7 +31,7 @@ def batch_of() -> Batch:
     waveform = torch.randn(EXAMPLES, FRAMES * SIZE, generator=draw)
     waveform *= torch.tensor([[1.0], [0.3], [0.7], [0.1]])
     return Batch(
-        waveform=waveform,
+        waveform=waveform.unsqueeze(1),
         labels=torch.zeros(EXAMPLES, dtype=torch.int64),
         active=torch.ones(EXAMPLES, dtype=torch.bool),
         index=torch.arange(EXAMPLES),
@@ -88,7 +88,7 @@ def test_curriculum_weighs_by_the_optimizer_step() -> None:
 def test_a_loss_beyond_the_numbers_counts_as_left_out_and_is_told() -> None:
     task, batch = task_of(), batch_of()
     costs = costs_of(task, batch)
-    batch.waveform[2, -SIZE:] = 1e30  # a target only, whose squared error is infinite
+    batch.waveform[2, 0, -SIZE:] = 1e30  # a target only, whose squared error is infinite
     train(task, batch, 3)
     kept = [costs[0], costs[1], costs[3]]
     assert task.epoch_metrics["train/loss"] == pytest.approx(sum(kept) / 3, rel=1e-5)

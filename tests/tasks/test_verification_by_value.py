@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from lightning_sep.data.batch import Batch
+from lightning_sep.errors import ConfigError
 from lightning_sep.experiment import build_task
 from lightning_sep.functional.log_mel import log_mel
+from lightning_sep.functional.verification import equal_error_rate
 from lightning_sep.reweighting.class_bias import ClassBias
 from lightning_sep.reweighting.loss_softmax import LossSoftmax
 from lightning_sep.settings import compose
@@ -39,11 +41,11 @@ def batch_of(size: int = 6, *, seed: int = 3, silent: tuple[int, ...] = ()) -> B
     for example in silent:
         waveform[example] = 0
         active[example] = False
-    return Batch(waveform, torch.arange(size) // 2, active, torch.arange(size))
+    return Batch(waveform.unsqueeze(1), torch.arange(size) // 2, active, torch.arange(size))
 
 
 def logits_of(task: Verification, batch: Batch) -> Tensor:
-    features = log_mel(batch.waveform, sample_rate=RATE, n_fft=256, hop_samples=128, bands=40)
+    features = log_mel(batch.waveform[:, 0], sample_rate=RATE, n_fft=256, hop_samples=128, bands=40)
     if task.remove_mean:
         features = features - features.sum(1, keepdim=True) / features.shape[1]
     return task.net(features)
@@ -204,6 +206,17 @@ def test_each_pair_of_speakers_tells_its_trials() -> None:
     rates = [np.mean([wrong for _, wrong in one]) for one in listed]
     np.testing.assert_allclose(values["test/error_rate_at_val_threshold_of_pair"], rates, rtol=1e-9)
     assert 0 < np.mean(rates) < 1
+    heard = sorted({speakers[i] for pair in sounding for i in pair})
+    assert values["test/speaker"] == [called[n] for n in heard]
+    for number, rate in zip(heard, values["test/equal_error_rate_without_speaker"], strict=True):
+        kept = [n for n, (i, j) in enumerate(sounding) if number not in (speakers[i], speakers[j])]
+        flags = [speakers[sounding[n][0]] == speakers[sounding[n][1]] for n in kept]
+        if any(flags) and not all(flags):
+            left = equal_error_rate(scores=[scores[n] for n in kept], same=flags).rate
+            assert rate == pytest.approx(left)
+        else:
+            assert np.isnan(rate)
+    assert np.isfinite(values["test/equal_error_rate_without_speaker"]).any()
 
 
 def test_two_snippets_of_one_recording_are_no_trial() -> None:
@@ -224,3 +237,55 @@ def test_two_snippets_of_one_recording_are_no_trial() -> None:
     assert found["val/loss_same"] == pytest.approx(
         oracles.hinge_pair(p[2], p[3], True, MARGIN), rel=1e-6
     )
+
+
+@pytest.mark.parametrize("remove_mean", [False, True])
+def test_the_embedding_is_the_heads_row_or_the_nets_inner_layer(remove_mean: bool) -> None:
+    about = f"task.remove_mean={remove_mean}"
+    task, inner, batch = task_of(about), task_of(about, "task.embedding=net"), batch_of()
+    inner.load_state_dict(task.state_dict())
+    features = log_mel(batch.waveform[:, 0], sample_rate=RATE, n_fft=256, hop_samples=128, bands=40)
+    if remove_mean:
+        features = features - features.mean(1, keepdim=True)
+    with torch.no_grad():
+        rows, layer = (one.embed(batch.waveform[:, 0]) for one in (task, inner))
+        states = features  # the forward direction after its last frame, the other after its last
+        for one in task.net.layers:
+            states = one(states)[0]
+    half = task.net.hidden
+    expected = torch.cat([states[:, -1, :half], states[:, 0, half:]], dim=1)
+    torch.testing.assert_close(layer, expected)
+    np.testing.assert_allclose(rows.numpy(), rows_of(logits_of(task, batch)), rtol=1e-9)
+    torch.testing.assert_close(inner.raw(batch, None), task.raw(batch, None))
+
+
+class Mean(torch.nn.Module):
+    """A net that has no inner layer to give."""
+
+    material = "pooled"
+
+    def __init__(self, *, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(inputs, outputs)
+
+    def forward(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        return self.layer(x.mean(1))
+
+
+def test_an_inner_layer_of_a_net_that_has_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIGHTNING_SEP_PLUGINS", "tests")
+    tree = compose(["task=verification"]).tree
+    tree["net"] = {"_target_": f"{__name__}.Mean"}
+    assert build_task(tree, facts.SNIPPETS).embed(torch.randn(2, 1200)).shape == (2, 32)
+    tree["task"]["embedding"] = "net"
+    with pytest.raises(ConfigError, match=r"task.embedding=net: net=Mean has no method embed"):
+        build_task(tree, facts.SNIPPETS)
+
+
+def test_a_net_that_does_not_say_its_material_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIGHTNING_SEP_PLUGINS", "tests")
+    monkeypatch.delattr(Mean, "material")
+    tree = compose(["task=verification"]).tree
+    tree["net"] = {"_target_": f"{__name__}.Mean"}
+    with pytest.raises(ConfigError, match="net=Mean does not say what material it takes"):
+        build_task(tree, facts.SNIPPETS)

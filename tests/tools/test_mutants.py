@@ -191,6 +191,26 @@ def test_a_watched_line_kills_its_mutant_and_an_unwatched_one_does_not(tmp_path:
     assert {path: path.read_text() for path in tmp_path.rglob("*.py")} == before
 
 
+def test_a_mutant_meets_the_tests_of_its_line_the_fastest_first(
+    mutants: ModuleType, tmp_path: Path
+) -> None:
+    bench = mutants.Bench.__new__(mutants.Bench)
+    lines = {"x.py": frozenset({2})}
+    found = [("slow", 9.0), ("fast", 1.0), ("late", 30.0)]
+    bench.tests = [mutants.Test(name, seconds, lines) for name, seconds in found]
+    bench.tests.append(mutants.Test("other", 0.5, {"x.py": frozenset({5})}))
+    [one] = mutants.mutants(Path("x.py"), "def f():\n    return a")
+    for budget_s, names in [
+        (100.0, ["fast", "slow", "late"]),
+        (10.0, ["fast", "slow"]),
+        (0.0, ["fast"]),
+    ]:
+        bench.budget_s = budget_s
+        assert [test.id for test in bench.concerned(one)] == names
+    [imported] = mutants.mutants(Path("x.py"), "A = 1")
+    assert bench.concerned(imported)[0].id == "other"
+
+
 def test_what_cannot_be_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny" / "sums.py").write_text("x = 1\n")

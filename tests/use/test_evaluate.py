@@ -108,7 +108,7 @@ def test_the_gain_is_that_of_the_training(home, runs, sounds):
     frames = samples.reshape(8, 64)
     examples = build(result["settings"]["examples"]).as_trained(task.facts)
     batch = next(iter(examples.loader(prepared, "test", seed=0)))
-    np.testing.assert_allclose(batch.waveform[0].numpy().reshape(8, 64), frames, rtol=1e-6)
+    np.testing.assert_allclose(batch.waveform[0, 0].numpy().reshape(8, 64), frames, rtol=1e-6)
 
 
 def test_examples_can_be_others_in_number(home, runs):

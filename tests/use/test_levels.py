@@ -1,5 +1,6 @@
 """The level at which a recording goes through a net is that of the mixtures in training."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from lightning_sep import use
 from lightning_sep.experiment import build_task
 from lightning_sep.settings import compose
 from lightning_sep.tasks.separation import Separation
+from tests.tasks import facts
 
 RATE = 8000
 SAMPLES = np.random.default_rng(3).uniform(-0.2, 0.3, 600)  # its mean is not 0
@@ -26,7 +28,8 @@ def task_of(normalise: str) -> Separation:
     torch.manual_seed(0)
     head = "linear" if normalise == "std" else "tanh"
     settings = compose(["task=separation", f"head={head}", "loss=mse"])
-    task = build_task(settings.tree, {"sample_rate": RATE, "normalise": normalise}, to_train=False)
+    known = replace(facts.MIXTURES, sample_rate=RATE, normalise=normalise)
+    task = build_task(settings.tree, known, to_train=False)
     assert isinstance(task, Separation)
     return task.eval()
 

@@ -107,7 +107,8 @@ def test_a_long_file_in_pieces_equals_one_pass(separator, tmp_path, monkeypatch,
     level = np.abs(samples).max()
     task = lightning_sep.load_run(separator)
     with torch.no_grad():
-        whole = task.separate(torch.from_numpy(samples / level)[None])[0].numpy() * level
+        mixture = torch.from_numpy(samples / level)[None, None]
+        whole = task.separate(mixture)[0, :, 0].numpy() * level
     lengths = []
     forward = WaveUnet.forward
 
@@ -275,6 +276,33 @@ def test_the_beginning_of_an_id_is_enough_when_it_is_one_runs(separator, home, t
         use.find_run("", home)
 
 
+def test_a_sweep_stands_for_the_best_run_of_its_best_setting(tmp_path: Path) -> None:
+    def final(trial: int, run_id: str, value: float, state: str = "finished") -> dict[str, object]:
+        return {"trial": trial, "run_id": run_id, "value": value, "state": state}
+
+    folder = tmp_path / "sweeps" / "heads"
+    folder.mkdir(parents=True)
+    with pytest.raises(ConfigError, match="sweep heads has no best run: it is not done"):
+        use.find_run("heads", tmp_path)
+    content = {
+        "direction": "minimize",
+        "best": {"trial": 3},
+        "finals": [final(3, "a", 0.2), final(3, "b", 0.1), final(4, "c", 0.0)],
+    }
+    (folder / "trials.json").write_text(json.dumps(content))
+    assert use.find_run("heads", tmp_path) == tmp_path / "b"
+    content["direction"] = "maximize"
+    (folder / "trials.json").write_text(json.dumps(content))
+    assert use.find_run("heads", tmp_path) == tmp_path / "a"
+    content["best"] = None
+    (folder / "trials.json").write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match="no finalist has finished all its fresh seeds"):
+        use.find_run("heads", tmp_path)
+    (folder / "trials.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"trials\.json cannot be read"):
+        use.find_run("heads", tmp_path)
+
+
 def test_a_run_that_is_not_finished_is_refused(separator, tmp_path):
     (tmp_path / "abc").mkdir()
     (tmp_path / "abc" / "record.json").write_text('{"format": 1, "state": "failed"}')
@@ -288,7 +316,7 @@ def test_a_loaded_run_is_the_one_that_was_tested(separator, home):
     saved = torch.load(home / separator / "checkpoints" / "best.1.ckpt", weights_only=True)
     for name, value in task.state_dict().items():
         assert torch.equal(value, saved["state_dict"][name]), name
-    assert task.separate(torch.zeros(1, 100)).shape == (1, 2, 100)
+    assert task.separate(torch.zeros(1, 1, 100)).shape == (1, 2, 1, 100)
 
 
 def test_all_runs_are_a_data_frame(separator, drawer, embedder, home):

@@ -1,0 +1,114 @@
+"""Who may be best: rows compared with the best one, and all pairs where there are few.
+
+"May be best" takes only comparisons with one row, so it can say more than ranks, which take every
+pair: K - 1 of them, each at a level of 5 % / (K - 1) (Bonferroni), the idea of Hsu's comparisons
+with the best (J. Hsu, Annals of Statistics 12(3), 1984). Whoever is truly best is left out only if
+one of the others is wrongly found ahead of it, which happens on at most 5 % of boards, whichever
+row the others are compared with.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from lightning_sep.leaderboard.statistics import (
+    CONFIDENCE,
+    Difference,
+    Floats,
+    crossed_difference,
+    paired_difference,
+    paired_seed_difference,
+    rank_intervals,
+    seed_difference,
+)
+
+MOST_RANKED = 30  # rows; beyond, the correction for all pairs leaves nothing to say
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a row is compared by.
+
+    Args:
+        seeds: of each run, in the order of the other two; None for a run that had none.
+        means: ``[seed]``, test score of each run.
+        table: ``[seed, example]`` in the same order, where there are values per example.
+    """
+
+    seeds: tuple[int | None, ...]
+    means: Floats
+    table: Floats | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a row stands among the others.
+
+    Args:
+        place: by its mean, from 1.
+        ranks: the ranks that it may truly have; None on a board of more than ``MOST_RANKED`` rows.
+        may_be_best: no other row is distinguishably better.
+        difference: its mean minus that of the best row; the intervals of all rows hold together.
+    """
+
+    place: int
+    ranks: tuple[int, int] | None
+    may_be_best: bool
+    difference: Difference
+
+
+def compare(a: Scores, b: Scores, confidence: float = CONFIDENCE) -> Difference:
+    """Difference of two rows: paired by seed where they share all their seeds."""
+    paired = a.seeds == b.seeds and None not in a.seeds
+    if a.table is not None and b.table is not None:
+        if paired:
+            return paired_difference(a.table, b.table, confidence)
+        return crossed_difference(a.table, b.table, confidence)
+    if paired:
+        return paired_seed_difference(a.means, b.means, confidence)
+    return seed_difference(a.means, b.means, confidence)
+
+
+def standings(
+    rows: Sequence[Scores], *, best: int, higher_is_better: bool, others: int = 0
+) -> list[Standing]:
+    """Where each of ``rows`` stands, in their order.
+
+    Args:
+        rows: what each is compared by.
+        best: the row that was chosen as the best one, on other data than these.
+        higher_is_better: direction of the metric.
+        others: settings that would stand on the board but are listed apart: they count as
+            comparisons, so that nothing which takes a row off the board narrows an interval.
+    """
+    if not rows:
+        return []
+    means = [float(row.means.mean()) for row in rows]
+    sign = 1.0 if higher_is_better else -1.0
+    by_mean = sorted(range(len(rows)), key=lambda place: -sign * means[place])
+    places = {row: place for place, row in enumerate(by_mean, start=1)}
+    level = (1 - CONFIDENCE) / max(1, len(rows) + others - 1)
+    to_best = [compare(row, rows[best], 1 - level) for row in rows]
+    behind = {place for place, one in enumerate(to_best) if _is_behind(one, sign, level)}
+    top = by_mean[0]
+    if top != best:  # the chosen one may be behind, and others behind who leads
+        to_top = [compare(row, rows[top], 1 - level) for row in rows]
+        behind |= {place for place, one in enumerate(to_top) if _is_behind(one, sign, level)}
+    ranks: list[tuple[int, int] | None] = [None] * len(rows)
+    if len(rows) <= MOST_RANKED:
+        pairs = [
+            (one, two, compare(rows[one], rows[two]).p_value)
+            for one, two in combinations(range(len(rows)), 2)
+        ]
+        ranks = [*rank_intervals(means, pairs, higher_is_better=higher_is_better)]
+    return [
+        Standing(places[place], ranks[place], place not in behind, to_best[place])
+        for place in range(len(rows))
+    ]
+
+
+def _is_behind(difference: Difference, sign: float, level: float) -> bool:
+    """Whether a row is distinguishably worse than the one that it was compared with."""
+    return (
+        difference.p_value is not None and difference.p_value < level and sign * difference.mean < 0
+    )

@@ -1,0 +1,267 @@
+"""Who breaks a board's protocol stands apart with the reason, and changes no other row."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lightning_sep.errors import ConfigError
+from lightning_sep.leaderboard.board import load_boards
+from lightning_sep.leaderboard.document import as_json
+from lightning_sep.leaderboard.protocol import EQUAL, protocol_of
+from lightning_sep.leaderboard.table import plain
+from lightning_sep.record import write_record
+
+SEPARATION = "test/si_sdr_improvement_db"
+SEEDS = range(1000, 1005)
+ENVIRONMENT = {
+    "device": "cpu",
+    "threads": 1,
+    "python": "3.11.7",
+    "code_hash": "c0de" * 16,
+    "uncommitted_hash": None,
+    "versions": {"torch": "2.13.0", "numpy": "2.4.6"},
+}
+
+
+def seal(folder: Path, **changes: Any) -> None:
+    """Write a run's record anew, with hashes that fit."""
+    record = json.loads((folder / "record.json").read_text()) | changes
+    del record["format"]
+    (folder / "record.json").unlink()
+    examples = folder / "test_examples.json"
+    hashed = hashlib.sha256(examples.read_bytes()).hexdigest() if examples.exists() else None
+    write_record(folder, record | {"hashes": {"examples": hashed}})
+
+
+def edit(folder: Path, old: str, new: str, name: str = "record.json") -> None:
+    """Change text of a file as a hand does, whatever its hash says."""
+    text = (folder / name).read_text()
+    assert old in text
+    (folder / name).write_text(text.replace(old, new, 1))
+
+
+@pytest.fixture
+def three(home):
+    """Three settings with five sealed runs each; ``tanh1002`` is the one to spoil."""
+    for place, head in enumerate(("sine", "tanh", "cosine")):
+        for seed in SEEDS:
+            generator = np.random.default_rng([place, seed])
+            values = 5.0 + place + generator.normal(0, 1, 40)
+            monitor = {"name": "val/x", "mode": "max", "value": 5.0 - place, "epoch": 1}
+            more = {"head": head, "seed": seed, "monitor": monitor, "environment": ENVIRONMENT}
+            seal(home.separation(f"{head}{seed}", values, **more))
+    return home
+
+
+def other_environment(**changes: Any) -> Callable[[Path], None]:
+    return lambda folder: seal(folder, environment=ENVIRONMENT | changes)
+
+
+def edited_metric(folder: Path) -> None:
+    edit(folder, f'"{SEPARATION}": ', f'"{SEPARATION}": 1')
+
+
+def edited_example(folder: Path) -> None:
+    examples = json.loads((folder / "test_examples.json").read_text())
+    examples[SEPARATION][3] += 3
+    (folder / "test_examples.json").write_text(json.dumps(examples))
+
+
+def edited_example_and_hash(folder: Path) -> None:
+    edited_example(folder)
+    seal(folder)
+
+
+def edited_metric_and_hash(folder: Path) -> None:
+    metrics = json.loads((folder / "record.json").read_text())["metrics"]
+    seal(folder, metrics=metrics | {SEPARATION: 14.48})
+
+
+def without_examples(folder: Path) -> None:
+    (folder / "test_examples.json").unlink()
+
+
+def without_examples_and_hash(folder: Path) -> None:
+    without_examples(folder)
+    seal(folder, examples_file=None)
+
+
+def fewer_examples(folder: Path) -> None:
+    values = json.loads((folder / "test_examples.json").read_text())[SEPARATION][:30]
+    (folder / "test_examples.json").write_text(json.dumps({SEPARATION: values}))
+    metrics = json.loads((folder / "record.json").read_text())["metrics"]
+    seal(folder, metrics=metrics | {SEPARATION: float(np.mean(values))})
+
+
+def doubled(folder: Path) -> None:
+    """Two records of format 1, which know no hash, with one id and other numbers."""
+    record = json.loads((folder / "record.json").read_text()) | {"format": 1}
+    (folder / "record.json").write_text(json.dumps(record))
+    copy = folder.with_name("copy")
+    shutil.copytree(folder, copy)
+    record["metrics"][SEPARATION] += 3
+    (copy / "record.json").write_text(json.dumps(record))
+
+
+def failed(folder: Path) -> None:
+    record = {"state": "failed", "error": "diverged", "metrics": {}, "examples_file": None}
+    (folder / "test_examples.json").unlink()
+    seal(folder, **record)
+
+
+def torn(folder: Path) -> None:
+    text = (folder / "record.json").read_text()
+    (folder / "record.json").write_text(text[: len(text) // 2])
+
+
+SPOILT: dict[str, tuple[Callable[[Path], None], str]] = {
+    "edited metric": (edited_metric, "was changed after it was written"),
+    "edited metric, hash mended": (edited_metric_and_hash, "its record says 14.48"),
+    "edited example": (edited_example, "test_examples.json was changed after it was written"),
+    "edited example, hash mended": (edited_example_and_hash, "the mean of its test examples is"),
+    "examples gone": (without_examples, "test_examples.json is not there"),
+    "examples never there": (without_examples_and_hash, "no values per mixture"),
+    "other examples": (fewer_examples, "tested on other mixtures"),
+    "other code": (other_environment(code_hash="beef" * 16), "code beefbeefbeef"),
+    "dirty code": (other_environment(uncommitted_hash="d1"), "uncommitted code (changes d1)"),
+    "other torch": (other_environment(versions={"torch": "1.0"}), "torch 1.0, this board's is 2"),
+    "other threads": (other_environment(threads=64), "threads 64, this board's is 1"),
+    "other device": (other_environment(device="NVIDIA"), "device NVIDIA, this board's is cpu"),
+    "doubled id": (doubled, "run tanh1002 has another record with other content, in"),
+    "failed seed": (failed, "seed 1002 failed: diverged"),
+    "other data": (lambda folder: seal(folder, data={"synthetic": "0ther"}), "data synthetic 0the"),
+    "newer format": (lambda folder: edit(folder, '"format": 2', '"format": 9'), "record format 9"),
+    "torn record": (torn, "torn or damaged"),
+    "foreign fields": (lambda folder: seal(folder, metrics=[1, 2]), "metrics is not an object"),
+    "control characters": (
+        lambda folder: seal(folder, environment=ENVIRONMENT | {"device": "\x1b[31mcpu"}),
+        "device \x1b[31mcpu, this board's is cpu",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_what_is_spoilt_is_named_and_changes_no_other_row(three, name: str) -> None:
+    before = as_json(load_boards(three.path))["boards"][0]
+    spoil, reason = SPOILT[name]
+    spoil(three.path / "tanh1002")
+    found = load_boards(three.path)
+    after = as_json(found)["boards"][0]
+    kept = [row for row in before["rows"] if row["name"] != "head=tanh"]
+    for row in (*kept, *after["rows"]):  # two settings have no third rank
+        row.pop("rank_low"), row.pop("rank_high"), row.pop("place")
+    assert after["rows"] == kept
+    (apart,) = after["apart"]
+    assert apart["name"] == "head=tanh"
+    assert apart["reasons"][0].startswith("4 of 5 fresh seeds")
+    said = [*apart["reasons"], *(f"{skip.folder}: {skip.reason}" for skip in found.skipped)]
+    (named,) = {one for one in said if reason in one and "copy:" not in one}
+    assert "1002" in named
+
+
+def test_what_is_spoilt_reaches_a_terminal_without_control_characters(three) -> None:
+    SPOILT["control characters"][0](three.path / "tanh1002")
+    from io import StringIO
+
+    from lightning_sep.terminal import PlainStream
+
+    stream = StringIO()
+    PlainStream(stream).write(plain(load_boards(three.path)))
+    assert "\x1b" not in stream.getvalue()
+    assert "device \\x1b[31mcpu" in stream.getvalue()
+
+
+def test_one_seed_left_is_not_a_score(three) -> None:
+    for seed in (1000, 1001, 1002, 1003):
+        failed(three.path / f"cosine{seed}")
+    board = load_boards(three.path).boards[0]
+    assert [row.name for row in board.rows] == ["head=sine", "head=tanh"]
+    assert board.apart[0].reasons[0] == "1 of 5 fresh seeds finished"
+
+
+def test_code_that_all_share_is_ranked_and_named_if_no_commit_holds_it(three) -> None:
+    for folder in three.path.glob("*0*"):
+        seal(folder, environment=ENVIRONMENT | {"uncommitted_hash": "d1"})
+    board = load_boards(three.path).boards[0]
+    assert len(board.rows) == 3
+    assert any("no commit holds (changes d1)" in note for note in board.notes)
+
+
+def test_two_records_of_one_id_that_agree_count_once(three) -> None:
+    folder = three.path / "tanh1002"
+    record = json.loads((folder / "record.json").read_text()) | {"format": 1}
+    (folder / "record.json").write_text(json.dumps(record))
+    shutil.copytree(folder, three.path / "copy")
+    found = load_boards(three.path)
+    assert not found.skipped
+    assert [len(row.scores) for row in found.boards[0].rows] == [5, 5, 5]
+
+
+class TestFile:
+    def write(self, folder: Path, text: str, name: str = "mine") -> None:
+        (folder / "board").mkdir(exist_ok=True)
+        (folder / "board" / f"{name}.yaml").write_text(text)
+
+    def test_our_own_default_compares_everything(self) -> None:
+        found = protocol_of("any")
+        assert found.equal == EQUAL
+        assert {"torch", "numpy", "lhotse"} <= set(found.versions)
+        assert (found.seeds, found.committed) == (None, False)
+
+    def test_a_sweeps_own_file_changes_only_what_it_says(self, tmp_path: Path) -> None:
+        self.write(tmp_path, "equal: [data]\nseeds: 3\n", "default")
+        self.write(tmp_path, "seeds: 7\n")
+        assert (protocol_of("mine", [tmp_path]).seeds, protocol_of("mine", [tmp_path]).equal) == (
+            7,
+            ("data",),
+        )
+        assert protocol_of("other", [tmp_path]).seeds == 3
+
+    def test_it_decides_what_is_ranked(self, three, tmp_path: Path, monkeypatch) -> None:
+        folder = tmp_path / "conf"
+        folder.mkdir()
+        monkeypatch.chdir(tmp_path)
+        SPOILT["other threads"][0](three.path / "tanh1002")
+        assert len(load_boards(three.path).boards[0].rows) == 2
+        self.write(folder, "equal: [data, code]\n", "bounded_heads")
+        assert len(load_boards(three.path).boards[0].rows) == 3
+        self.write(folder, "seeds: 6\n", "bounded_heads")
+        assert load_boards(three.path).boards[0].rows == []
+        self.write(folder, "data: {synthetic: ffff}\n", "bounded_heads")
+        reasons = load_boards(three.path).boards[0].apart[0].reasons
+        assert "data synthetic d41d8cd98f00, this board's is synthetic ffff" in reasons[1]
+        self.write(folder, "budget: {net.levels: 5}\n", "bounded_heads")
+        reasons = load_boards(three.path).boards[0].apart[0].reasons
+        assert "net.levels=4, this board's is 5" in reasons[1]
+        self.write(folder, "task: verification\n", "bounded_heads")
+        reasons = load_boards(three.path).boards[0].apart[0].reasons
+        assert "task separation, this board's is verification" in reasons[1]
+        self.write(folder, f"metric: {SEPARATION}_q5\n", "bounded_heads")
+        board = load_boards(three.path).boards[0]
+        assert board.metric.key == f"{SEPARATION}_q5"
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("seed: 3", "unknown seed; known: task, data"),
+            ("seeds: many", "seeds: a whole number is needed, got 'many'"),
+            ("seeds: 0", "seeds: a whole number from 1 is needed, got 0"),
+            ("equal: [dta]", "equal: 'dta' is none of data, code"),
+            ("committed: 1", "committed: true or false is needed, got 1"),
+            ("[1", "is not a protocol of a board"),
+            ("- 1", "is not a protocol of a board"),
+        ],
+    )
+    def test_what_cannot_be_used_is_refused_by_name(
+        self, tmp_path: Path, text: str, words: str
+    ) -> None:
+        self.write(tmp_path, text)
+        with pytest.raises(ConfigError, match=r"mine\.yaml") as raised:
+            protocol_of("mine", [tmp_path])
+        assert words in str(raised.value)
