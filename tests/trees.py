@@ -16,14 +16,15 @@ COUNTS = {"tr": 6, "cv": 3, "tt": 4}
 
 
 def stem(song: int, number: int) -> np.ndarray:
-    """``[time]`` int16: one stem of a song. The lowest bits tell the place, as do those of no other
-    sample within 1024, and the value tells stem and song."""
-    place = np.arange(9000 + 500 * song)
+    """``[time, 2]`` int16: one stem of a song. The lowest bits tell the place, as do those of no
+    other sample within 1024; the value tells stem and song. The right channel is half of that
+    ahead of the left."""
+    place = np.arange(9000 + 500 * song)[:, None] + [0, 512]
     return (place % 1024 + 1024 * (number + 1) - 100 * song).astype(np.int16)
 
 
 def songs(root: Path) -> Path:
-    """Write all songs; of five seconds and less, at 8 kHz."""
+    """Write all songs; stereo, under two seconds at 8 kHz."""
     song = 0
     for split, names in SONGS.items():
         for name in names:

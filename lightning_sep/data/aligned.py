@@ -110,6 +110,7 @@ class Aligned(InPlace):
             home=home,
             sample_rate=self.sample_rate,
             cache_limit_mb=self.cache_limit_mb,
+            keep_channels=self.channels == "keep",
             keep=self.keep,
             test_only=self.test_only,
             progress=progress,

@@ -341,6 +341,20 @@ class ExampleLoader(DataLoader[Batch]):
         """Nothing to do."""
 
 
+def segment_length(prepared: Prepared, segment_s: float, segment_samples: int | None) -> int:
+    """Samples of a segment: ``segment_samples``, else ``segment_s`` at the rate of the set.
+
+    Raises:
+        ConfigError: less than one.
+    """
+    samples = segment_samples or round(segment_s * prepared.sample_rate)
+    if samples < 1:
+        raise ConfigError(
+            f"examples.segment_s = {segment_s}: less than one sample at {prepared.sample_rate} Hz"
+        )
+    return samples
+
+
 def one_channel(prepared: Prepared, kind: str) -> None:
     """Refuse a set of several channels for examples that hold one.
 

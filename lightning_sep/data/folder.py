@@ -32,6 +32,9 @@ class InPlace(Corpus):
     Args:
         path: the folder.
         seed: another seed gives another split.
+        channels: ``mean`` takes the mean of each file's channels; ``keep`` keeps them. Files of
+            one channel then are in all of them alike, and any other number but the largest is
+            refused.
         sample_rate: in Hz; ``None`` takes the rate that most files have.
         cache_limit_mb: bound of the decoded cache in MiB.
         keep: see :class:`~lightning_sep.data.corpus.Corpus`.
@@ -42,6 +45,7 @@ class InPlace(Corpus):
         self,
         path: str | None,
         seed: int,
+        channels: str,
         sample_rate: int | None,
         cache_limit_mb: float | None,
         keep: bool,
@@ -52,6 +56,7 @@ class InPlace(Corpus):
             raise refusal("path", path, "the path of a folder is needed")
         self.path = path
         self.seed = whole_number("seed", seed, at_least=None)
+        self.channels = one_of("channels", channels, ("mean", "keep"))
         self._seen: dict[str, Any] = {}  # of the folder, when it was last prepared
 
     def further(self) -> list[Any]:
@@ -93,6 +98,7 @@ class InPlace(Corpus):
         """See :meth:`Corpus.key`."""
         settings = [str(self.root().resolve()), self.seed, self.sample_rate, resampler()]
         kept = ["keep"] * self.keep + ["test"] * self.test_only
+        kept += ["channels"] * (self.channels == "keep")
         facts = [*settings, *kept, *self.further()]
         return f"{self.name}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}"
 
@@ -193,12 +199,7 @@ class Folder(InPlace):
         keep: bool = False,
         test_only: bool = False,
     ) -> None:
-        super().__init__(path, seed, sample_rate, cache_limit_mb, keep, test_only)
-        self.channels = one_of("channels", channels, ("mean", "keep"))
-
-    def further(self) -> list[Any]:
-        """See :meth:`InPlace.further`."""
-        return ["channels"] * (self.channels == "keep")
+        super().__init__(path, seed, channels, sample_rate, cache_limit_mb, keep, test_only)
 
     def make(self, home: Path, progress: Progress | None = None) -> Path:
         """See :meth:`Corpus.make`."""

@@ -9,7 +9,15 @@ from lightning_sep.checks import finite_number, one_of, whole_number
 from lightning_sep.data.batch import Batch
 from lightning_sep.data.corpus import Prepared
 from lightning_sep.data.draws import below, uniform
-from lightning_sep.data.examples import ORDERS, Draw, Examples, Index, is_active, to_float
+from lightning_sep.data.examples import (
+    ORDERS,
+    Draw,
+    Examples,
+    Index,
+    is_active,
+    segment_length,
+    to_float,
+)
 from lightning_sep.data.facts import MixtureFacts
 from lightning_sep.data.manifests import MIXTURE, NOISE
 from lightning_sep.data.mixtures import random_offset
@@ -90,7 +98,8 @@ class Given(Examples):
         """See :meth:`Examples.facts`."""
         return MixtureFacts(
             sample_rate=prepared.sample_rate,
-            segment_samples=round(self.segment_s * prepared.sample_rate),
+            channels=prepared.channels,
+            segment_samples=segment_length(prepared, self.segment_s, None),
             sources=len(self.stems(prepared)),
             class_names=tuple(prepared.class_names),
             group_names=tuple(prepared.group_names),
@@ -114,12 +123,7 @@ class GivenDraw(Draw):
         self.order: Pass | None = None
         self.chosen: Index | None = None  # mixtures of a fixed split
         if split == "train":
-            self.samples = round(settings.segment_s * prepared.sample_rate)
-            if self.samples < 1:
-                raise ConfigError(
-                    f"examples.segment_s = {settings.segment_s}: less than one sample at "
-                    f"{prepared.sample_rate} Hz"
-                )
+            self.samples = segment_length(prepared, settings.segment_s, None)
             self.count = settings.train
             if settings.order == "pass":
                 self.order = Pass(len(self.names))
@@ -163,7 +167,7 @@ class GivenDraw(Draw):
             self.all.samples[flat],
             np.repeat(offset, rows.shape[1]),
             samples,
-        ).reshape(*rows.shape, samples)
+        ).reshape(*rows.shape, self.reader.channels, samples)
         sound = torch.from_numpy(to_float(segments))
         return Batch(
             waveform=sound[:, 0].contiguous(),

@@ -37,6 +37,8 @@ class GivenMixtures(Aligned):
         sources: folders of the sources; ``None`` takes ``s1``, ``s2`` and so on.
         noise: folder of a further part that is no source. ``rest``: what the sources leave of a
             mixture is such a part, and nothing is compared.
+        channels: ``mean`` of each file's, or ``keep``; see
+            :class:`~lightning_sep.data.folder.InPlace`.
         sample_rate: in Hz; ``None`` takes the rate that most files have.
         cache_limit_mb: bound of the decoded cache in MiB.
         keep: see :class:`~lightning_sep.data.corpus.Corpus`; takes mixtures that are not the sum of
@@ -55,12 +57,13 @@ class GivenMixtures(Aligned):
         mixture: str | None = None,
         sources: Sequence[str] | None = None,
         noise: str | None = None,
+        channels: str = "mean",
         sample_rate: int | None = None,
         cache_limit_mb: float | None = None,
         keep: bool = False,
         test_only: bool = False,
     ) -> None:
-        super().__init__(path, 0, sample_rate, cache_limit_mb, keep, test_only)
+        super().__init__(path, 0, channels, sample_rate, cache_limit_mb, keep, test_only)
         for name, value in (("mixture", mixture), ("noise", noise)):
             if value is not None and (not isinstance(value, str) or not value):
                 raise refusal(name, value, "the name of a folder is needed, or null")

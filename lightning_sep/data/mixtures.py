@@ -19,11 +19,12 @@ from lightning_sep.data.examples import (
     Index,
     energy,
     is_active,
+    segment_length,
     to_float,
 )
 from lightning_sep.data.facts import MixtureFacts
 from lightning_sep.data.passes import Pass
-from lightning_sep.errors import ConfigError, DataError
+from lightning_sep.errors import DataError
 
 SPEECH = "speech"  # name of the group that `pairing: speech_noise` sets against all others
 
@@ -100,18 +101,8 @@ class Mixtures(Examples):
         self.batch_size = whole_number("batch_size", batch_size)
 
     def samples(self, prepared: Prepared) -> int:
-        """Of a segment.
-
-        Raises:
-            ConfigError: less than one.
-        """
-        samples = self.segment_samples or round(self.segment_s * prepared.sample_rate)
-        if samples < 1:
-            raise ConfigError(
-                f"examples.segment_s = {self.segment_s}: less than one sample at "
-                f"{prepared.sample_rate} Hz"
-            )
-        return samples
+        """Of a segment; see :func:`~lightning_sep.data.examples.segment_length`."""
+        return segment_length(prepared, self.segment_s, self.segment_samples)
 
     def draw(self, prepared: Prepared, split: str) -> "MixtureDraw":
         """See :meth:`Examples.draw`."""

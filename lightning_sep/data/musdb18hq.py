@@ -25,6 +25,7 @@ class Musdb18Hq(Songs):
         path: the folder.
         val: names of songs of train that validate; ``None`` draws 15 %.
         seed: see :class:`Songs`.
+        channels: see :class:`Songs`.
         sample_rate: in Hz; ``None`` takes the rate that most files have.
         cache_limit_mb: bound of the decoded cache in MiB.
         keep: see :class:`Songs`.
@@ -41,9 +42,10 @@ class Musdb18Hq(Songs):
         path: str | None = None,
         val: Sequence[str] | None = _VAL,
         seed: int = 0,
+        channels: str = "keep",
         sample_rate: int | None = None,
         cache_limit_mb: float | None = None,
         keep: bool = False,
         test_only: bool = False,
     ) -> None:
-        super().__init__(path, val, seed, sample_rate, cache_limit_mb, keep, test_only)
+        super().__init__(path, val, seed, channels, sample_rate, cache_limit_mb, keep, test_only)

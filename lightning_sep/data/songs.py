@@ -31,6 +31,8 @@ class Songs(Aligned):
         path: the folder.
         val: names of songs of train that validate.
         seed: another seed gives another split.
+        channels: ``keep``, or ``mean`` of each file's; see
+            :class:`~lightning_sep.data.folder.InPlace`.
         sample_rate: in Hz; ``None`` takes the rate that most files have.
         cache_limit_mb: bound of the decoded cache in MiB.
         keep: see :class:`~lightning_sep.data.corpus.Corpus`; takes songs that are not the sum of
@@ -48,12 +50,13 @@ class Songs(Aligned):
         path: str | None = None,
         val: Sequence[str] | None = None,
         seed: int = 0,
+        channels: str = "keep",
         sample_rate: int | None = None,
         cache_limit_mb: float | None = None,
         keep: bool = False,
         test_only: bool = False,
     ) -> None:
-        super().__init__(path, seed, sample_rate, cache_limit_mb, keep, test_only)
+        super().__init__(path, seed, channels, sample_rate, cache_limit_mb, keep, test_only)
         if val is not None and (
             isinstance(val, str) or not all(isinstance(name, str) for name in val) or not val
         ):

@@ -1,18 +1,21 @@
 """Stems of songs, aligned, for the separation of music."""
 
+import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lightning_sep.checks import finite_number, one_of, refusal, whole_number
 from lightning_sep.data.audio_files import FULL_SCALE, SILENCE_RMS, Int16
 from lightning_sep.data.batch import Batch
 from lightning_sep.data.corpus import Prepared
 from lightning_sep.data.draws import below, distinct, uniform
-from lightning_sep.data.examples import ORDERS, Draw, Examples, Index
+from lightning_sep.data.examples import ORDERS, Draw, Examples, Index, segment_length
 from lightning_sep.data.facts import MixtureFacts
 from lightning_sep.data.manifests import MIXTURE, NOISE
 from lightning_sep.data.mixtures import random_offset
@@ -20,6 +23,8 @@ from lightning_sep.data.parts import Parts
 from lightning_sep.data.passes import Stretches
 from lightning_sep.data.splits import SPLITS
 from lightning_sep.errors import ConfigError, DataError
+
+_SPARSE = 64  # of so many samples one is looked at first
 
 
 class Stems(Examples):
@@ -39,6 +44,9 @@ class Stems(Examples):
         sources: stems of each source by its name: ``{vocals: [vocals], accompaniment: [drums, bass,
             other]}``; ``None`` makes each stem a source, in alphabetical order.
         segment_s: length of an example in seconds.
+        segment_samples: its length in samples, in place of ``segment_s``.
+        context_samples: samples on either side of the segment that a net gets beside it: what the
+            songs hold there, zeros beyond their ends.
         gain_range: lowest and highest factor of a stem in training.
         coherent: share of the training examples whose stems are of one song.
         order: ``drawn``, or ``pass``: each song is cut into segments from a start that is drawn for
@@ -57,6 +65,8 @@ class Stems(Examples):
         number: int = 4,
         sources: Mapping[str, Sequence[str]] | None = None,
         segment_s: float = 1.0,
+        segment_samples: int | None = None,
+        context_samples: int = 0,
         gain_range: tuple[float, float] | list[float] = (1.0, 1.0),
         coherent: float = 1.0,
         order: str = "drawn",
@@ -68,6 +78,10 @@ class Stems(Examples):
         self.number = whole_number("number", number, at_least=1)
         self.sources = None if sources is None else _sums(sources)
         self.segment_s = finite_number("segment_s", segment_s, above=0, meaning="seconds")
+        if segment_samples is not None:
+            whole_number("segment_samples", segment_samples)
+        self.segment_samples = segment_samples
+        self.context_samples = whole_number("context_samples", context_samples, at_least=0)
         self.gain_range = _factors("gain_range", gain_range)
         self.coherent = finite_number(
             "coherent", coherent, at_least=0, at_most=1, meaning="a share of the examples"
@@ -109,6 +123,10 @@ class Stems(Examples):
             )
         return named
 
+    def samples(self, prepared: Prepared) -> int:
+        """Of a segment; see :func:`~lightning_sep.data.examples.segment_length`."""
+        return segment_length(prepared, self.segment_s, self.segment_samples)
+
     def draw(self, prepared: Prepared, split: str) -> "StemDraw":
         """See :meth:`Examples.draw`."""
         return StemDraw(self, prepared, split)
@@ -124,7 +142,9 @@ class Stems(Examples):
         }
         return MixtureFacts(
             sample_rate=prepared.sample_rate,
-            segment_samples=round(self.segment_s * prepared.sample_rate),
+            channels=prepared.channels,
+            segment_samples=self.samples(prepared),
+            context_samples=self.context_samples,
             sources=len(named),
             class_names=tuple(named),
             group_names=tuple(prepared.group_names),
@@ -142,16 +162,9 @@ class StemDraw(Draw):
         stems = [name for name in prepared.stem_names if name != MIXTURE]
         self.parts = Parts.of(prepared, self.table, stems, split)
         self.reader = prepared.reader
-        self.samples = round(settings.segment_s * prepared.sample_rate)
-        if self.samples < 1:
-            raise ConfigError(
-                f"examples.segment_s = {settings.segment_s}: less than one sample at "
-                f"{prepared.sample_rate} Hz"
-            )
-        # which stems each source is the sum of, and which are in none
+        self.samples = settings.samples(prepared)
+        self.context = settings.context_samples
         self.sums = [[stems.index(one) for one in own] for own in named.values()]
-        scored = {number for own in self.sums for number in own}
-        self.others = [number for number in range(len(stems)) if number not in scored]
         self.rate = prepared.sample_rate
         self.gain_range = settings.gain_range if split == "train" else (1.0, 1.0)
         self.coherent = settings.coherent if split == "train" else 1.0
@@ -207,25 +220,22 @@ class StemDraw(Draw):
             self.table.recording[flat],
             self.table.start[flat],
             self.table.samples[flat],
-            offset.reshape(-1),
-            self.samples,
-        ).reshape(*items.shape, -1)
+            offset.reshape(-1) - self.context,
+            self.samples + 2 * self.context,
+        )
+        segments = segments.reshape(*items.shape, *segments.shape[1:])
+        heard = segments[..., self.context : self.context + self.samples]
         low, high = self.gain_range
         numbers = uniform(
             seed=seed, epoch=epoch, index=index, purpose="gain", columns=items.shape[1]
         )
-        gain = (low + (high - low) * numbers).astype(np.float32)
-        sources, others, active = summed(segments, gain, self.sums, self.others)
-        stack = torch.from_numpy(sources)
-        waveform = stack.sum(dim=1)
-        if others is not None:
-            waveform += torch.from_numpy(others)
-        return Batch(
-            waveform=waveform,
-            labels=torch.arange(len(self.sums)).repeat(len(index), 1),
-            active=torch.from_numpy(active),
+        gain = low + (high - low) * numbers
+        return StemBatch(
+            stems=torch.from_numpy(segments),
+            gain=torch.from_numpy((gain / FULL_SCALE).astype(np.float32)),
+            sums=self.sums,
+            active=torch.from_numpy(loud(heard, gain, self.sums)),
             index=torch.from_numpy(index.copy()),
-            sources=stack,
         )
 
     def described(self, index: Index) -> dict[str, list[Any]]:
@@ -240,45 +250,84 @@ class StemDraw(Draw):
         }
 
 
-def summed(
-    segments: Int16, gain: NDArray[np.float32], sums: Sequence[Sequence[int]], others: Sequence[int]
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, NDArray[np.bool_]]:
-    """Sources out of stems.
+class StemBatch(Batch):
+    """A batch whose stems stay int16 until they are where they are used, and are summed there.
+
+    As float32 it would be two to three times as large, and take a worker four times as long.
 
     Args:
-        segments: ``[batch, stem, time]`` as recorded.
+        stems: ``[batch, stem, channel, time]`` int16, as recorded.
+        gain: ``[batch, stem]`` what a stem is multiplied by, from int16 to float32.
+        sums: numbers of the stems of each source.
+        active: see :class:`~lightning_sep.data.batch.Batch`.
+        index: see :class:`~lightning_sep.data.batch.Batch`.
+    """
+
+    def __init__(
+        self,
+        stems: Tensor,
+        gain: Tensor,
+        sums: Sequence[Sequence[int]],
+        active: Tensor,
+        index: Tensor,
+    ) -> None:
+        self._stems, self._gain, self._sums = stems, gain, sums
+        self.labels = torch.arange(len(sums), device=stems.device).repeat(len(stems), 1)
+        self.active, self.index = active, index
+        self.sessions = None
+
+    def __len__(self) -> int:
+        return len(self._stems)
+
+    # a field of a batch that is worked out when it is first read
+    @cached_property
+    def sources(self) -> Tensor:  # type: ignore[override]
+        """``[batch, source, channel, time]`` float32: sums of stems."""
+        return torch.stack([self._sum(stems) for stems in self._sums], dim=1)
+
+    @cached_property
+    def waveform(self) -> Tensor:  # type: ignore[override]
+        """``[batch, channel, time]`` float32: the sum of all stems, also of those in no source."""
+        scored = {number for stems in self._sums for number in stems}
+        others = [number for number in range(self._stems.shape[1]) if number not in scored]
+        total = self.sources.sum(dim=1)
+        return total + self._sum(others) if others else total
+
+    def _sum(self, stems: Sequence[int]) -> Tensor:
+        first, *rest = (self._stems[:, one] * self._gain[:, one, None, None] for one in stems)
+        return sum(rest, start=first)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "StemBatch":
+        """See :meth:`~lightning_sep.data.batch.Batch.to`."""
+        stems, gain, active, index = (
+            one.to(device, non_blocking=non_blocking)
+            for one in (self._stems, self._gain, self.active, self.index)
+        )
+        return StemBatch(stems, gain, self._sums, active, index)
+
+
+def loud(
+    stems: Int16, gain: NDArray[np.float64], sums: Sequence[Sequence[int]]
+) -> NDArray[np.bool_]:
+    """Whether the rms of each source over channels and time reaches -80 dBFS.
+
+    Args:
+        stems: ``[batch, stem, channel, time]`` as recorded.
         gain: ``[batch, stem]``.
         sums: numbers of the stems of each source.
-        others: numbers of the stems that are in no source.
 
     Returns:
-        Sources ``[batch, source, time]`` float32, the sum of the others ``[batch, time]``
-        (``None`` without any), and which sources are not silent, ``[batch, source]``.
+        ``[batch, source]``.
     """
-    batch, _, *rest = segments.shape
-    factor = gain * np.float32(1.0 / FULL_SCALE)
-    sources = np.empty((batch, len(sums), *rest), np.float32)
-    left = np.empty((batch, *rest), np.float32) if others else None
-    for row in range(batch):
-        for number, stems in enumerate(sums):
-            _sum_into(sources[row, number], segments[row], factor[row], stems)
-        if left is not None:
-            _sum_into(left[row], segments[row], factor[row], others)
-    return sources, left, loud(sources)
-
-
-def _sum_into(
-    out: NDArray[np.float32], segments: Int16, factor: NDArray[np.float32], stems: Sequence[int]
-) -> None:
-    np.multiply(segments[stems[0]], factor[stems[0]], out=out)
-    for stem in stems[1:]:
-        out += segments[stem] * factor[stem]
-
-
-def loud(sources: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Whether the rms over time reaches -80 dBFS, ``[..., time]`` -> ``[...]``."""
-    squares = np.square(sources, dtype=np.float64).sum(axis=-1)
-    return np.asarray(squares >= SILENCE_RMS**2 * sources.shape[-1])
+    needed = (SILENCE_RMS * FULL_SCALE) ** 2 * math.prod(stems.shape[2:])
+    active = np.zeros((len(stems), len(sums)), dtype=bool)
+    for number, own in enumerate(sums):
+        # some of the samples are enough to know that nearly every source is loud enough
+        for step in (_SPARSE, 1):
+            rows = np.flatnonzero(~active[:, number])
+            total = sum(stems[rows, one, :, ::step] * gain[rows, one, None, None] for one in own)
+            active[rows, number] = np.square(total).sum(axis=(1, 2)) >= needed
+    return active
 
 
 def whole_songs(lengths: Index, samples: int, limit: int | None) -> tuple[Index, Index]:

@@ -81,3 +81,13 @@ class LayeredNet(Net, Protocol):
 
     def embed(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """What that layer gives for ``x [batch, frame, inputs]``, ``[batch, value]``."""
+
+
+@runtime_checkable
+class BatchNet(Net, Protocol):
+    """A net that norms over its batch in training and keeps running statistics for later, so that
+    there an example is changed by the others; in evaluation it is not."""
+
+    @property
+    def batch_statistics(self) -> bool:
+        """Whether it was built to."""

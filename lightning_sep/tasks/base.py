@@ -17,7 +17,7 @@ from lightning_sep.errors import ConfigError
 from lightning_sep.functional.masking import shield, weighted_sum
 from lightning_sep.functional.processes import own_rank, world_size
 from lightning_sep.functional.step_sums import StepSums
-from lightning_sep.nets.abilities import Net
+from lightning_sep.nets.abilities import BatchNet, Net
 from lightning_sep.reweighting.base import Reweighting
 from lightning_sep.reweighting.gather import global_weights
 from lightning_sep.reweighting.uniform import Uniform
@@ -216,6 +216,20 @@ class Task(Module, ABC):
     ) -> Batch:
         """The batch on the device, which the host does not wait for (Lightning would)."""
         return batch.to(device, non_blocking=True)
+
+    def on_train_start(self) -> None:
+        """Refuse what several processes would compute otherwise than one.
+
+        Raises:
+            ConfigError: the net norms over the batch, of which each process has a part.
+        """
+        net = self.net
+        if world_size() > 1 and isinstance(net, BatchNet) and net.batch_statistics:
+            raise ConfigError(
+                f"net={type(net).__name__} norms over the batch, of which each of "
+                f"{world_size()} processes has a part: train in one process, or use a net that "
+                "norms over single examples"
+            )
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Third-party code may draw from the global generator: it is seeded by the step as well.

@@ -10,7 +10,7 @@ from lightning_sep.data.batch import Batch
 
 def full() -> Batch:
     """A batch with all that any example has."""
-    waveform = torch.randn(2, 30, generator=torch.Generator().manual_seed(0))
+    waveform = torch.randn(2, 1, 30, generator=torch.Generator().manual_seed(0))
     return Batch(
         waveform=waveform,
         labels=torch.tensor([[3, 1], [0, 2]]),

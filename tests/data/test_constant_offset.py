@@ -63,8 +63,8 @@ def test_only_normalisation_by_the_deviation_takes_offsets_off():
     ramp = ramp.astype(np.int16) * 100
     level_db = np.zeros((1, 2))
     for normalise in ("none", "peak", "sources"):
-        sources, _ = mix(ramp + 5000, level_db=level_db, normalise=normalise)
+        sources, _ = mix(ramp[:, :, None] + 5000, level_db=level_db, normalise=normalise)
         assert (sources.mean(axis=-1) > 0.5 * np.abs(sources).max(axis=-1)).all()
-    sources, _ = mix(ramp + 5000, level_db=level_db, normalise="std")
+    sources, _ = mix(ramp[:, :, None] + 5000, level_db=level_db, normalise="std")
     np.testing.assert_allclose(sources.mean(axis=-1), 0, atol=1e-5)
     assert sources.sum(axis=1).std() == pytest.approx(1, rel=1e-5)

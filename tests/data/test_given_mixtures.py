@@ -25,7 +25,9 @@ def prepared(mixtures, tmp_path):
 
 
 def ints(samples):
-    return (samples.numpy() * 32768).round().astype(np.int64)
+    """As int16 would hold them, without the axis of the one channel."""
+    assert samples.shape[-2] == 1
+    return (samples.numpy() * 32768).round().astype(np.int64).squeeze(-2)
 
 
 def order(split):
@@ -230,7 +232,7 @@ def test_mixtures_of_one_length_share_a_batch(mixtures, tmp_path):
     prepared = GivenMixtures(str(mixtures)).open(tmp_path / "home")
     batches = list(Given(batch_size=3).loader(prepared, "test", seed=0))
     assert [len(batch) for batch in batches] == [3, 1]
-    assert batches[0].waveform.shape == (3, 6000)
+    assert batches[0].waveform.shape == (3, 1, 6000)
 
 
 def test_two_processes_share_all_mixtures(prepared):
@@ -245,8 +247,8 @@ def test_two_processes_share_all_mixtures(prepared):
     for batch in found:
         for row, number in enumerate(batch.index.tolist()):
             one = alone[number].sources[0]
-            assert torch.equal(batch.sources[row, :, : one.shape[1]], one)
-            assert not batch.sources[row, :, one.shape[1] :].any()
+            assert torch.equal(batch.sources[row, ..., : one.shape[-1]], one)
+            assert not batch.sources[row, ..., one.shape[-1] :].any()
 
 
 def test_an_epoch_takes_a_segment_of_every_mixture(prepared):
@@ -285,7 +287,7 @@ def test_segments_are_those_that_are_told(prepared, order):
 
 def test_a_mixture_shorter_than_a_segment_lies_within_zeros(prepared):
     for batch in Given(segment_s=1.0, batch_size=6).loader(prepared, "train", seed=0):
-        assert batch.waveform.shape == (6, 8000)
+        assert batch.waveform.shape == (6, 1, 8000)
         heard = (batch.waveform != 0).sum(dim=-1)
         assert (heard < 7300).all()
         assert (heard > 5900).all()

@@ -22,22 +22,22 @@ from lightning_sep.data.snippets import Snippets
 
 
 def test_the_energy_is_exact_whatever_the_length():
-    samples = np.random.default_rng(0).integers(-32768, 32768, (3, 100_001)).astype(np.int16)
-    expected = [sum(int(value) ** 2 for value in row) for row in samples.tolist()]
+    samples = np.random.default_rng(0).integers(-32768, 32768, (3, 2, 50_001)).astype(np.int16)
+    expected = [sum(int(value) ** 2 for value in row.ravel().tolist()) for row in samples]
     assert (energy(samples) * 32768**2).tolist() == expected
 
 
 @pytest.mark.parametrize(("steps", "sounds"), [(0, False), (3, False), (4, True), (-4, True)])
-@pytest.mark.parametrize("count", [10, 4000])
-def test_silence_is_what_lies_below_80_db_under_full_scale(steps, sounds, count):
-    samples = np.full((1, count), steps, dtype=np.int16)
+@pytest.mark.parametrize(("channels", "count"), [(1, 10), (1, 4000), (2, 10)])
+def test_silence_is_what_lies_below_80_db_under_full_scale(steps, sounds, channels, count):
+    samples = np.full((1, channels, count), steps, dtype=np.int16)
     assert is_active(samples).tolist() == [sounds]
-    loud = np.full((1, count), 9000, dtype=np.int16)
+    loud = np.full((1, channels, count), 9000, dtype=np.int16)
     sources, active = mix(
         np.stack([samples, loud], axis=1), level_db=np.zeros((1, 2)), normalise="none"
     )
     assert active.tolist() == [[sounds, True]]
-    assert (np.square(sources[0]).sum(axis=1) > 0.99).tolist() == [sounds, True]
+    assert (np.square(sources[0]).sum(axis=(1, 2)) > 0.99).tolist() == [sounds, True]
     assert sources[0, 0].any() == sounds  # exact zeros
 
 
@@ -60,6 +60,12 @@ def mixed(tmp_path_factory):
     return Folder(str(folder)).open(folder.parent / "home")
 
 
+def mixed_down(segments, level_db, normalise):
+    """Sources of mono segments, ``[batch, source, time]``."""
+    sources, _ = mix(segments[:, :, None], level_db=level_db, normalise=normalise)
+    return sources[:, :, 0]
+
+
 @pytest.mark.parametrize("sources", [2, 3])
 def test_every_source_but_the_last_has_a_level_of_its_own(mixed, sources):
     examples = Mixtures(
@@ -68,7 +74,7 @@ def test_every_source_but_the_last_has_a_level_of_its_own(mixed, sources):
     index = np.arange(40)
     batch = examples.draw(mixed, "train").batch(seed=4, epoch=2, index=index)
     numbers = uniform(seed=4, epoch=2, index=index, purpose="level", columns=sources)
-    level_db = 10 * torch.log10(batch.sources.double().square().sum(-1)).numpy()
+    level_db = 10 * torch.log10(batch.sources.double().square().sum((-1, -2))).numpy()
     np.testing.assert_allclose(level_db[:, :-1], -3 + 12 * numbers[:, :-1], atol=1e-4)
     np.testing.assert_allclose(level_db[:, -1], 0, atol=1e-4)
     torch.testing.assert_close(batch.waveform, batch.sources.sum(1))
@@ -79,7 +85,7 @@ def test_the_largest_of_all_samples_of_the_sources_becomes_1(sign):
     segments = np.zeros((2, 2, 50), dtype=np.int16)
     segments[:, 0, ::2], segments[:, 1, 1::2] = 900, -700
     segments[0, 0, 10], segments[1, 1, 11] = sign * 9000, sign * 8000
-    sources, _ = mix(segments, level_db=np.zeros((2, 2)), normalise="sources")
+    sources = mixed_down(segments, np.zeros((2, 2)), "sources")
     for example, place in ((0, (0, 10)), (1, (1, 11))):
         largest = np.abs(sources[example]).max()
         assert largest == pytest.approx(1.0, rel=1e-6)
@@ -93,13 +99,13 @@ def test_the_largest_sample_of_each_mixture_becomes_1(sign):
     segments = np.zeros((2, 2, 50), dtype=np.int16)
     segments[:, 0], segments[:, 1] = 300, -200
     segments[0, 0, 10], segments[1, 1, 11] = sign * 9000, sign * 4000
-    sources, _ = mix(segments, level_db=np.zeros((2, 2)), normalise="peak")
+    sources = mixed_down(segments, np.zeros((2, 2)), "peak")
     np.testing.assert_allclose(np.abs(sources.sum(axis=1)).max(axis=1), 1, rtol=1e-6)
 
 
 def test_the_deviation_of_each_mixture_becomes_1():
     segments = np.random.default_rng(2).integers(-900, 2000, (3, 2, 400)).astype(np.int16)
-    sources, _ = mix(segments, level_db=np.array([[-5.0, 0], [0, 0], [5, 0]]), normalise="std")
+    sources = mixed_down(segments, np.array([[-5.0, 0], [0, 0], [5, 0]]), "std")
     np.testing.assert_allclose(sources.sum(axis=1).std(axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(sources.mean(axis=2), 0, atol=1e-6)
 
@@ -142,7 +148,7 @@ def test_the_gain_is_that_of_the_group_that_is_drawn_from(tmp_path):
         draw = examples.draw(prepared, "train")
         batch = draw.batch(seed=0, epoch=0, index=np.arange(30))
         drawn, offset = draw.places(seed=0, epoch=0, index=np.arange(30))
-        for waveform, row, first in zip(batch.waveform, drawn, offset, strict=True):
+        for waveform, row, first in zip(batch.waveform[:, 0], drawn, offset, strict=True):
             start = peaks[prepared.group_names[int(draw.table.group[row])]]
             expected = (start - first - np.arange(40)) / peak
             np.testing.assert_allclose(waveform.numpy(), expected, rtol=1e-6)
@@ -153,7 +159,7 @@ def test_all_ones_are_as_many_as_asked_for(mixed, split):
     examples = Ones(frame_samples=4, frames=5, train=7, val=3, test=2, batch_size=4)
     batches = list(examples.loader(mixed, split, seed=0))
     together = torch.cat([batch.waveform for batch in batches])
-    assert together.tolist() == [[1.0] * 20] * {"train": 7, "val": 3, "test": 2}[split]
+    assert together.tolist() == [[[1.0] * 20]] * {"train": 7, "val": 3, "test": 2}[split]
     assert all(batch.active.all() for batch in batches)
 
 

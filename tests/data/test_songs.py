@@ -18,7 +18,7 @@ from lightning_sep.data.lhotse_set import LhotseSet
 from lightning_sep.data.mixtures import Mixtures
 from lightning_sep.data.songs import Songs
 from lightning_sep.data.splits import SPLITS
-from lightning_sep.data.stems import Stems
+from lightning_sep.data.stems import Stems, loud
 from lightning_sep.errors import ConfigError, DataError
 from tests.trees import RATE, SONGS, STEMS, stem
 
@@ -61,7 +61,7 @@ def test_all_stems_are_prepared_and_the_mixture_is_counted(prepared):
             number = STEMS.index(prepared.stem_names[table.stem[row]])
             expected = stem(TITLES.index(Path(song).name), number)
             found = prepared.reader.whole(int(table.recording[row]), 0, int(table.samples[row]))
-            assert np.array_equal(found, expected)
+            assert np.array_equal(found.T, expected)
 
 
 def split_of(prepared):
@@ -140,7 +140,7 @@ def test_a_mixture_that_is_not_the_sum_is_refused_by_name_unless_kept(songs, tmp
 
 def test_a_mixture_that_was_clipped_is_the_sum_of_its_stems(songs, tmp_path):
     folder = songs / "train" / "Apple"
-    total = np.zeros(9000, np.int64)
+    total = np.zeros((9000, 2), np.int64)
     for number, one in enumerate(STEMS):
         samples = stem(0, number)
         samples[100:110] = 10_000
@@ -192,6 +192,13 @@ def test_the_plain_folder_says_how_to_take_songs(songs, tmp_path):
         Folder(str(songs)).open(tmp_path / "home")
 
 
+def test_songs_can_be_mixed_down(songs, tmp_path):
+    mono = Songs(str(songs), channels="mean").open(tmp_path / "home")
+    assert mono.channels == 1
+    for batch in batches(mono):
+        assert batch.sources.shape == (8, 4, 1, 1600)
+
+
 def test_a_changed_song_is_prepared_again(songs, tmp_path):
     first = Songs(str(songs)).open(tmp_path / "home")
     assert Songs(str(songs)).open(tmp_path / "home").folder == first.folder
@@ -213,6 +220,7 @@ def test_songs_of_musdb_are_named_in_its_entry():
 
 
 def test_statistics_and_other_examples_know_no_recorded_mixture(prepared):
+    assert prepared.channels == 2
     [batch] = Mixtures(sources=4, segment_s=0.1, train=8, batch_size=8).loader(
         prepared, "train", seed=0
     )
@@ -230,20 +238,21 @@ def test_a_fresh_lhotse_process_reads_what_belongs_together(prepared, tmp_path):
 from lhotse import CutSet
 for cut in CutSet.from_file({str(path)!r}):
     custom = cut.supervisions[0].custom
-    print(custom["mixture"], custom["stem"], cut.load_audio().shape[1])
+    print(custom["mixture"], custom["stem"], *cut.load_audio().shape)
 """
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     lengths = {"test/Fig": 11500, "test/Grape": 12000}
     assert done.stdout.split("\n")[:-1] == [
-        f"{song} {one} {length}" for song, length in lengths.items() for one in STEMS
+        f"{song} {one} 2 {length}" for song, length in lengths.items() for one in STEMS
     ]
 
 
 def test_songs_come_back_in_through_lhotse(prepared, tmp_path):
     cuts = {split: str(prepared.folder / f"{split}_cuts.jsonl.gz") for split in SPLITS}
-    again = LhotseSet(cuts=cuts).open(tmp_path / "home")
+    again = LhotseSet(cuts=cuts, channels="keep").open(tmp_path / "home")
+    assert again.channels == 2
     assert again.mixture_names == prepared.mixture_names
     for split in SPLITS:
         for one, other in zip(batches(prepared, split), batches(again, split), strict=True):
@@ -255,7 +264,8 @@ def test_songs_come_back_in_through_lhotse(prepared, tmp_path):
 
 def places_of(sources):
     """``[batch, stem]`` first sample modulo 1024, and ``[batch, stem]`` song, of coherent stems."""
-    values = ints(sources)
+    left, right = ints(sources).transpose(2, 0, 1, 3)
+    values = left
     place, song = np.zeros(values.shape[:2], int), np.zeros(values.shape[:2], int)
     for row in range(len(values)):
         for number in range(values.shape[1]):
@@ -267,6 +277,9 @@ def places_of(sources):
                 for first in [int(base[0])]
             ]
             [(song[row, number], place[row, number])] = fits
+            base = 1024 * (number + 1) - 100 * song[row, number]
+            ahead = (left[row, number] - base + 512) % 1024 + base
+            assert np.array_equal(right[row, number], ahead)
     return place, song
 
 
@@ -287,12 +300,13 @@ def test_the_sum_of_the_stems_is_the_recorded_mixture(prepared, songs):
     found = batches(prepared, "test")
     recorded = np.concatenate(
         [
-            np.pad(samples, (0, -len(samples) % 1600))
+            np.pad(samples, ((0, -len(samples) % 1600), (0, 0)))
             for name in SONGS["test"]
             for samples in [soundfile.read(songs / "test" / name / "mixture.wav", dtype="int16")[0]]
         ]
     )
-    assert np.array_equal(ints(whole(found, "waveform")).ravel(), recorded)
+    heard = ints(whole(found, "waveform")).transpose(0, 2, 1).reshape(-1, 2)
+    assert np.array_equal(heard, recorded)
 
 
 def test_songs_are_drawn_evenly_and_so_are_offsets(prepared):
@@ -307,6 +321,71 @@ def test_songs_are_drawn_evenly_and_so_are_offsets(prepared):
     assert (offset[:, 0] <= room).all()
     bins, _ = np.histogram(offset[:, 0] / room, bins=10, range=(0, 1))
     assert ((bins - 2000) ** 2 / 2000).sum() < 33.7  # 9 degrees
+
+
+def test_surroundings_are_what_the_song_holds_there(prepared):
+    settings = {"segment_samples": 1000, "context_samples": 300}
+    found = batches(prepared, **settings)
+    alone = batches(prepared, segment_samples=1000)
+    assert torch.equal(whole(found, "sources")[..., 300:1300], whole(alone, "sources"))
+    place, song = places_of(whole(alone, "sources"))
+    ahead = ints(whole(found, "sources"))[:, :, 0, 0]
+    told = (place - 300) % 1024 + 1024 * np.arange(1, 5) - 100 * song
+    inside = ahead != 0  # zeros lie before a song
+    assert inside.mean() > 0.9
+    assert np.array_equal(ahead[inside], told[inside])
+    test = whole(batches(prepared, "test", **settings), "sources")
+    assert test.shape[-1] == 1600
+    first = np.concatenate([np.zeros((300, 2), int), stem(5, 0)[:1300]])
+    assert np.array_equal(ints(test[0, 0]).T, first)
+    last = np.concatenate([stem(5, 0)[-800:], np.zeros((800, 2), int)])
+    assert np.array_equal(ints(test[11, 0]).T, last)
+    assert Stems(**settings).facts(prepared).context_samples == 300
+
+
+def test_silence_is_judged_without_the_surroundings(songs, tmp_path):
+    for name in SONGS["test"]:
+        path = songs / "test" / name / "bass.wav"
+        samples, _ = soundfile.read(path, dtype="int16")
+        samples[:1000] = 0
+        soundfile.write(path, samples, RATE)
+    prepared = Songs(str(songs), keep=True, val=["Cedar"]).open(tmp_path / "home")
+    settings = {"segment_samples": 1000, "context_samples": 300}
+    active = whole(batches(prepared, "test", **settings), "active")[:, 0]
+    assert active.tolist() == [False, *[True] * 11] * 2
+
+
+def test_a_source_is_loud_by_all_of_its_samples():
+    """-80 dBFS over both channels is where silence ends, wherever the samples are."""
+    for place in (0, 1, 63, 64, 199):
+        stems = np.zeros((1, 2, 2, 200), np.int16)
+        stems[0, :, 1, place] = 46  # over 400 samples an rms of 2.3, and of 4.6 for twice the gain
+        gain = np.array([[1.0, 2.0]])
+        assert loud(stems, gain, [[0], [1]]).tolist() == [[False, True]]
+        assert loud(stems, gain, [[0, 1]]).tolist() == [[True]]
+        assert loud(stems, np.array([[1.0, -1.0]]), [[0, 1]]).tolist() == [[False]]
+
+
+def test_a_batch_is_the_same_before_and_after_it_went_to_a_device(prepared):
+    sources = {"vocals": ["vocals"], "rest": ["drums", "bass"]}
+    settings = {"sources": sources, "number": 2, "gain_range": [0.5, 1.0]}
+    for one, other in zip(
+        batches(prepared, **settings), batches(prepared, **settings), strict=True
+    ):
+        moved = other.to("cpu")
+        for field in ("waveform", "sources", "labels", "active", "index"):
+            assert torch.equal(getattr(one, field), getattr(moved, field))
+        assert len(moved) == len(one) == 8
+        assert one.sources.dtype == torch.float32
+        assert one.sources.is_contiguous()
+
+
+def test_workers_give_what_one_process_gives(prepared):
+    examples = Stems(segment_s=0.2, batch_size=8, train=16, gain_range=[0.5, 1.0])
+    alone = list(examples.loader(prepared, "train", seed=3))
+    helped = list(examples.loader(prepared, "train", seed=3, workers=1))
+    assert torch.equal(whole(alone, "sources"), whole(helped, "sources"))
+    assert torch.equal(whole(alone, "waveform"), whole(helped, "waveform"))
 
 
 def test_incoherent_stems_are_of_different_songs_at_places_of_their_own(prepared):
@@ -335,9 +414,8 @@ def test_each_stem_has_a_gain_of_its_own(prepared):
     other = batches(prepared, gain_range=[0.5, 2.0])
     plain, scaled = whole(one, "sources").double(), whole(other, "sources").double()
     ratio = scaled / plain
-    gain = ratio[..., :1]
-    assert (ratio - gain).abs().max() < 1e-6
-    gain = gain.squeeze(-1)
+    gain = ratio[:, :, 0, 0]
+    assert (ratio - gain[..., None, None]).abs().max() < 1e-6
     assert gain.min() >= 0.5
     assert gain.max() <= 2.0
     assert gain.mean() == pytest.approx(1.25, abs=0.11)  # 256 draws: 4 deviations
@@ -378,7 +456,7 @@ def test_validation_and_test_walk_through_whole_songs_in_order(prepared):
     for song, rows in ((5, found[:8]), (6, found[8:])):
         for number in range(4):
             expected = stem(song, number)
-            line = ints(rows[:, number].reshape(-1))
+            line = ints(rows[:, number]).transpose(0, 2, 1).reshape(-1, 2)
             assert np.array_equal(line[: len(expected)], expected)
             assert not line[len(expected) :].any()
     told = loader.told({"test/index": list(range(16)), "test/x": [0] * 16}, "test")
@@ -408,13 +486,13 @@ def test_a_song_shorter_than_a_segment_lies_within_zeros(prepared):
     for order in ("drawn", "pass"):
         for batch in batches(prepared, segment_s=1.5, train=8, order=order):
             heard = (batch.sources != 0).sum(dim=-1)
-            assert (heard == heard[:, :1]).all()
-            assert set(heard[:, 0].tolist()) <= {9000, 9500, 10500, 11000}
+            assert (heard == heard[:, :1, :1]).all()
+            assert set(heard[:, 0, 0].tolist()) <= {9000, 9500, 10500, 11000}
 
 
 def test_a_silent_stem_is_marked_and_left_as_it_is(songs, tmp_path):
     for name in SONGS["train"]:
-        samples = np.full(9000 + 500 * TITLES.index(name), 3, np.int16)
+        samples = np.full((9000 + 500 * TITLES.index(name), 2), 3, np.int16)
         soundfile.write(songs / "train" / name / "bass.wav", samples, RATE)
     prepared = Songs(str(songs), keep=True, val=["Cedar"]).open(tmp_path / "home")
     for batch in batches(prepared):

@@ -38,7 +38,7 @@ def chosen(draw) -> dict[int, list[int]]:
     """Numbers of the segments that are taken, by file."""
     found: dict[int, list[int]] = {}
     batch = draw.batch(seed=0, epoch=0, index=np.arange(draw.count))
-    for waveform, file, offset in zip(batch.waveform.numpy(), *draw.fixed, strict=True):
+    for waveform, file, offset in zip(batch.waveform[:, 0].numpy(), *draw.fixed, strict=True):
         first = round(float(waveform[0]) * 32768) - 1000 - 29 * int(draw.table.recording[file])
         assert first == offset
         assert np.array_equal(np.rint(np.diff(waveform) * 32768), np.ones(SEGMENT - 1))

@@ -84,7 +84,7 @@ def test_all_given_mixtures_are_evaluated_whole_and_in_order(given_run, mixtures
                 for part in ("mix", "s1", "s2")
             )
             with torch.no_grad():
-                estimate = task.separate(mixture[None].float())[0].double()
+                estimate = task.separate(mixture[None, None].float())[0, :, 0].double()
             target = torch.stack(sources)
             before = si_sdr(estimate=mixture.expand_as(target), target=target)
             both = [

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lightning_sep.errors import ConfigError
-from lightning_sep.optimizers import Adadelta, Adam, AdamW, RMSprop
+from lightning_sep.optimizers import Adadelta, Adam, AdamW, RMSprop, RootRMSprop
 from lightning_sep.settings import build, compose, entries
 from lightning_sep.trainer_settings import TrainerSettings
 
@@ -66,10 +66,10 @@ def test_adam_is_fused_on_a_cpu(kind):
 GRADIENTS = [1e-4, -0.5, 1e-4, 0.02]
 
 
-def walk(optimizer, start=2.0):
+def walk(optimizer, start=2.0, fused=True):
     """Where a weight is after each of the given gradients."""
     weight = nn.Parameter(torch.tensor([start], dtype=torch.float64))
-    made, places = optimizer.build([weight]), []
+    made, places = optimizer.build([weight], fused=fused), []
     for gradient in GRADIENTS:
         weight.grad = torch.full_like(weight, gradient)
         made.step()
@@ -112,6 +112,82 @@ def test_adam_moves_as_published(eps):
         w -= 0.01 * (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)) ** 0.5 + eps)
         expected.append(w)
     assert walk(Adam(0.01, (0.9, 0.999), 0.0, eps)) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("decoupled", [False, True])
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.6, 0.8)])
+def test_decay_is_added_to_the_gradient_of_adam_and_taken_off_the_weight_by_adamw(betas, decoupled):
+    w, mean, square, expected = 2.0, 0.0, 0.0, []
+    for step, gradient in enumerate(GRADIENTS, start=1):
+        g = gradient + (0.0 if decoupled else 0.3 * w)
+        mean = betas[0] * mean + (1 - betas[0]) * g
+        square = betas[1] * square + (1 - betas[1]) * g**2
+        move = (mean / (1 - betas[0] ** step)) / ((square / (1 - betas[1] ** step)) ** 0.5 + 1e-3)
+        w = w * (1 - 0.01 * 0.3) - 0.01 * move if decoupled else w - 0.01 * move
+        expected.append(w)
+    kind = AdamW if decoupled else Adam
+    for fused in (False, True):
+        made = kind(0.01, betas, 0.3, 1e-3)
+        assert walk(made, fused=fused) == pytest.approx(expected, rel=1e-9)
+
+
+def test_decay_is_added_to_the_gradient_of_adadelta():
+    w, square, moved, expected = 2.0, 0.0, 0.0, []
+    for gradient in GRADIENTS:
+        g = gradient + 0.2 * w
+        square = 0.9 * square + 0.1 * g**2
+        step = ((moved + 1e-4) / (square + 1e-4)) ** 0.5 * g
+        moved = 0.9 * moved + 0.1 * step**2
+        w -= 0.5 * step
+        expected.append(w)
+    assert walk(Adadelta(0.5, 0.9, 0.2, 1e-4)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_what_is_not_said_is_as_published():
+    weight = [nn.Parameter(torch.zeros(1))]
+    for made in (Adam(0.1, (0.9, 0.999), 0.0), AdamW(0.1, (0.9, 0.999), 0.0)):
+        assert made.build(weight).defaults["eps"] == 1e-8
+    rmsprop = RMSprop(0.1, 0.9, 0.0, 0.0).build(weight)
+    assert isinstance(rmsprop, RootRMSprop)
+    assert rmsprop.defaults["eps"] == 1e-6
+    assert Adadelta(0.1, 0.95, 0.0).build(weight).defaults["eps"] == 1e-6
+
+
+def test_rmsprop_moves_every_weight_by_its_own_gradients_and_leaves_those_without():
+    start = [torch.tensor([2.0, -1.0]), torch.tensor([[0.5]]), torch.tensor([7.0])]
+    weights = [nn.Parameter(one.double().clone()) for one in start]
+    groups = [{"params": weights[:1]}, {"params": weights[1:], "lr": 0.1, "weight_decay": 0.5}]
+    made = RootRMSprop(groups, lr=0.01, alpha=0.9, eps=1e-6, momentum=0.5, weight_decay=0.0)
+    expected = [one.double().clone() for one in start]
+    squares = [torch.zeros_like(one) for one in expected]
+    moves = [torch.zeros_like(one) for one in expected]
+    for step in range(4):
+        for place in (0, 1):
+            gradient = torch.full_like(weights[place], 0.3 * (place + 1) * (-1) ** step)
+            weights[place].grad = gradient
+            decay, rate = (0.0, 0.01) if place == 0 else (0.5, 0.1)
+            g = gradient + decay * expected[place]
+            squares[place] = 0.9 * squares[place] + 0.1 * g * g
+            moves[place] = 0.5 * moves[place] + g / (squares[place] + 1e-6).sqrt()
+            expected[place] = expected[place] - rate * moves[place]
+        assert made.step() is None
+    for weight, other in zip(weights, expected, strict=True):
+        torch.testing.assert_close(weight.detach(), other)
+    assert weights[2].item() == 7.0
+
+
+def test_a_step_of_rmsprop_computes_the_loss_anew_where_it_is_told_how():
+    weight = nn.Parameter(torch.tensor([3.0], dtype=torch.float64))
+    made = RMSprop(0.1, 0.9, 0.0, 0.0).build([weight])
+
+    def again():
+        made.zero_grad()
+        loss = weight.square().sum()
+        loss.backward()
+        return loss
+
+    assert made.step(again).item() == 9.0
+    assert weight.item() == pytest.approx(3 - 0.1 * 6 / (0.1 * 36 + 1e-6) ** 0.5)
 
 
 @pytest.mark.parametrize(

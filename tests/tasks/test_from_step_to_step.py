@@ -42,7 +42,7 @@ def batch_of(seed: int = 2, *, silent: tuple[int, ...] = ()) -> Batch:
     for example in silent:
         waveform[example], active[example] = 0, False
     return Batch(
-        waveform=waveform,
+        waveform=waveform.unsqueeze(1),
         labels=torch.zeros(EXAMPLES, dtype=torch.int64),
         active=active,
         index=torch.arange(EXAMPLES) + 10 * seed,
@@ -140,7 +140,12 @@ def test_dropout_of_embeddings_is_drawn_by_the_step(setting: str) -> None:
     )
     task = build_task(settings.tree, facts.SNIPPETS).train()
     waveform = 0.3 * torch.randn(6, 1200, generator=torch.Generator().manual_seed(1))
-    batch = Batch(waveform, torch.arange(6) // 2, torch.ones(6, dtype=torch.bool), torch.arange(6))
+    batch = Batch(
+        waveform.unsqueeze(1),
+        torch.arange(6) // 2,
+        torch.ones(6, dtype=torch.bool),
+        torch.arange(6),
+    )
     found = task.training_step(batch, 0)
     features: list[Tensor] = []
     net = task.net.forward
@@ -279,7 +284,7 @@ def test_dropout_and_noise_have_no_part_in_an_evaluation() -> None:
 def test_a_loss_beyond_the_numbers_is_left_out_of_the_mean_of_an_evaluation() -> None:
     task, batch = task_of("head=linear"), batch_of()
     expected = float(costs(task.net(frames_of(batch)[:, :-1]).detach(), batch)[[0, 1, 3]].mean())
-    batch.waveform[2, -SIZE:] = 1e30  # a target only, whose squared error is infinite
+    batch.waveform[2, 0, -SIZE:] = 1e30  # a target only, whose squared error is infinite
     assert evaluated(task, "val", batch)["val/loss"] == pytest.approx(expected, rel=1e-5)
 
 
