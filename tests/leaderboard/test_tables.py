@@ -100,6 +100,13 @@ class TestJackknife:
         assert (found.low + found.high) / 2 == pytest.approx(0.21)
         assert abs(expected.mean - 0.21) > 1e-4
 
+    def test_ten_speakers_are_enough(self, home) -> None:
+        for seed in range(3):
+            self.run(home, f"run{seed}", 0.2 + 0.01 * seed, [0.2] * 10, seed=seed)
+        board = only(home)
+        assert board.of_new_units
+        assert not any("speakers say nothing" in note for note in board.notes)
+
     def test_below_ten_speakers_the_board_says_that_it_cannot_speak_of_new_ones(self, home) -> None:
         for seed in range(3):
             self.run(home, f"run{seed}", 0.2 + 0.01 * seed, [0.2] * 9, seed=seed)
