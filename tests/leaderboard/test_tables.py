@@ -125,6 +125,21 @@ class TestJackknife:
         )
 
 
+class TestTorn:
+    @pytest.mark.parametrize("end", [1, 5, -300])
+    def test_a_file_that_lost_its_end_takes_its_run_off(self, home, end: int) -> None:
+        for seed in range(2):
+            values = np.random.default_rng(seed).normal(0, 1, 20)
+            folder = home.separation(f"run{seed}", values, seed=seed)
+        path = folder / "test_examples.json"
+        lists = json.loads(path.read_text()) | {"test/classes": [["a", "b"]] * 20}
+        text = json.dumps(lists)
+        path.write_text(text[:-end])
+        board = only(home)
+        assert board.rows == []
+        assert "seed 1 (run run1): test_examples.json cannot be read" in board.apart[0].reasons
+
+
 class TestUnits:
     def test_other_data_are_never_paired_even_where_a_protocol_lets_them_in(
         self, home, tmp_path: Path, monkeypatch
