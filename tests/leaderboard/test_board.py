@@ -402,6 +402,15 @@ class TestLabels:
             )
         assert [row.name for row in only(home).rows] == ["net=wave_unet", "net=wave_unet_small"]
 
+    def test_where_overrides_do_not_tell_rows_apart_settings_do(self, home) -> None:
+        for place, rate in enumerate((0.1, 0.2, 0.3)):
+            asked = ["task=separation", "head=sine" if place == 2 else "head=tanh"]
+            more = {"set": {"optimizer.lr": rate}, "overrides": asked, "config_hash": f"c{place}"}
+            home.write(f"r{place}", metrics={SEPARATION: 1.0}, **more)
+        names = {row.name for row in only(home).rows}
+        assert len(names) == 3
+        assert any("optimizer.lr=0.2" in name for name in names)
+
     def test_a_lone_row_is_named_by_its_parts(self, home) -> None:
         home.write("a", metrics={SEPARATION: 1.0})
         name = only(home).rows[0].name
