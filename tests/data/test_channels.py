@@ -64,6 +64,16 @@ def test_every_sample_keeps_its_channel_and_place(root, kept, tmp_path):
     assert np.array_equal(over, np.stack([told(number, place) for number in range(FILES)]))
 
 
+def test_a_cache_without_the_second_half_of_its_bytes_is_built_again(root, kept, tmp_path):
+    path = kept.cache.samples_path
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])  # as many as one channel would take
+    again = Folder(str(root), channels="keep").open(tmp_path / "home")
+    expected = told(8, np.arange(LENGTH))
+    assert np.array_equal(again.reader.whole(8, 0, LENGTH), expected)
+    assert path.read_bytes() == whole
+
+
 def test_the_command_prepares_what_a_run_then_finds(root, tmp_path):
     told_all = commands.prepare("folder", root, tmp_path / "home", settings=["data.channels=keep"])
     assert told_all["channels"] == 2
