@@ -146,6 +146,16 @@ class TestRows:
         board = load_boards(full_home.path, ["margins"]).boards[0]
         assert board.best.validation == min(row.validation for row in board.rows)
 
+    def test_a_row_with_a_run_that_lacks_its_validation_score_is_not_chosen(self, home) -> None:
+        for head, seen in (("sine", (9.0, None)), ("tanh", (1.0, 1.0))):
+            for seed, value in enumerate(seen):
+                monitor = {"name": "val/x", "mode": "max", "value": value, "epoch": 1}
+                more = {"head": head, "seed": seed, "monitor": monitor}
+                home.write(f"{head}{seed}", metrics={SEPARATION: 1.0}, **more)
+        board = only(home)
+        assert board.best.name == "head=tanh"
+        assert [row.validation for row in board.rows] == [1.0, None]
+
     def test_equal_validation_goes_to_the_earlier_trial(self, home) -> None:
         for head, trial in (("sine", 4), ("tanh", 3)):
             home.write(head, head=head, trial=trial, metrics={SEPARATION: 1.0})

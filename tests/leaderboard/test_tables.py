@@ -96,6 +96,9 @@ class TestJackknife:
         found, expected = board.rows[0].interval, crossed_interval(table)
         assert found.mean == pytest.approx(0.21)
         assert found.half_width == pytest.approx(expected.half_width)
+        # around the mean of the rates themselves, not of the jackknife's corrected ones
+        assert (found.low + found.high) / 2 == pytest.approx(0.21)
+        assert abs(expected.mean - 0.21) > 1e-4
 
     def test_below_ten_speakers_the_board_says_that_it_cannot_speak_of_new_ones(self, home) -> None:
         for seed in range(3):
