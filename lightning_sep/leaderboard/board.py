@@ -100,8 +100,8 @@ def load_boards(
     Args:
         home: folder of runs.
         names: sweeps to show, or ``["single"]`` for the runs outside of sweeps, a board per
-            task, in this order. None shows every sweep by name, and the single runs where there
-            is no sweep yet.
+            task and set of data, in this order. None shows every sweep by name, and the single runs
+            where there is no sweep yet.
         missing_ok: pass over names that no record knows.
 
     Raises:
@@ -115,6 +115,7 @@ def load_boards(
             groups.setdefault((run.sweep, run.task), []).append(run)
         elif run.purpose == "single":
             singles.setdefault((SINGLE, run.task), []).append(run)
+    singles = _by_data(singles)
     sweeps = sorted({sweep for sweep, _ in groups})
     if names is None:
         chosen = groups or singles
@@ -143,6 +144,21 @@ def load_boards(
     ]
     left = 0 if any(key in chosen for key in singles) else sum(map(len, singles.values()))
     return Boards(boards, skipped, left)
+
+
+def _by_data(groups: dict[tuple[str, str], list[Run]]) -> dict[tuple[str, str], list[Run]]:
+    """Single runs of a task, apart where they were tested on other data."""
+    found: dict[tuple[str, str], list[Run]] = {}
+    for (name, task), members in groups.items():
+        sets = {tuple(sorted(run.data.items())) for run in members}
+        for run in members:
+            data = tuple(sorted(run.data.items()))
+            called = "+".join(one for one, _ in data)
+            if sum("+".join(one for one, _ in other) == called for other in sets) > 1:
+                called += "".join(f" {value[:6]}" for _, value in data)  # versions of one set
+            key = task if len(sets) == 1 else f"{task}/{called}"
+            found.setdefault((name, key), []).append(run)
+    return found
 
 
 def build_board(
@@ -375,6 +391,12 @@ def _notes(rows: Sequence[Row], metric: Metric) -> list[str]:
             f"Made with code that no commit holds (changes {', '.join(changed)}): it cannot be had "
             "again from the repository."
         )
+    for what, versions in (
+        ("states of the code", {str(run.environment.get("code_hash"))[:12] for run in runs}),
+        ("versions of torch", {str(run.environment.get("torch")) for run in runs}),
+    ):
+        if len(versions) > 1:
+            notes.append(f"Made with {len(versions)} {what}: {', '.join(sorted(versions))}.")
     heard = [
         run.metrics["test/trial_speakers"] for run in runs if "test/trial_speakers" in run.metrics
     ]
