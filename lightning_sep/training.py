@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar
@@ -84,7 +85,6 @@ class Training:
         cleanup: ExitStack,
     ) -> None:
         self.task = task
-        self.loader = loader
         self.attempt = attempt
         self.folder = attempt.folder
         self.seed: int = tree["seed"]
@@ -93,6 +93,7 @@ class Training:
         self.device = settings.device
         if self.device == "auto":
             self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.loader = partial(loader, pin=self.device == "cuda")
         self.example_values: dict[str, Any] | None = None
         self.weights: dict[str, Any] | None = None
         self._resume_from: Path | None = None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
 from lightning_sep.errors import NonFiniteLoss
 from lightning_sep.fsio import PATIENCE, append_line, finite, write_aside
@@ -136,7 +137,8 @@ class History(pl.callbacks.Checkpoint):
             }
         )
         self._append(row)
-        if not all(bool(value.isfinite().all()) for value in pl_module.parameters()):
+        finite_ones = [value.isfinite().all() for value in pl_module.parameters()]
+        if finite_ones and not bool(torch.stack(finite_ones).all()):
             raise NonFiniteLoss(
                 f"the parameters are no longer finite after epoch {trainer.current_epoch} (step "
                 f"{trainer.global_step}): lower optimizer.learning_rate or set "

@@ -10,11 +10,15 @@ from typing import NoReturn
 
 from lightning_sep import __version__
 from lightning_sep.cli import (
+    compare,
     data,
     embed,
     evaluate,
     generate,
     leaderboard,
+    logs,
+    report,
+    scale,
     separate,
     status,
     stop,
@@ -32,8 +36,12 @@ COMMANDS: tuple[Command, ...] = (
     sweep.COMMAND,
     status.COMMAND,
     stop.COMMAND,
+    scale.COMMAND,
+    logs.COMMAND,
     worker.COMMAND,
+    report.COMMAND,
     leaderboard.COMMAND,
+    compare.COMMAND,
     data.COMMAND,
     evaluate.COMMAND,
     separate.COMMAND,

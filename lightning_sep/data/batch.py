@@ -1,6 +1,8 @@
 """What every task receives, whatever the corpus: one batch of examples."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,16 +35,16 @@ class Batch:
         return len(self.waveform)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
-        """The same batch on ``device``."""
+        """The same batch on ``device``; ``non_blocking`` is of use from pinned memory alone."""
+        return self._each(lambda value: value.to(device, non_blocking=non_blocking))
 
-        def move(value: Tensor) -> Tensor:
-            return value.to(device, non_blocking=non_blocking)
+    def pin_memory(self) -> "Batch":
+        """The same batch in memory that a GPU copies from by itself; a data loader asks for it."""
+        return self._each(lambda value: value.pin_memory())
 
-        return Batch(
-            waveform=move(self.waveform),
-            labels=move(self.labels),
-            active=move(self.active),
-            index=move(self.index),
-            sources=None if self.sources is None else move(self.sources),
-            sessions=None if self.sessions is None else move(self.sessions),
-        )
+    def _each(self, make: Callable[[Tensor], Tensor]) -> "Batch":
+        parts = {one.name: getattr(self, one.name) for one in fields(self)}
+        made: dict[str, Any] = {
+            name: None if one is None else make(one) for name, one in parts.items()
+        }
+        return replace(self, **made)

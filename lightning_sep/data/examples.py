@@ -185,6 +185,7 @@ class Examples(ABC):
         workers: int = 0,
         rank: int = 0,
         world: int = 1,
+        pin: bool = False,
     ) -> "ExampleLoader":
         """A loader of :class:`Batch`; its length is always that of a full epoch.
 
@@ -198,6 +199,7 @@ class Examples(ABC):
             rank: number of this process among ``world``; it gets every ``world``-th example of
                 each batch, so that all processes together see what one would.
             world: number of processes that train together.
+            pin: put batches into pinned memory, for training on a GPU that need not wait for them.
 
         Raises:
             ConfigError: the settings do not fit the set or the number of processes.
@@ -216,7 +218,7 @@ class Examples(ABC):
             fixed=fixed,
         )
         examples = _ExampleSet(draw, FIXED_SEEDS[split] if fixed else seed)
-        return ExampleLoader(examples, sampler, workers)
+        return ExampleLoader(examples, sampler, workers, pin=pin)
 
 
 class EpochBatches(Sampler[Key]):
@@ -301,7 +303,9 @@ class ExampleLoader(DataLoader[Batch]):
     itself counts batches that were fetched ahead and never seen.
     """
 
-    def __init__(self, examples: _ExampleSet, sampler: EpochBatches, workers: int) -> None:
+    def __init__(
+        self, examples: _ExampleSet, sampler: EpochBatches, workers: int, *, pin: bool = False
+    ) -> None:
         self.draw = examples.draw
         # a generator of its own: the default takes its seed from the global generator at every
         # pass, which would make the number of passes part of a run's random numbers
@@ -313,6 +317,7 @@ class ExampleLoader(DataLoader[Batch]):
             collate_fn=_as_is,
             generator=torch.Generator().manual_seed(0),
             persistent_workers=workers > 0,
+            pin_memory=pin,
         )
 
     def told(self, values: Mapping[str, list[Any]], stage: str) -> dict[str, list[Any]]:

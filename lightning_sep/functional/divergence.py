@@ -1,5 +1,7 @@
 """How far rows are from each other: Kullback-Leibler divergences, distances, the pair hinge."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -22,23 +24,49 @@ def kl(*, log_p: Tensor, log_q: Tensor) -> Tensor:
     return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
+ALL = slice(None)
+
+# Divergences of the rows of one slice from those of another, [row, column].
+Parts = Callable[[slice, slice], Tensor]
+
+
 def pairwise_kl(log_p: Tensor) -> Tensor:
     """KL of every ordered pair of rows: entry (i, j) is KL(row i || row j), ``[batch, batch]``.
 
     Args:
         log_p: ``[batch, embed]``, finite logarithms.
     """
+    return kl_parts(log_p)(ALL, ALL)
+
+
+def kl_parts(log_p: Tensor) -> Parts:
+    """:func:`pairwise_kl` a part at a time, for more rows than have room for all pairs."""
     # One matrix product; a common shift of a column changes nothing but the rounding.
     shifted = log_p - log_p.detach().mean(-2, keepdim=True)
     p = log_p.exp()
-    return (p * shifted).sum(-1, keepdim=True) - p @ shifted.mT
+    own = (p * shifted).sum(-1, keepdim=True)
+    return lambda rows, columns: _cut(own, rows) - _cut(p, rows) @ _cut(shifted, columns).mT
 
 
 def pairwise_squared_distance(rows: Tensor) -> Tensor:
     """Squared Euclidean distance of every pair of rows, ``[batch, batch]``."""
+    return squared_distance_parts(rows)(ALL, ALL)
+
+
+def squared_distance_parts(rows: Tensor) -> Parts:
+    """:func:`pairwise_squared_distance` a part at a time."""
     shifted = rows - rows.detach().mean(-2, keepdim=True)
     energy = shifted.square().sum(-1, keepdim=True)
-    return (energy + energy.mT - 2 * shifted @ shifted.mT).clamp(min=0.0)
+
+    def part(some: slice, others: slice) -> Tensor:
+        ends = _cut(energy, some) + _cut(energy, others).mT
+        return (ends - 2 * _cut(shifted, some) @ _cut(shifted, others).mT).clamp(min=0.0)
+
+    return part
+
+
+def _cut(rows: Tensor, part: slice) -> Tensor:
+    return rows if part is ALL else rows[..., part, :]
 
 
 def hinge_cost(*, divergence: Tensor, same: Tensor, margin: float | Tensor) -> Tensor:

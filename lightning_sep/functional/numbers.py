@@ -60,3 +60,13 @@ def row(name: str, values: Sequence[float] | Tensor, *, meaning: str) -> Tensor:
         needed = "a list of finite numbers is needed"
         raise refusal(name, numbers.tolist(), needed, meaning=meaning)
     return numbers
+
+
+def filled(value: float | Tensor, like: Tensor) -> Tensor:
+    """A held number as a tensor with the dtype and on the device of ``like``.
+
+    Filled in there: a number that is sent there makes the host wait for the device in every step.
+    """
+    if isinstance(value, Tensor):
+        return value.to(like)
+    return torch.full((), value, dtype=like.dtype, device=like.device)

@@ -107,39 +107,6 @@ def equal_error_of(curve: ErrorCurve, *, interpolate: bool = True) -> EqualError
     return EqualError(rate=float(rate), threshold=float(thresholds[closest]))
 
 
-def rates_without(
-    *,
-    scores: ArrayLike | Tensor,
-    same: ArrayLike | Tensor,
-    members: ArrayLike | Tensor,
-    speakers: int,
-) -> NDArray[np.float64]:
-    """Equal error rate without the trials of each speaker in turn, ``[speaker]``.
-
-    What a jackknife over speakers takes (Efron and Stein, Annals of Statistics 9(3), 1981): trials
-    of one speaker go together, so they are left out together. NaN where no trial of one of the two
-    kinds is left.
-
-    Args:
-        scores: ``[trial]``, higher means more alike.
-        same: ``[trial]`` bool.
-        members: ``[trial, 2]``, the speakers of each trial, from 0.
-        speakers: how many there are.
-
-    Raises:
-        ValueError: a score that is NaN.
-    """
-    values, flags, pairs = _array(scores), _array(same).astype(bool), _array(members)
-    order = np.argsort(values)  # once: what is sorted already is sorted again in no time
-    values, flags, pairs = values[order], flags[order], pairs[order]
-    found = np.full(speakers, np.nan)
-    for speaker in range(speakers):
-        kept = (pairs != speaker).all(axis=1)
-        if flags[kept].any() and not flags[kept].all():
-            found[speaker] = equal_error_rate(scores=values[kept], same=flags[kept]).rate
-    return found
-
-
 def min_dcf(
     *,
     scores: ArrayLike | Tensor,

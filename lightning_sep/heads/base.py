@@ -6,6 +6,7 @@ from typing import ClassVar, Protocol, TypeVar, final
 import torch
 from torch import Tensor, nn
 
+from lightning_sep.functional.divergence import Parts
 from lightning_sep.functional.precision import at_least_float32, without_autocast
 
 
@@ -270,6 +271,16 @@ class EmbeddingHead(nn.Module, ABC):
     def pairwise(self, raw: Tensor) -> Tensor:
         """What ``divergence`` returns, from finite raw values in full precision."""
 
+    def pairwise_parts(self, raw: Tensor) -> Parts:
+        """What ``divergence_parts`` returns; heads that can do without the pairs within each of
+        the two slices override it."""
+
+        def part(rows: slice, columns: slice) -> Tensor:
+            one, other = raw[rows], raw[columns]
+            return self.pairwise(torch.cat([one, other]))[: len(one), len(one) :]
+
+        return part
+
     def forward(self, raw: Tensor) -> Tensor:
         """The rows as a loss sees them, ``[batch, embed]`` (distributions: log-probabilities)."""
         with without_autocast(raw):
@@ -298,6 +309,29 @@ class EmbeddingHead(nn.Module, ABC):
             whole = raw.isfinite().all(-1)
             result = self.pairwise(torch.where(whole.unsqueeze(-1), raw, 0.0))
             return torch.where(whole.unsqueeze(-1) & whole.unsqueeze(-2), result, torch.nan)
+
+    @final
+    def divergence_parts(self, raw: Tensor) -> Parts:
+        """``divergence`` a part at a time, where there is no room for all pairs.
+
+        Args:
+            raw: ``[batch, embed]``.
+
+        Returns:
+            A function of two slices that gives the divergences of the rows of the one from those
+            of the other, ``[row, column]``.
+        """
+        with without_autocast(raw):
+            raw = at_least_float32(raw)
+            whole = raw.isfinite().all(-1)
+            part = self.pairwise_parts(torch.where(whole.unsqueeze(-1), raw, 0.0))
+
+        def cut(rows: slice, columns: slice) -> Tensor:
+            with without_autocast(raw):
+                both = whole[rows].unsqueeze(-1) & whole[columns]
+                return torch.where(both, part(rows, columns), torch.nan)
+
+        return cut
 
 
 def _finite(raw: Tensor) -> Tensor:

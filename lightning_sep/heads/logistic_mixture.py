@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lightning_sep.checks import whole_number
 from lightning_sep.functional import logistic_mixture
-from lightning_sep.functional.numbers import hold
+from lightning_sep.functional.numbers import filled, hold
 from lightning_sep.heads.base import WaveformHead
 
 
@@ -96,5 +96,5 @@ class LogisticMixture(WaveformHead):
     def _mixture(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         logits, means, log_scales = raw.chunk(3, dim=-1)
         log_scales = log_scales + self.start_log_scale
-        floor = torch.as_tensor(self.log_scale_floor, dtype=raw.dtype, device=raw.device)
+        floor = filled(self.log_scale_floor, raw)
         return logits.log_softmax(-1), means, torch.maximum(log_scales, floor)

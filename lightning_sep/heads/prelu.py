@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_sep.checks import refusal
-from lightning_sep.functional.divergence import pairwise_kl
-from lightning_sep.functional.numbers import hold
+from lightning_sep.functional.divergence import Parts, kl_parts, pairwise_kl
+from lightning_sep.functional.numbers import filled, hold
 from lightning_sep.heads.base import EmbeddingHead
 
 
@@ -44,8 +44,11 @@ class PReLU(EmbeddingHead):
         return self.training_view(raw)
 
     def pairwise(self, raw: Tensor) -> Tensor:
-        lowest, highest = (
-            torch.as_tensor(end, dtype=raw.dtype, device=raw.device)
-            for end in (self.lowest, self.highest)
-        )
-        return pairwise_kl(self.training_view(raw).clamp(lowest, highest).log())
+        return pairwise_kl(self._logarithms(raw))
+
+    def pairwise_parts(self, raw: Tensor) -> Parts:
+        return kl_parts(self._logarithms(raw))
+
+    def _logarithms(self, raw: Tensor) -> Tensor:
+        ends = filled(self.lowest, raw), filled(self.highest, raw)
+        return self.training_view(raw).clamp(*ends).log()

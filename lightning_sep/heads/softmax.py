@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from lightning_sep.functional.divergence import pairwise_kl
+from lightning_sep.functional.divergence import Parts, kl_parts, pairwise_kl
 from lightning_sep.functional.numbers import hold
 from lightning_sep.heads.base import EmbeddingHead
 
@@ -32,3 +32,6 @@ class Softmax(EmbeddingHead):
 
     def pairwise(self, raw: Tensor) -> Tensor:
         return pairwise_kl(self.training_view(raw))
+
+    def pairwise_parts(self, raw: Tensor) -> Parts:
+        return kl_parts(self.training_view(raw))

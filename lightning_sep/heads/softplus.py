@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_sep.functional.divergence import pairwise_kl
+from lightning_sep.functional.divergence import Parts, kl_parts, pairwise_kl
 from lightning_sep.functional.numbers import hold
 from lightning_sep.heads.base import EmbeddingHead
 
@@ -40,3 +40,6 @@ class Softplus(EmbeddingHead):
 
     def pairwise(self, raw: Tensor) -> Tensor:
         return pairwise_kl(self.training_view(raw))
+
+    def pairwise_parts(self, raw: Tensor) -> Parts:
+        return kl_parts(self.training_view(raw))

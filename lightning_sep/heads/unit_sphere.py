@@ -3,7 +3,11 @@
 import torch
 from torch import Tensor
 
-from lightning_sep.functional.divergence import pairwise_squared_distance
+from lightning_sep.functional.divergence import (
+    Parts,
+    pairwise_squared_distance,
+    squared_distance_parts,
+)
 from lightning_sep.heads.base import EmbeddingHead
 
 
@@ -26,3 +30,6 @@ class UnitSphere(EmbeddingHead):
 
     def pairwise(self, raw: Tensor) -> Tensor:
         return pairwise_squared_distance(self.training_view(raw))
+
+    def pairwise_parts(self, raw: Tensor) -> Parts:
+        return squared_distance_parts(self.training_view(raw))

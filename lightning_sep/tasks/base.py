@@ -211,6 +211,12 @@ class Task(Module, ABC):
         generator.manual_seed(step_seed(self.seed, self.global_step, self.global_rank))
         return generator
 
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """The batch on the device, which the host does not wait for (Lightning would)."""
+        return batch.to(device, non_blocking=True)
+
     def on_train_start(self) -> None:
         """Refuse what several processes would compute otherwise than one.
 

@@ -1,5 +1,6 @@
 """Speaker embedding: are two snippets from one speaker?"""
 
+import math
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -10,13 +11,21 @@ from lightning_sep.data.batch import Batch
 from lightning_sep.data.facts import SnippetFacts
 from lightning_sep.errors import ConfigError
 from lightning_sep.functional.log_mel import log_mel
-from lightning_sep.functional.processes import gathered, own_rank, world_size
-from lightning_sep.functional.verification import rates_without
+from lightning_sep.functional.processes import gathered, world_size
+from lightning_sep.functional.verification import (
+    ErrorCurve,
+    equal_error_of,
+    error_rate_of,
+    min_dcf_of,
+)
 from lightning_sep.heads.base import EmbeddingHead
 from lightning_sep.losses.base import EmbeddingLoss
 from lightning_sep.nets.abilities import LayeredNet
+from lightning_sep.tasks.all_pairs import AllPairs, OfSpeakers
 from lightning_sep.tasks.base import Parts, Scored, Task
 from lightning_sep.tasks.evaluation import Evaluation
+
+_PRIOR = 0.01  # share of same-speaker trials that the least cost assumes
 
 
 class Verification(Task):
@@ -174,12 +183,9 @@ class VerificationEvaluation(Evaluation):
     """
 
     def __init__(self, task: Verification, stage: str) -> None:
-        from lightning_sep.metrics.equal_error_rate import EqualErrorRate  # loads torchmetrics
-
         super().__init__()
         self.task = task
         self.stage = stage
-        self.trials = EqualErrorRate().to(next(task.parameters()).device)
         self._rows: list[Tensor] = []
         self._about: list[Tensor] = []  # number, speaker, whether it sounds, and session
 
@@ -195,64 +201,57 @@ class VerificationEvaluation(Evaluation):
         raw, about = raw[kept], about[kept]
         order = about[:, 0].argsort(stable=True)  # as one process would have them
         raw, labels, sessions = raw[order], about[order, 1], about[order, 3]
-        divergence = self.task.head.divergence(raw)
-        pairs = torch.triu_indices(len(raw), len(raw), offset=1, device=raw.device)
-        of_one_speaker = labels[pairs[0]] == labels[pairs[1]]
-        trial = ~of_one_speaker | (sessions[pairs[0]] != sessions[pairs[1]])
-        (one, two), same = pairs[:, trial], of_one_speaker[trial]
-        scores = -(divergence[one, two] + divergence[two, one]) / 2
-        share = slice(own_rank(), None, world_size())
-        self.trials.update(scores[share], same[share])
-        metrics = {name: float(value) for name, value in self.trials.compute().items()}
-        metrics["trials_same"], metrics["trials_different"] = (
-            float(same.sum()),
-            float((~same).sum()),
+        pairs = AllPairs(
+            head=self.task.head, loss=self.task.loss, raw=raw, labels=labels, sessions=sessions
         )
-        metrics["pairs_in_one_session"] = float((~trial).sum())
-        metrics["trial_speakers"] = float(len(set(labels.tolist())))
-        losses = self.task.loss.of_pairs(
-            forth=divergence[one, two], back=divergence[two, one], same=same
-        )
-        of_same, of_others = (float(losses[kind].double().mean()) for kind in (same, ~same))
+        threshold = math.nan if self.stage == "val" else float(self.task.threshold)
+        curve = pairs.curve(prior=_PRIOR, threshold=threshold)
+        metrics = _errors(curve)
+        (of_others, of_same), (others, same) = pairs.costs()
+        metrics["trials_same"], metrics["trials_different"] = float(same), float(others)
+        metrics["pairs_in_one_session"] = float(math.comb(len(raw), 2) - same - others)
+        metrics["trial_speakers"] = float(len(torch.unique(labels)))
         metrics["loss_same"], metrics["loss_different"] = of_same, of_others
         part = self.task.same_share()
         metrics["loss"] = part * of_same + (1 - part) * of_others
         if self.stage == "val":
             self.task.threshold.fill_(metrics["threshold"])
             return metrics, {}
-        threshold = float(self.task.threshold)
-        metrics["error_rate_at_val_threshold"] = float(self.trials.error_rate(threshold))
-        values = self._pairs_of_speakers(labels[one], labels[two], scores)
-        return metrics, values | self._without_speakers(labels[one], labels[two], scores)
+        metrics["error_rate_at_val_threshold"] = math.nan
+        if curve is not None and not math.isnan(threshold):
+            rate = error_rate_of(curve, threshold=threshold)
+            metrics["error_rate_at_val_threshold"] = rate
+        found = pairs.of_speakers(threshold)
+        return metrics, self._pairs_of_speakers(found) | self._without_speakers(pairs, found)
 
-    def _without_speakers(self, one: Tensor, two: Tensor, scores: Tensor) -> dict[str, list[Any]]:
+    def _without_speakers(self, pairs: AllPairs, found: OfSpeakers) -> dict[str, list[Any]]:
         """The error rate without each speaker in turn, which says what other speakers would do."""
-        pairs = torch.stack([one, two], dim=1)
-        heard, members = torch.unique(pairs, return_inverse=True)
-        rates = rates_without(scores=scores, same=one == two, members=members, speakers=len(heard))
+        heard = torch.unique(found.speakers)
         known = dict(enumerate(self.task.facts.speaker_names))
         return {
             "speaker": [known.get(number, str(number)) for number in heard.tolist()],
-            f"{self.task.primary}_without_speaker": rates.tolist(),
+            f"{self.task.primary}_without_speaker": pairs.rates_without(heard).tolist(),
         }
 
-    def _pairs_of_speakers(self, one: Tensor, two: Tensor, scores: Tensor) -> dict[str, list[Any]]:
+    def _pairs_of_speakers(self, found: OfSpeakers) -> dict[str, list[Any]]:
         """Of each pair of speakers that there are trials of: how many, their mean score, and the
         share that the threshold gets wrong."""
-        ordered = torch.stack([torch.minimum(one, two), torch.maximum(one, two)], dim=1)
-        pairs, numbers = torch.unique(ordered, dim=0, return_inverse=True)
-        trials = torch.bincount(numbers, minlength=len(pairs))
-        accepted = scores > float(self.task.threshold)
-        wrong = accepted != (one == two)
-
-        def mean(values: Tensor) -> list[float]:
-            sums = torch.bincount(numbers, weights=values.double(), minlength=len(pairs))
-            return list((sums / trials).tolist())
-
         known = dict(enumerate(self.task.facts.speaker_names))
         return {
-            "speakers": [[known.get(n, str(n)) for n in pair] for pair in pairs.tolist()],
-            "trials": trials.tolist(),
-            "score": mean(scores),
-            "error_rate_at_val_threshold_of_pair": mean(wrong),
+            "speakers": [[known.get(n, str(n)) for n in pair] for pair in found.speakers.tolist()],
+            "trials": found.trials.tolist(),
+            "score": found.score.tolist(),
+            "error_rate_at_val_threshold_of_pair": found.wrong.tolist(),
         }
+
+
+def _errors(curve: ErrorCurve | None) -> dict[str, float]:
+    """Metrics of a curve; NaN without one."""
+    if curve is None:
+        return dict.fromkeys(("equal_error_rate", "min_dcf", "threshold"), math.nan)
+    rate, threshold = equal_error_of(curve)
+    return {
+        "equal_error_rate": rate,
+        "min_dcf": min_dcf_of(curve, prior=_PRIOR),
+        "threshold": threshold,
+    }

@@ -27,9 +27,9 @@ class Line:
         subject: what kind of thing is compared.
         what: what is measured.
         peer_name: what it is measured against.
-        ours: seconds of each round.
-        peer: seconds of each round, in turn with ``ours``.
-        unit: what the seconds are of.
+        ours: figure of each round.
+        peer: figure of each round, in turn with ``ours``.
+        unit: of the figures.
     """
 
     subject: str
@@ -44,6 +44,11 @@ class Line:
         """Ours over the peer's, round by round."""
         return [one / other for one, other in zip(self.ours, self.peer, strict=True)]
 
+    @property
+    def difference(self) -> float:
+        """Ours less the peer's, median over the rounds."""
+        return median(one - other for one, other in zip(self.ours, self.peer, strict=True))
+
     def as_json(self) -> dict[str, Any]:
         """The line with its medians and every round."""
         return {
@@ -52,6 +57,7 @@ class Line:
             "against": self.peer_name,
             "ratio": median(self.ratios),
             "ratios": self.ratios,
+            "difference": self.difference,
             "ours": median(self.ours),
             "peer": median(self.peer),
             "ours_rounds": self.ours,
@@ -61,8 +67,11 @@ class Line:
 
 
 def table(lines: Sequence[Line]) -> str:
-    """All lines below each other: median ratio, its least and greatest, and both medians."""
-    rows = [("subject", "what", "against", "ratio", "least to greatest", "ours", "peer", "")]
+    """All lines below each other: median ratio, its least and greatest, both medians, and how much
+    more ours takes."""
+    rows = [
+        ("subject", "what", "against", "ratio", "least to greatest", "ours", "peer", "more", "")
+    ]
     for line in lines:
         ratios = line.ratios
         rows.append(
@@ -74,6 +83,7 @@ def table(lines: Sequence[Line]) -> str:
                 f"{min(ratios):.3g} to {max(ratios):.3g}",
                 f"{median(line.ours):.3g}",
                 f"{median(line.peer):.3g}",
+                f"{line.difference:+.3g}",
                 line.unit,
             )
         )

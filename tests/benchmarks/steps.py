@@ -1,12 +1,16 @@
-"""A training step of the program, over one of Lightning's barebones Trainer on the same batches."""
+"""A training step of the program, over one of Lightning's barebones Trainer on the same batches.
+
+All ways train in one process, a thread each, and hand over after every step: whatever else the
+machine does meets all of them alike.
+"""
 
 import json
 import sys
+import threading
 import time
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from statistics import median
+from statistics import quantiles
 from typing import Any
 
 from _measure import Line, environment, told
@@ -17,7 +21,8 @@ CASES = {
     "sudo_rm_rf_small": ["task=separation", "net=sudo_rm_rf_small", "examples.segment_s=0.5"],
 }
 MORE = ["tracking=none", "trainer.progress=false", "trainer.epochs=1"]
-STEPS = 40
+SOFTMAX = ["reweighting=loss_softmax", "reweighting.alpha=0.1"]
+STEPS, WARM = 100, 8
 
 
 def lines(rounds: int, folder: Path) -> Iterator[Line]:
@@ -27,42 +32,64 @@ def lines(rounds: int, folder: Path) -> Iterator[Line]:
             told([sys.executable, __file__, name, str(folder / f"{name}-{number}")], env)
             for number in range(rounds)
         ]
-        taken = {way: [row[way] for row in rows] for way in rows[0]}
-        bare = taken["barebones"]
-        yield Line("steps", f"a step, {name}", "Lightning barebones", taken["program"], bare)
-        yield Line(
-            "steps",
-            f"a step with loss_softmax, {name}",
-            "uniform",
-            taken["softmax"],
-            taken["program"],
-        )
+        taken = {way: [1000 * row[way] for row in rows] for way in rows[0]}
+        program, bare, softmax = (taken[way] for way in ("program", "barebones", "softmax"))
+        yield Line("steps", f"a step, {name}", "Lightning barebones", program, bare, "CPU ms")
+        what = f"a step with loss_softmax, {name}"
+        yield Line("steps", what, "uniform", softmax, program, "CPU ms")
+
+
+class Turns:
+    """Lets several threads take their steps in turn, and says how long those took.
+
+    Args:
+        names: of the threads, in their order.
+    """
+
+    def __init__(self, names: list[str]) -> None:
+        self.taken: dict[str, list[float]] = {name: [] for name in names}
+        self._waiting = list(names)
+        self._turn = threading.Condition()
+        self._began: dict[str, float] = {}
+
+    def begin(self, name: str) -> None:
+        """Wait for the first turn."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._waiting[0] == name)
+        self._began[name] = time.thread_time()
+
+    def next(self, name: str) -> None:
+        """A step is done: note its seconds of CPU, and wait for the next turn."""
+        self.taken[name].append(time.thread_time() - self._began[name])
+        with self._turn:
+            self._waiting.append(self._waiting.pop(0))
+            self._turn.notify_all()
+        self.begin(name)
+
+    def end(self, name: str) -> None:
+        """No step is left."""
+        with self._turn:
+            self._waiting.remove(name)
+            self._turn.notify_all()
 
 
 def child(name: str, folder: str) -> None:
-    """Median seconds of CPU from the end of one step to the end of the next, input included."""
+    """Lower quartile of a step's seconds of CPU, input included, of each way."""
     import pytorch_lightning as pl
     import torch
 
     from lightning_sep import experiment
+    from lightning_sep.memory import keep_freed_memory
     from lightning_sep.settings import compose
 
     torch.set_num_threads(1)
+    keep_freed_memory()  # as the program does, for all of them
     count = STEPS * (1 if name == "blstm_small" else 16)
     overrides = [*CASES[name], *MORE, f"examples.train={count}"]
 
-    def program(*more: str) -> float:
-        ticks: list[float] = []
+    def program(way: str, *more: str) -> None:
         settings = compose([*overrides, *more])
-        experiment.run(
-            settings,
-            home=Path(folder) / "-".join(["run", *more]),
-            alive=lambda: ticks.append(time.process_time()),
-        )
-        return between(ticks[:STEPS])
-
-    def between(ticks: list[float]) -> float:
-        return median(b - a for a, b in pairwise(ticks[5:]))
+        experiment.run(settings, home=Path(folder) / way, alive=lambda: turns.next(way))
 
     class Plain(pl.LightningModule):
         """Net, head, loss and plain mean, nothing else."""
@@ -71,35 +98,44 @@ def child(name: str, folder: str) -> None:
             super().__init__()
             self.parts = torch.nn.ModuleList([task.net])
             self.task = [task]  # not a part: its hooks are not called
-            self.ticks: list[float] = []
+            self.draw = torch.Generator().manual_seed(0)
 
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             task = self.task[0]
-            return task.scores(batch, task.raw(batch, None)).losses.mean()
+            return task.scores(batch, task.raw(batch, self.draw)).losses.mean()
 
         def on_train_batch_end(self, *_: Any) -> None:
-            self.ticks.append(time.process_time())
+            turns.next("barebones")
 
         def configure_optimizers(self) -> Any:
             return self.task[0].configure_optimizers()
 
-    def barebones() -> float:
-        settings = compose(overrides)
-        built = experiment.build_parts(settings)
-        module = Plain(built.task)
+    def barebones() -> None:
+        built = experiment.build_parts(compose(overrides))
         trainer = pl.Trainer(accelerator="cpu", max_epochs=1, gradient_clip_val=5.0, barebones=True)
-        trainer.fit(module, built.examples.loader(built.prepared, "train", seed=0))
-        return between(module.ticks)
+        trainer.fit(Plain(built.task), built.examples.loader(built.prepared, "train", seed=0))
 
-    print(
-        json.dumps(
-            {
-                "program": program(),
-                "barebones": barebones(),
-                "softmax": program("reweighting=loss_softmax", "reweighting.alpha=0.1"),
-            }
-        )
-    )
+    ways: dict[str, Callable[[], None]] = {
+        "program": lambda: program("program"),
+        "barebones": barebones,
+        "softmax": lambda: program("softmax", *SOFTMAX),
+    }
+    turns = Turns(list(ways))
+
+    def work(way: str) -> None:
+        turns.begin(way)
+        try:
+            ways[way]()
+        finally:
+            turns.end(way)
+
+    threads = [threading.Thread(target=work, args=[way]) for way in ways]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    steps = {way: taken[WARM:STEPS] for way, taken in turns.taken.items()}
+    print(json.dumps({way: quantiles(taken, n=4)[0] for way, taken in steps.items()}))
 
 
 if __name__ == "__main__":

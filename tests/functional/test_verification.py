@@ -11,7 +11,6 @@ from lightning_sep.functional.verification import (
     error_curve,
     error_rate_at,
     min_dcf,
-    rates_without,
 )
 
 
@@ -140,29 +139,3 @@ def test_refuses_nan_scores():
 def test_refuses_unequal_lengths():
     with pytest.raises(ValueError, match="one length, got 2 and 3"):
         equal_error_rate(scores=[0.1, 0.2], same=[True, False, True])
-
-
-def test_rates_without_a_speaker_are_those_of_the_other_trials():
-    generator = np.random.default_rng(3)
-    labels = generator.integers(0, 6, 40)
-    one, two = np.triu_indices(40, 1)
-    members = np.stack([labels[one], labels[two]], axis=1)
-    same = members[:, 0] == members[:, 1]
-    scores = generator.normal(same, 1.0)
-    found = rates_without(scores=scores, same=same, members=members, speakers=6)
-    for speaker in range(6):
-        kept = (members[:, 0] != speaker) & (members[:, 1] != speaker)
-        expected = equal_error_rate(scores=scores[kept], same=same[kept]).rate
-        assert found[speaker] == pytest.approx(expected)
-    assert len(set(found)) > 1
-
-
-def test_without_the_only_speaker_of_a_kind_there_is_no_rate():
-    found = rates_without(
-        scores=[0.9, 0.1, 0.2],
-        same=[True, False, False],
-        members=[[0, 0], [0, 1], [1, 2]],
-        speakers=3,
-    )
-    assert np.isnan(found[0])
-    assert found[2] == pytest.approx(0.0)

@@ -3,7 +3,6 @@ import pytest
 import torch
 
 from lightning_sep.functional.si_sdr import si_sdr
-from lightning_sep.metrics.equal_error_rate import EqualErrorRate
 from lightning_sep.metrics.next_frame import NextFrameR2
 from lightning_sep.metrics.si_sdr_improvement import PERCENTILES, SiSdrImprovement
 from tests.reweighting import two_processes as case
@@ -175,50 +174,11 @@ def test_next_frame_refuses_unequal_shapes():
         next_frame(estimate=torch.zeros(5, 4, 40))
 
 
-def trials(scores, same):
-    return filled(EqualErrorRate(), [{"scores": torch.tensor(scores), "same": torch.tensor(same)}])
-
-
-def test_verification_errors_of_known_trials():
-    found = filled(EqualErrorRate(), case.trial_batches(None)).compute()
-    assert found["equal_error_rate"].item() == pytest.approx(1 / 3)
-    assert found["min_dcf"].item() == pytest.approx(2 / 3)
-
-
-def test_scores_of_any_range_are_taken_as_they_are():
-    scores = [-1e4, -2e4, -3.0, -5e4, -6e4, -4e4]
-    same = [True, True, True, False, False, False]
-    assert trials(scores, same).compute()["equal_error_rate"].item() == 0.0
-
-
-def test_error_rate_at_a_threshold_from_other_data():
-    metric = filled(EqualErrorRate(), case.trial_batches(None))
-    assert metric.error_rate(0.65) == pytest.approx((2 / 3 + 1 / 3) / 2)
-    assert np.isnan(metric.error_rate(float("nan")))
-
-
-def test_the_threshold_can_be_used_on_other_data():
-    metric = filled(EqualErrorRate(), case.trial_batches(None))
-    threshold = metric.compute()["threshold"].item()
-    assert metric.error_rate(threshold) == pytest.approx(1 / 3)
-
-
-@pytest.mark.parametrize(
-    ("scores", "same"),
-    [([0.1, float("nan")], [True, False]), ([0.1, 0.2], [True, True]), ([], [])],
-)
-def test_errors_that_cannot_be_computed_are_nan(scores, same):
-    metric = trials(scores, same)
-    assert all(value.isnan() for value in metric.compute().values())
-    assert np.isnan(metric.error_rate(0.5))
-
-
-@pytest.mark.parametrize("family", [SiSdrImprovement, NextFrameR2, EqualErrorRate])
+@pytest.mark.parametrize("family", [SiSdrImprovement, NextFrameR2])
 def test_reset_forgets_everything(family):
     batches = {
         SiSdrImprovement: case.separation_batches,
         NextFrameR2: case.frame_batches,
-        EqualErrorRate: case.trial_batches,
     }[family](None)
     metric = filled(family(), batches)
     metric.reset()
@@ -235,7 +195,6 @@ def ranks(tmp_path_factory):
     [
         (SiSdrImprovement, case.separation_batches),
         (NextFrameR2, case.frame_batches),
-        (EqualErrorRate, case.trial_batches),
     ],
 )
 def test_two_processes_give_what_one_gives(ranks, family, batches):

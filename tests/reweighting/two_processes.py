@@ -89,7 +89,6 @@ INPUTS = [
 
 def score(rank: int) -> dict[str, Any]:
     """Metrics of two ranks that hold unequal parts of the same examples."""
-    from lightning_sep.metrics.equal_error_rate import EqualErrorRate
     from lightning_sep.metrics.next_frame import NextFrameR2
     from lightning_sep.metrics.si_sdr_improvement import SiSdrImprovement
 
@@ -97,7 +96,6 @@ def score(rank: int) -> dict[str, Any]:
     for metric, batches in [
         (SiSdrImprovement(), separation_batches(rank)),
         (NextFrameR2(), frame_batches(rank)),
-        (EqualErrorRate(), trial_batches(rank)),
     ]:
         for batch in batches:
             metric.update(**batch)
@@ -145,11 +143,3 @@ def frame_batches(rank: int | None) -> list[dict[str, torch.Tensor]]:
         }
         for part in _parts(rank)
     ]
-
-
-def trial_batches(rank: int | None) -> list[dict[str, torch.Tensor]]:
-    scores = torch.tensor([0.9, 0.6, 0.4, 0.7, 0.3, 0.2])
-    same = torch.tensor([True, True, True, False, False, False])
-    parts = [[[0, 3], [4, 5]], [[1, 2]]]
-    chosen = [[0, 1, 2, 3, 4, 5]] if rank is None else parts[rank]
-    return [{"scores": scores[part], "same": same[part]} for part in chosen]

@@ -43,9 +43,9 @@ def test_a_line_is_the_median_of_the_ratios_of_its_rounds(measure: ModuleType) -
     assert line.ratios == [0.5, 2.0, 0.25]
     assert line.as_json()["ratio"] == 0.5
     header, row = (re.split(" {2,}", one) for one in measure.table([line]).splitlines())
-    shown = ["subject", "what", "against", "ratio", "least to greatest", "ours", "peer"]
+    shown = ["subject", "what", "against", "ratio", "least to greatest", "ours", "peer", "more"]
     assert header == shown
-    assert row == ["start", "one", "another", "0.5", "0.25 to 2", "2", "3", "CPU s"]
+    assert row == ["start", "one", "another", "0.5", "0.25 to 2", "2", "3", "-1", "CPU s"]
 
 
 def test_cpu_of_a_command_counts_its_children_and_not_its_sleep(measure: ModuleType) -> None:
@@ -87,7 +87,8 @@ def test_an_unknown_benchmark_is_refused(tmp_path: Path) -> None:
         [sys.executable, FOLDER, "nothing"], cwd=tmp_path, capture_output=True, text=True
     )
     assert told.returncode == 2
-    assert "no nothing; known: growth, losses, settings, start, steps, workers" in told.stderr
+    known = "growth, losses, pairs, settings, start, stems, steps, workers"
+    assert f"no nothing; known: {known}" in told.stderr
     assert not list(tmp_path.iterdir())
 
 
