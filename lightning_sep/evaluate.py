@@ -11,12 +11,13 @@ import yaml
 from lightning_sep.data.examples import FIXED_SEEDS, Examples, Heard
 from lightning_sep.data.progress import ProgressLine
 from lightning_sep.errors import ConfigError
+from lightning_sep.find import find_run
 from lightning_sep.fingerprint import digest, software, weights_hash
 from lightning_sep.fsio import finite, storage_errors, write_json
 from lightning_sep.homes import data_home
 from lightning_sep.record import now, read_record
 from lightning_sep.settings import build, compose, from_tree
-from lightning_sep.use import find_run, load_run
+from lightning_sep.use import load_run
 
 FORMAT = 1
 FOLDER = "evaluations"

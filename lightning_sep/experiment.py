@@ -381,8 +381,11 @@ class _Run:
             if again:  # as it was initialised
                 task = build_task(tree, task.facts)
             with ExitStack() as cleanup:
+                PATIENCE.pulse()  # what leads to the first step may take long, and does not hang
                 training = Training(tree, task, self._loader, attempt, mirrored, cleanup)
+                PATIENCE.pulse()
                 training.resume(from_start=again)
+                PATIENCE.pulse()
                 try:
                     training.fit()
                     metrics = training.test()

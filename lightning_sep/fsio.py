@@ -42,7 +42,7 @@ class Patience:
             makes it anew.
         tell: called with what is waited for, and with ``None`` when that is over.
         stop: ``True`` ends the waiting, since the process is asked to end.
-        pulse: called while waiting: the process hangs for a known reason.
+        pulse: called while waiting, and where a run gets ready: the process does not hang.
     """
 
     wait_s: float = 0.0

@@ -1,11 +1,9 @@
 """What a trained run is for: separate, continue and embed audio of one's own."""
 
-import json
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -25,10 +23,11 @@ from lightning_sep.checkpoint_files import best_weights
 from lightning_sep.checks import finite_number
 from lightning_sep.errors import ConfigError, DataError
 from lightning_sep.experiment import build_task, recorded_facts
+from lightning_sep.find import find_run
 from lightning_sep.fingerprint import weights_hash
 from lightning_sep.fsio import storage_errors, write_aside_with, write_json
 from lightning_sep.homes import runs_home
-from lightning_sep.record import RECORD, misfits, read_record, read_records
+from lightning_sep.record import misfits, read_record, read_records
 from lightning_sep.run_folder import RunFolder
 from lightning_sep.settings import from_tree
 from lightning_sep.tasks.autoregression import Autoregression
@@ -41,60 +40,6 @@ if TYPE_CHECKING:
     import pandas
 
 _PIECE_S = 10.0  # seconds of a file that are read, and go through a net, at once
-
-
-def find_run(run: str | Path, home: Path) -> Path:
-    """The folder of a run, by its path, its id or the beginning of its id; a sweep's best by name.
-
-    Raises:
-        ConfigError: there is no such run, several begin like this, or the sweep has no best yet.
-    """
-    path = Path(run)
-    if (path / RECORD).is_file():
-        return path
-    sweep = home / "sweeps" / path.name
-    if (
-        path.name
-        and path.name == str(run)
-        and sweep.is_dir()
-        and not (home / path.name / RECORD).is_file()
-    ):
-        return home / _best_run(sweep)
-    known = sorted(found.parent.name for found in home.glob(f"*/{RECORD}"))
-    matches = [name for name in known if name.startswith(str(run))]
-    if len(matches) == 1:
-        return home / matches[0]
-    if matches:
-        raise ConfigError(f"run '{run}' is not unique in {home}: {', '.join(matches)}")
-    near = get_close_matches(str(run), known, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    raise ConfigError(
-        f"no run '{run}' in {home} ({len(known)} runs there).{hint} "
-        "`lightning-sep leaderboard` lists them"
-    )
-
-
-def _best_run(sweep: Path) -> str:
-    """Of a sweep's best setting, the run that validated best on a fresh seed."""
-    try:
-        found = json.loads((sweep / "trials.json").read_text(encoding="utf-8"))
-        best = found["best"]
-        runs = [
-            (final["value"], final["run_id"])
-            for final in found["finals"]
-            if best and final["trial"] == best.get("trial") and final["state"] == "finished"
-        ]
-        choose = max if found["direction"] == "maximize" else min
-    except FileNotFoundError:
-        runs, choose = [], max
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{sweep / 'trials.json'} cannot be read: {error}") from error
-    if not runs:
-        raise ConfigError(
-            f"sweep {sweep.name} has no best run: it is not done, or no finalist has finished all "
-            f"its fresh seeds. `lightning-sep status {sweep.name}` says how far it is"
-        )
-    return str(choose(runs, key=lambda one: one[0])[1])
 
 
 def load_run(run: str | Path, home: Path | str | None = None) -> Task:

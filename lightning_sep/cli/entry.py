@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from lightning_sep import __version__
 from lightning_sep.cli import (
+    compare,
     data,
     embed,
     evaluate,
@@ -34,6 +35,7 @@ COMMANDS: tuple[Command, ...] = (
     stop.COMMAND,
     worker.COMMAND,
     leaderboard.COMMAND,
+    compare.COMMAND,
     data.COMMAND,
     evaluate.COMMAND,
     separate.COMMAND,

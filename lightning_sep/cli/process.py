@@ -50,14 +50,13 @@ class Stop:
 
 @contextmanager
 def stopped_by_signals() -> Iterator[Stop]:
-    """Let Ctrl-C and SIGTERM ask for a checkpoint and an orderly end."""
+    """Let Ctrl-C, SIGTERM and SIGUSR1 ask for a checkpoint and an orderly end."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # Python hands signals to the main thread alone
         return
-    held = {
-        number: signal.signal(number, stop.receive) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    held = {number: signal.signal(number, stop.receive) for number in numbers}
     try:
         yield stop
     finally:

@@ -60,8 +60,9 @@ def known_tree(names: Sequence[str]) -> str:
     ):
         return (
             "looks like MUSDB: the stems of a song belong together, which data=folder does not "
-            "know: use data=songs data.path=FOLDER examples=stems task.sources=4. Or write a "
-            "metadata.csv with the columns filename, class (the stem), source (the song) and split"
+            "know: use data=songs data.path=FOLDER examples=stems task.sources=4 task.order=fixed. "
+            "Or write a metadata.csv with the columns filename, class (the stem), source (the "
+            "song) and split"
         )
     for parent, below in folders.items():
         if {"s1", "s2"} <= below and below & _MIXTURES:

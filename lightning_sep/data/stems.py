@@ -283,7 +283,11 @@ class StemBatch(Batch):
     @cached_property
     def sources(self) -> Tensor:  # type: ignore[override]
         """``[batch, source, channel, time]`` float32: sums of stems."""
-        return torch.stack([self._sum(stems) for stems in self._sums], dim=1)
+        batch, _, *rest = self._stems.shape
+        made = self._gain.new_empty((batch, len(self._sums), *rest))
+        for number, stems in enumerate(self._sums):
+            self._sum(stems, made[:, number])
+        return made
 
     @cached_property
     def waveform(self) -> Tensor:  # type: ignore[override]
@@ -291,11 +295,17 @@ class StemBatch(Batch):
         scored = {number for stems in self._sums for number in stems}
         others = [number for number in range(self._stems.shape[1]) if number not in scored]
         total = self.sources.sum(dim=1)
-        return total + self._sum(others) if others else total
+        return total + self._sum(others, torch.empty_like(total)) if others else total
 
-    def _sum(self, stems: Sequence[int]) -> Tensor:
-        first, *rest = (self._stems[:, one] * self._gain[:, one, None, None] for one in stems)
-        return sum(rest, start=first)
+    def _sum(self, stems: Sequence[int], out: Tensor) -> Tensor:
+        """``out``, ``[batch, channel, time]``, filled with the sum of the stems."""
+        for number, one in enumerate(stems):
+            gain = self._gain[:, one, None, None]
+            if number == 0:
+                torch.mul(self._stems[:, one], gain, out=out)
+            else:
+                out += self._stems[:, one] * gain
+        return out
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "StemBatch":
         """See :meth:`~lightning_sep.data.batch.Batch.to`."""

@@ -26,6 +26,9 @@ class _Child:
     ended: bool = False
 
 
+_OF_STACKS = re.compile(r'  File "|  \.\.\.$|(Current t|T)hread 0x[0-9a-f]+ ')
+
+
 class Local(Launcher):
     """One process per GPU, or as many as the cores can serve where there is no GPU.
 
@@ -176,9 +179,10 @@ def gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -> list[s
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log that is not empty."""
+    """The last line of a log that is neither empty nor of the stacks of a process that hung."""
     try:
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        lines = log.read_text(errors="replace").splitlines()
     except OSError:
         return "no log"
-    return lines[-1].strip() if lines else "no output"
+    said = [line.strip() for line in lines if line.strip() and not _OF_STACKS.match(line)]
+    return said[-1] if said else "no output"

@@ -100,8 +100,8 @@ def load_boards(
     Args:
         home: folder of runs.
         names: sweeps to show, or ``["single"]`` for the runs outside of sweeps, a board per
-            task, in this order. None shows every sweep by name, and the single runs where there
-            is no sweep yet.
+            task and set of data, in this order. None shows every sweep by name, and the single runs
+            where there is no sweep yet.
         missing_ok: pass over names that no record knows.
 
     Raises:
@@ -115,6 +115,7 @@ def load_boards(
             groups.setdefault((run.sweep, run.task), []).append(run)
         elif run.purpose == "single":
             singles.setdefault((SINGLE, run.task), []).append(run)
+    singles = _by_data(singles)
     sweeps = sorted({sweep for sweep, _ in groups})
     if names is None:
         chosen = groups or singles
@@ -143,6 +144,21 @@ def load_boards(
     ]
     left = 0 if any(key in chosen for key in singles) else sum(map(len, singles.values()))
     return Boards(boards, skipped, left)
+
+
+def _by_data(groups: dict[tuple[str, str], list[Run]]) -> dict[tuple[str, str], list[Run]]:
+    """Single runs of a task, apart where they were tested on other data."""
+    found: dict[tuple[str, str], list[Run]] = {}
+    for (name, task), members in groups.items():
+        sets = {tuple(sorted(run.data.items())) for run in members}
+        for run in members:
+            data = tuple(sorted(run.data.items()))
+            called = "+".join(one for one, _ in data)
+            if sum("+".join(one for one, _ in other) == called for other in sets) > 1:
+                called += "".join(f" {value[:6]}" for _, value in data)  # versions of one set
+            key = task if len(sets) == 1 else f"{task}/{called}"
+            found.setdefault((name, key), []).append(run)
+    return found
 
 
 def build_board(
@@ -178,7 +194,7 @@ def build_board(
         wanted = asks.final_seeds
     if wanted is None and any(run.purpose == "final" for run in entrants):
         wanted = max(len(newest_per_seed(members)) for members in groups.values())
-    rows, apart = [], []
+    rows, apart, beside = [], [], []
     for config, members in groups.items():
         kept = newest_per_seed([run for run in members if run.run_id not in reasons])
         row = make_row(
@@ -192,6 +208,7 @@ def build_board(
             apart.append(Apart(row, why))
         else:
             rows.append(row)
+            beside += _off([run for run in members if run.run_id in reasons], reasons)
     by_validation = any(row.validation is not None for row in rows)
     best = _best(rows, metric, higher_validates=higher_validates)
     found = standings(
@@ -215,7 +232,7 @@ def build_board(
         tried=tried_of(searched, groups, labels, higher_is_better=higher_validates),
         chosen_by=ON_VALIDATION if by_validation or not rows else ON_TEST,
         baselines=_baselines(ranked, metric),
-        notes=_notes(ranked, metric),
+        notes=[*_notes(ranked, metric), *(f"Not counted: {one}." for one in beside)],
         search=search_of(searched, names, labels),
         axes=names,
     )
@@ -291,9 +308,12 @@ def _shortcomings(
         for run in kept
         if not _counts(row, run)
     ]
-    return words + [
-        f"{_seed(run)} (run {run.run_id}): {', '.join(reasons[run.run_id])}" for run in off
-    ]
+    return words + _off(off, reasons)
+
+
+def _off(runs: Sequence[Run], reasons: dict[str, list[str]]) -> list[str]:
+    """Runs that do not count, each with why."""
+    return [f"{_seed(run)} (run {run.run_id}): {', '.join(reasons[run.run_id])}" for run in runs]
 
 
 def _counts(row: Row, run: Run) -> bool:
@@ -375,6 +395,12 @@ def _notes(rows: Sequence[Row], metric: Metric) -> list[str]:
             f"Made with code that no commit holds (changes {', '.join(changed)}): it cannot be had "
             "again from the repository."
         )
+    for what, versions in (
+        ("states of the code", {str(run.environment.get("code_hash"))[:12] for run in runs}),
+        ("versions of torch", {str(run.environment.get("torch")) for run in runs}),
+    ):
+        if len(versions) > 1:
+            notes.append(f"Made with {len(versions)} {what}: {', '.join(sorted(versions))}.")
     heard = [
         run.metrics["test/trial_speakers"] for run in runs if "test/trial_speakers" in run.metrics
     ]

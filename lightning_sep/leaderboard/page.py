@@ -115,13 +115,12 @@ def _section(board: Board, place: int, clips: Sequence[Clip], clips_left_out: in
         f'<span class="tag">{escape(board.metric.heading)}, {board.metric.direction}</span></div>',
     ]
     if board.rows:
-        parts += [
-            f'<p class="headline">{_headline(board)}</p>',
-            ranked_table(board, place),
-            _notes(board),
-        ]
+        parts.append(f'<p class="headline">{_headline(board)}</p>')
     else:
         parts.append(f'<div class="card empty">{_sentence(empty_advice(board))}</div>')
+    if board.rows or board.tried:
+        parts.append(ranked_table(board, place))
+    parts.append(_notes(board))
     parts += [
         _apart(board),
         _charts(board),

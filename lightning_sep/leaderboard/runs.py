@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_sep.fsio import read_lines
-from lightning_sep.record import FORMAT, misfits
+from lightning_sep.record import FORMAT, RECORD, misfits
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ def read_runs(home: Path) -> tuple[list[Run], list[Skipped]]:
     runs: dict[str, Run] = {}
     skipped: list[Skipped] = []
     doubled: dict[str, list[Run]] = {}
-    for path in sorted(home.glob("*/record.json")):
+    for path in sorted(home.glob(f"*/{RECORD}")):
         try:
-            run = _run(path)
+            run = read_run(path.parent)
         except (OSError, ValueError, RecursionError) as problem:
             skipped.append(Skipped(path.parent.name, _one_line(problem)))
             continue
@@ -140,7 +140,14 @@ def reused_runs(home: Path, runs: Sequence[Run]) -> list[Run]:
     return reused
 
 
-def _run(path: Path) -> Run:
+def read_run(folder: Path) -> Run:
+    """The record in a run's folder, checked.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is torn, of a newer format, does not fit its hashes, or has foreign fields.
+    """
+    path = folder / RECORD
     text = path.read_text(encoding="utf-8")
     try:
         record = json.loads(text)

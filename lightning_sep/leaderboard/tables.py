@@ -36,7 +36,8 @@ class Values:
     """One run's number for each unit.
 
     Args:
-        units: what tells the units apart: their numbers or names, and which are silent.
+        units: what tells the units apart: the data, and their numbers or names without those that
+            are silent.
         scores: ``[unit]``, finite; their mean is the run's score, less a jackknife's correction.
     """
 
@@ -57,10 +58,14 @@ def values_of(run: Run, metric: Metric) -> Values | None:
         raise Damaged(f"{run.examples_file} cannot be read")
     score = run.metrics[metric.key]
     if metric.per_unit == "ratio":
-        return _ratio(kept, score)
-    if metric.per_unit == "jackknife":
-        return _jackknife(kept, score, metric)
-    return _mean(kept, score, metric)
+        found = _ratio(kept, score)
+    elif metric.per_unit == "jackknife":
+        found = _jackknife(kept, score, metric)
+    else:
+        found = _mean(kept, score, metric)
+    if found is None:
+        return None
+    return Values((*sorted(run.data.items()), *found.units), found.scores)
 
 
 def shared_units(runs: Sequence[tuple[Run, Values | None]]) -> tuple[Any, ...] | None:

@@ -382,7 +382,7 @@ def _patience(received: list[int]) -> Iterator[None]:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Collects SIGINT, SIGTERM and SIGHUP in a list instead of ending the process."""
+    """Collects the signals that ask for an end in a list, instead of ending the process."""
     received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -391,7 +391,7 @@ def _signals() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
     before = [signal.signal(number, note) for number in numbers]
     try:
         yield received

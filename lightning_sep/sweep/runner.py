@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -11,6 +12,10 @@ from lightning_sep.leases.process import Owner
 from lightning_sep.run_folder import RunFolder
 from lightning_sep.sweep.definition import Definition
 from lightning_sep.sweep.watchdog import watched
+
+# What a run imports before its first step: that takes seconds, on a busy machine many, and is no
+# step that hangs.
+_IMPORTED_LATE = ("lightning_sep.training", "torch._dynamo")
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,8 @@ class ExperimentRunner:
         """Train and test, resume, or return what was finished before."""
         from lightning_sep import experiment
 
+        for module in _IMPORTED_LATE:
+            import_module(module)
         settings, data = prepared
         with watched(settings.tree["trainer"]["hang_s"]) as alive:
             result = experiment.run(

@@ -13,7 +13,7 @@ import torch
 from lightning_sep import experiment
 from lightning_sep.callbacks.checkpoint import SafeCheckpointIO
 from lightning_sep.errors import Busy, Interrupted, NonFiniteLoss
-from lightning_sep.fsio import read_lines
+from lightning_sep.fsio import PATIENCE, read_lines
 from lightning_sep.record import misfits, read_record
 from lightning_sep.run_folder import RunFolder
 
@@ -228,3 +228,11 @@ def test_ctrl_c_in_python_is_a_keyboard_interrupt_and_the_next_one_too(tmp_path,
     finally:
         signal.signal(signal.SIGINT, held)
     assert experiment.run(settings(), home=tmp_path).state == "finished"
+
+
+def test_fault_14_what_leads_to_the_first_step_is_progress(tmp_path, settings, monkeypatch):
+    """On a busy machine it may take longer than a step may."""
+    told: list[str] = []
+    monkeypatch.setattr(PATIENCE, "pulse", lambda: told.append("gets ready"))
+    experiment.run(settings(), home=tmp_path, alive=lambda: told.append("step"))
+    assert told[: told.index("step")] == ["gets ready"] * 3

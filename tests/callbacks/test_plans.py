@@ -1,11 +1,13 @@
 """Plans of the learning rate: their values, and that a run stopped anywhere ends like another."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from lightning_sep import experiment
+from lightning_sep.callbacks.plan import losses
 from lightning_sep.checkpoint_files import best_weights
 from lightning_sep.errors import ConfigError, Interrupted
 from lightning_sep.fsio import read_lines
@@ -76,6 +78,12 @@ def test_the_second_stage_begins_and_ends_by_patience():
 def test_a_number_out_of_its_range_is_refused_by_name(kind, settings, name):
     with pytest.raises(ConfigError, match=rf"^{name} = "):
         kind(**settings)
+
+
+@pytest.mark.parametrize(("sign", "expected"), [(1.0, [-2.0, INF]), (-1.0, [2.0, INF])])
+def test_a_plan_sees_losses_and_no_number_as_the_worst(sign, expected):
+    history = SimpleNamespace(rows=[{"val/x": 2.0}, {"val/x": None}], monitor="val/x", sign=sign)
+    assert losses(history) == expected
 
 
 def test_two_patiences_are_refused(settings, data_home, tmp_path):

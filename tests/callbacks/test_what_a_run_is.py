@@ -54,6 +54,7 @@ def test_a_seed_decides_weights_and_batches(tmp_path, settings, data_home):
     def start(seed: int) -> tuple[str, torch.Tensor]:
         parts = experiment.build_parts(settings(f"seed={seed}"))
         run = experiment._Run(settings(f"seed={seed}"), parts, RunFolder(tmp_path), *[None] * 5)
+        assert parts.task.seed == seed, "of what a task draws at each step"
         batch = next(iter(run._loader("train")))
         return weights_hash(parts.task.state_dict()), batch.waveform
 
@@ -301,6 +302,8 @@ def test_the_best_weights_of_an_earlier_attempt_are_taken_over(tmp_path, setting
     result = experiment.run(settings(), home=tmp_path)
     assert result.record["hashes"]["weights"] == undisturbed.record["hashes"]["weights"]
     log = (result.folder / "log.txt").read_text()
+    assert list(result.record["checkpoints"]) == ["best.2.ckpt"]
+    assert [path.name for path in RunFolder(result.folder).bests()] == ["best.2.ckpt"]
     assert log.count("start at step") == 2
     assert "train again" not in log
 
@@ -345,6 +348,15 @@ def test_what_watches_hears_of_each_epoch_and_each_batch(tmp_path, settings, cap
     assert "epoch" not in capsys.readouterr().err
 
 
+def test_a_line_of_progress_says_where_it_stands_and_how_long_it_takes(settings, capsys):
+    tree = settings("trainer.progress=true", "trainer.epochs=5").tree
+    row = {"epoch": 1, "time_s": 30.0, "train/loss": 1.25, MONITOR: -3.5}
+    experiment._show(tree, MONITOR, "single", row)
+    assert capsys.readouterr().err == (
+        f"epoch 2/5 · train/loss 1.25 · {MONITOR} -3.5 · 30 s, about 45 s left\n"
+    )
+
+
 def test_a_damaged_record_of_a_failed_run_does_not_stop_the_next(tmp_path, settings: Any) -> None:
     made: Settings = settings()
     folder = tmp_path / experiment.identify(made)
@@ -352,3 +364,28 @@ def test_a_damaged_record_of_a_failed_run_does_not_stop_the_next(tmp_path, setti
     (folder / "record.json").write_text("{")
     assert experiment.run(made, home=tmp_path).state == "finished"
     assert len(list(folder.glob("record.json.damaged-*"))) == 1
+
+
+MODEL = """
+layer    type             gives           parameters
+down     ModuleList                       552
+down.0   Conv1d           [4, 4, 2000]    64
+down.1   Conv1d           [4, 8, 1000]    488
+bottom   Conv1d           [4, 12, 500]    1,452
+upsample ModuleList                       0
+upsample.0 LinearUpsampling [4, 12, 1000] 0
+upsample.1 LinearUpsampling [4, 8, 2000]  0
+up       ModuleList                       1,052
+up.0     Conv1d           [4, 8, 1000]    808
+up.1     Conv1d           [4, 4, 2000]    244
+output   Conv1d           [4, 2, 2000]    12
+raw values for a batch of 4: [4, 2, 1, 2000, 1]
+parameters: 3,068
+"""
+
+
+def test_a_model_is_told_layer_by_layer(settings, data_home):
+    told = experiment.print_model(settings("net.levels=2", "net.filters=4"))
+    assert [line.split() for line in told.splitlines()] == [
+        line.split() for line in MODEL.strip().splitlines()
+    ]

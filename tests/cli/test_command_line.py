@@ -18,8 +18,8 @@ from lightning_sep.settings import entries
 
 ROOT = Path(lightning_sep.__file__).parent.parent
 COMMANDS = [
-    "train", "sweep", "status", "stop", "worker", "leaderboard", "data", "evaluate", "separate",
-    "generate", "embed",
+    "train", "sweep", "status", "stop", "worker", "leaderboard", "compare", "data", "evaluate",
+    "separate", "generate", "embed",
 ]  # fmt: skip
 HEAVY = ["hydra", "omegaconf", "optuna", "torch", "lhotse", "numpy", "wandb", "pydantic", "rich"]
 TINY = [
@@ -280,7 +280,9 @@ class TestTrain:
         assert list((folder / "elsewhere").glob("*/record.json"))
 
     @pytest.mark.parametrize(
-        ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 1)], ids=["Ctrl-C", "SIGTERM"]
+        ("number", "code"),
+        [(signal.SIGINT, 130), (signal.SIGTERM, 1), (signal.SIGUSR1, 1)],
+        ids=["Ctrl-C", "SIGTERM", "SIGUSR1"],
     )
     def test_saves_and_stops_when_a_signal_asks(self, folder, number, code):
         process = subprocess.Popen(

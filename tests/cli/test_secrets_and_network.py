@@ -134,3 +134,42 @@ def test_no_other_command_calls_anybody(folder, trained, arguments):
     ended = command(folder, *arguments, *more)  # the run is finished: it is only shown
     assert ended.code == 0, ended.told
     assert OUTSIDE.findall(ended.calls) == []
+
+
+SWEEP = """
+from lightning_sep.sweep.definition import Sweep
+
+SWEEP = Sweep(
+    settings=SETTINGS,
+    metric="val/si_sdr_improvement_db",
+    direction="maximize",
+    trials=2,
+    finalists=1,
+    final_seeds=1,
+)
+
+
+def overrides(trial):
+    yield f"head={trial.suggest_categorical('head', ['tanh', 'sine'])}"
+"""
+
+
+def test_a_sweep_its_workers_and_its_board_call_nobody(folder, trained):
+    settings = [*TINY, "data=folder", "data.path=${oc.env:SOUNDS}"]
+    (folder / "quiet.py").write_text(SWEEP.replace("SETTINGS", repr(settings)))
+    swept = command(folder, "sweep", "quiet.py", "--workers", "1")
+    assert swept.code == 0, swept.told
+    assert "AF_UNIX" in swept.calls  # its workers were watched
+    alone = command(folder, "worker", "quiet")
+    assert alone.code == 0, alone.told
+    for ended in (swept, alone):
+        assert OUTSIDE.findall(ended.calls) == []
+    assert holding(folder, SECRET) == []
+
+
+def test_separating_calls_nobody(folder, trained):
+    [run] = re.findall(r"run ([0-9a-f]{12}) finished", trained.told)
+    sound = folder / "sounds" / "test" / "dog" / "test-dog-0.wav"
+    ended = command(folder, "separate", run, str(sound), "--out", str(folder / "separated"))
+    assert ended.code == 0, ended.told
+    assert OUTSIDE.findall(ended.calls) == []

@@ -5,6 +5,7 @@ import pytest
 import soundfile
 import torch
 
+from lightning_sep.data import commands
 from lightning_sep.data.cache import MappedReader, StreamReader
 from lightning_sep.data.combined import Combination
 from lightning_sep.data.examples import energy
@@ -61,6 +62,14 @@ def test_every_sample_keeps_its_channel_and_place(root, kept, tmp_path):
     over = kept.reader.read(recording, zeros, zeros + LENGTH, zeros + 395, 20, repeat=True)
     place = (395 + np.arange(20)) % LENGTH
     assert np.array_equal(over, np.stack([told(number, place) for number in range(FILES)]))
+
+
+def test_the_command_prepares_what_a_run_then_finds(root, tmp_path):
+    told_all = commands.prepare("folder", root, tmp_path / "home", settings=["data.channels=keep"])
+    assert told_all["channels"] == 2
+    found = Folder(str(root), channels="keep").prepared_folder(tmp_path / "home")
+    assert str(found) == told_all["folder"]
+    assert Folder(str(root)).prepared_folder(tmp_path / "home") is None
 
 
 def test_statistics_and_lengths_count_all_channels_and_one(kept):

@@ -26,9 +26,12 @@ def test_songs_are_prepared_trained_on_and_tested_whole(songs, home, capsys):
     assert main(["data", "prepare", "songs", "--source", str(songs)]) == 0
     assert "2 test" in capsys.readouterr().out
     told = ["data=songs", f"data.path={songs}", "examples=stems", "examples.segment_s=0.5"]
-    assert main(["train", *told, "task.sources=4", "examples.train=8", *FEW]) == 0
+    assert (
+        main(["train", *told, "task.sources=4", "task.order=fixed", *FEW, "examples.train=8"]) == 0
+    )
     [record] = read_records(home)
     assert record["state"] == "finished"
+    assert record["facts"]["channels"] == 2
     values = values_of(home, record)
     assert values["test/mixture"] == ["test/Fig"] * 3 + ["test/Grape"] * 3
     assert values["test/start_s"] == [0.0, 0.5, 1.0] * 2

@@ -2,12 +2,14 @@
 
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import Lab, at, invariants, record_of, write_sweep
+from tests.faults.harness import TINY, Lab, at, invariants, patched, record_of, write_sweep
 
 MakeLab = Callable[..., Lab]
 SHORT = ["trainer.epochs=2"]
@@ -73,6 +75,51 @@ def test_fault_14_a_run_that_sleeps_for_ever_is_ended_with_its_stacks_and_goes_o
     assert re.search(r"File .*faulty_heads\.py.*misbehave", lab.logs("sleeps"))
     assert [trial["state"] for trial in lab.report("sleeps")["trials"]] == ["finished"] * 2
     invariants(lab, "sleeps")
+
+
+UNDER_THE_WATCH = """
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+from lightning_sep.sweep import runner
+
+counts = []
+
+
+@contextmanager
+def watched(hang_s):
+    def alive():
+        counts.append(len(sys.modules))
+
+    alive()
+    yield alive
+
+
+runner.watched = watched
+here = runner.ExperimentRunner(Path(sys.argv[1]))
+asks = dict(report=lambda *_: False, should_stop=lambda: False, guard=lambda: None)
+errand = SimpleNamespace(
+    sweep="s", trial=0, purpose="search", presence=None, busy=lambda owner: None, **asks
+)
+here.run(here.prepare(sys.argv[2:])[1], errand)
+print(counts[1] - counts[0])
+"""
+
+
+@pytest.mark.slow
+def test_fault_14_nothing_long_is_imported_under_the_watch(lab: Lab) -> None:
+    """Lightning and torch's compiler, a thousand modules, took ten seconds on a busy machine."""
+    with patched(lab.environment()):
+        done = subprocess.run(
+            [sys.executable, "-c", UNDER_THE_WATCH, str(lab.home), *TINY, *SHORT],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) < 100
 
 
 def status_kib(pid: int, name: str) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lightning_sep.errors import ConfigError
+from lightning_sep.launchers import local
 from lightning_sep.launchers.local import Local, _quota, gpus
 
 
@@ -28,11 +29,12 @@ def test_workers_get_their_threads_before_they_start(tmp_path: Path) -> None:
     launcher = Local(workers=2)
     code = (
         "import os; print(os.environ['OMP_NUM_THREADS'], os.environ['MKL_NUM_THREADS'], "
-        "os.environ['OMP_WAIT_POLICY'], os.environ['LIGHTNING_SEP_LAUNCHER_PID'])"
+        "os.environ['OMP_WAIT_POLICY'], os.environ['LIGHTNING_SEP_LAUNCHER_PID'], "
+        "os.getsid(0) == os.getpid())"
     )
     assert launcher.start(python(code), folder=tmp_path, most=9, threads=3) == 2
     until(lambda: launcher.poll() == 0)
-    expected = f"3 3 passive {os.getpid()}"
+    expected = f"3 3 passive {os.getpid()} True"  # Ctrl-C reaches the launcher alone
     for number in (0, 1):
         assert (tmp_path / f"worker-{number}.log").read_text().strip() == expected
 
@@ -152,15 +154,66 @@ def test_gpus_are_counted_without_torch(tmp_path: Path) -> None:
     assert gpus({}, tmp_path) == ["0", "1"]
     assert gpus({"CUDA_VISIBLE_DEVICES": "3,5"}, tmp_path) == ["3", "5"]
     assert gpus({"CUDA_VISIBLE_DEVICES": ""}, tmp_path) == []
+    assert gpus({"CUDA_VISIBLE_DEVICES": " 3 ,, -1"}, tmp_path) == ["3"]
 
 
 def test_one_worker_a_gpu_each_with_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    launcher = Local()
     code = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"
-    assert launcher.start(python(code), folder=tmp_path, most=9) == 2
+    for workers, expected in [(None, ["3", "5"]), (3, ["3", "5", "3"])]:
+        launcher, folder = Local(workers), tmp_path / str(workers)
+        assert launcher.start(python(code), folder=folder, most=9) == len(expected)
+        assert launcher.idle() is None
+        until(lambda launcher=launcher: launcher.poll() == 0)
+        logs = [folder / f"worker-{number}.log" for number in range(len(expected))]
+        assert [log.read_text().strip() for log in logs] == expected
+
+
+def test_an_older_control_groups_quota_counts_too(tmp_path: Path) -> None:
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    for quota, granted in [("250000", 2.5), ("-1", None), ("garbage", None)]:
+        (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(quota)
+        assert _quota(tmp_path) == granted
+    assert _quota(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(
+    ("allowed", "granted", "expected"),
+    [(4, None, 4), (4, 2.9, 2), (4, 9.0, 4), (4, 0.5, 1), (1, 3.0, 1)],
+)
+def test_cores_are_those_that_this_process_may_use(
+    monkeypatch: pytest.MonkeyPatch, allowed: int, granted: float | None, expected: int
+) -> None:
+    monkeypatch.setattr(local, "_quota", lambda root: granted)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(allowed)))
+    assert local.cores() == expected
+
+
+def test_the_last_line_of_a_log_says_why_a_worker_ended(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert local.last_line(log) == "no log"
+    log.write_text("\n  \n")
+    assert local.last_line(log) == "no output"
+    log.write_bytes(b"first\n  the reason \xff \n\n \n")
+    assert local.last_line(log) == "the reason \ufffd"
+
+
+def test_a_workers_command_names_its_sweeps() -> None:
+    expected = [sys.executable, "-m", "lightning_sep", "worker", "a,b"]
+    assert local.worker_command(["a", "b"]) == expected
+
+
+def test_a_worker_that_hung_is_told_by_its_last_words_not_by_its_stacks(tmp_path: Path) -> None:
+    code = (
+        "import faulthandler, sys, time; print('took trial 3', flush=True); "
+        "faulthandler.dump_traceback_later(0.1, exit=True, file=sys.stderr); time.sleep(60)"
+    )
+    launcher = Local(workers=1)
+    launcher.start(python(code), folder=tmp_path, most=1)
     until(lambda: launcher.poll() == 0)
-    shown = [(tmp_path / f"worker-{number}.log").read_text().strip() for number in (0, 1)]
-    assert shown == ["3", "5"]
+    [(status, told)] = launcher.troubles()
+    assert status == 1
+    assert told.startswith("Timeout (0:00:00.100000)! (log: ")

@@ -11,7 +11,11 @@ from lightning_sep.errors import ConfigError
 from lightning_sep.leaderboard.board import NEW_SEEDS, Board, load_boards
 from lightning_sep.leaderboard.document import as_json
 from lightning_sep.leaderboard.page import page
-from lightning_sep.leaderboard.statistics import crossed_interval, seed_interval
+from lightning_sep.leaderboard.statistics import (
+    crossed_interval,
+    paired_difference,
+    seed_interval,
+)
 from lightning_sep.leaderboard.table import plain
 from lightning_sep.leaderboard.words import headline, summary_line, tried_text
 from lightning_sep.record import write_record
@@ -142,6 +146,16 @@ class TestRows:
         board = load_boards(full_home.path, ["margins"]).boards[0]
         assert board.best.validation == min(row.validation for row in board.rows)
 
+    def test_a_row_with_a_run_that_lacks_its_validation_score_is_not_chosen(self, home) -> None:
+        for head, seen in (("sine", (9.0, None)), ("tanh", (1.0, 1.0))):
+            for seed, value in enumerate(seen):
+                monitor = {"name": "val/x", "mode": "max", "value": value, "epoch": 1}
+                more = {"head": head, "seed": seed, "monitor": monitor}
+                home.write(f"{head}{seed}", metrics={SEPARATION: 1.0}, **more)
+        board = only(home)
+        assert board.best.name == "head=tanh"
+        assert [row.validation for row in board.rows] == [1.0, None]
+
     def test_equal_validation_goes_to_the_earlier_trial(self, home) -> None:
         for head, trial in (("sine", 4), ("tanh", 3)):
             home.write(head, head=head, trial=trial, metrics={SEPARATION: 1.0})
@@ -242,6 +256,92 @@ class TestTies:
             "8.84 dB (95 % interval 8.28"
         )
         assert "Tied with it (no distinguishable difference): head=straight_through_clip" in words
+
+    def alike(self, home, *, shared: bool, rows: int = 2) -> list[np.ndarray]:
+        """Rows .1 apart under seeds that move all of them by 1; tables [seed, example]."""
+        generator = np.random.default_rng(8)
+        difficulty, moved = generator.normal(0, 3, 60), generator.normal(0, 1, 5)
+        tables = []
+        for place in range(rows):
+            noise = generator.normal(0, 0.05, (5, 60))
+            table = 5.0 - 0.1 * place + difficulty + moved[:, None] + noise
+            for seed, scores in enumerate(table):
+                monitor = {"name": "val/x", "mode": "max", "value": -place, "epoch": 1}
+                head, number = f"h{place}", seed if shared else 100 * place + seed
+                more = {"head": head, "seed": number, "monitor": monitor}
+                home.separation(f"{head}-{seed}", scores, **more)
+            tables.append(table)
+        return tables
+
+    def test_rows_that_share_their_seeds_are_paired_by_them(self, home) -> None:
+        self.alike(home, shared=True)
+        assert [row.may_be_best for row in only(home).rows] == [True, False]
+        assert [row.rank_text for row in only(home).rows] == ["1", "2"]
+
+    def test_rows_with_seeds_of_their_own_are_not(self, home) -> None:
+        self.alike(home, shared=False)
+        assert [row.may_be_best for row in only(home).rows] == [True, True]
+        assert [row.rank_text for row in only(home).rows] == ["1–2", "1–2"]
+
+    def test_differences_to_the_best_hold_all_together(self, home) -> None:
+        tables = self.alike(home, shared=True, rows=3)
+        rows = only(home).rows
+        for row, table in zip(rows[1:], tables[1:], strict=True):
+            expected = paired_difference(table, tables[0], confidence=1 - 0.05 / 2)
+            assert row.standing.difference.mean == pytest.approx(expected.mean)
+            assert row.standing.difference.low == pytest.approx(expected.low)
+            assert row.standing.difference.high == pytest.approx(expected.high)
+
+    def test_many_rows_ask_more_of_each_of_them(self, home) -> None:
+        """What is behind at 5 % alone, and not at 5 % over seven comparisons, may be best."""
+        generator = np.random.default_rng(10)
+        noise = generator.normal(0, 1, (8, 5, 40))
+        noise -= noise.mean(axis=(1, 2), keepdims=True)
+        p_value = 1.0
+        for gap in np.arange(0.1, 1.0, 0.01):  # the first gap that one comparison would find
+            p_value = paired_difference(noise[1] - gap, noise[0]).p_value
+            if p_value < 0.05:
+                break
+        assert 0.05 / 7 < p_value < 0.05
+        for place in range(8):
+            for seed in range(5):
+                monitor = {"name": "val/x", "mode": "max", "value": -place, "epoch": 1}
+                more = {"head": f"h{place}", "seed": seed, "monitor": monitor}
+                scores = 5.0 + noise[place, seed] - (gap if place else 0.0)
+                home.separation(f"h{place}-{seed}", scores, **more)
+        rows = {row.name: row for row in only(home).rows}
+        assert rows["head=h1"].may_be_best
+        assert rows["head=h1"].standing.difference.high > 0
+
+    def test_a_row_that_is_taken_off_widens_and_narrows_no_difference(self, home) -> None:
+        self.alike(home, shared=True, rows=3)
+        before = only(home).rows[1].standing.difference
+        (home.path / "h2-0" / "record.json").unlink()
+        board = only(home)
+        assert [one.row.name for one in board.apart] == ["head=h2"]
+        assert board.rows[1].standing.difference == before
+
+    def test_a_long_board_shows_places_in_place_of_ranks(self, home) -> None:
+        for place in range(31):
+            home.write(f"r{place}", head=f"h{place:02d}", metrics={SEPARATION: 31.0 - place})
+        rows = only(home).rows
+        assert all(row.ranks is None for row in rows)
+        assert {row.name: row.rank_text for row in rows}["head=h04"] == "5."
+
+    def test_whoever_leads_on_test_decides_too_who_may_be_best(self, home) -> None:
+        """The chosen one is in the middle: the last row is behind the leader, if not behind it."""
+        generator = np.random.default_rng(9)
+        difficulty = generator.normal(0, 3, 60)
+        for head, level, validation in (("a", 5.0, 1.0), ("b", 4.0, 2.0), ("c", 3.9, 0.0)):
+            for seed in range(5):
+                scores = level + difficulty + generator.normal(0, 0.4, 60)
+                monitor = {"name": "val/x", "mode": "max", "value": validation, "epoch": 1}
+                more = {"head": head, "seed": seed, "monitor": monitor}
+                home.separation(f"{head}{seed}", scores, **more)
+        board = only(home)
+        assert board.best.name == "head=b"
+        assert [row.name for row in board.may_be_best] == ["head=a"]
+        assert "on the test set it is distinguishably behind head=a" in headline(board)
 
     def test_one_seed_claims_nothing(self, full_home) -> None:
         board = load_boards(full_home.path, ["outputs"]).boards[0]
@@ -508,6 +608,27 @@ class TestLoading:
         home.write("c", metrics={SEPARATION: 1.0})
         boards = load_boards(home.path, ["single"]).boards
         assert [board.name for board in boards] == ["single/autoregression", "single/separation"]
+
+    def test_single_runs_on_other_data_are_another_board(self, home) -> None:
+        for run_id, data in (("a", {"esc10": "1"}), ("b", {"piano": "2"}), ("c", {"piano": "3"})):
+            more = {"sweep": None, "purpose": "single", "data": data}
+            home.write(run_id, metrics={SEPARATION: 1.0}, **more)
+        boards = load_boards(home.path, ["single"]).boards
+        assert [board.name for board in boards] == [
+            "single/separation/esc10",
+            "single/separation/piano 2",
+            "single/separation/piano 3",
+        ]
+        assert all(len(board.rows) == 1 for board in boards)
+
+    def test_single_runs_of_other_code_are_ranked_and_named(self, home) -> None:
+        for head, code in (("tanh", "c0de"), ("sine", "beef")):
+            environment = {"device": "cpu", "code_hash": code}
+            more = {"sweep": None, "purpose": "single", "environment": environment}
+            home.write(head, head=head, metrics={SEPARATION: 1.0}, **more)
+        (board,) = load_boards(home.path, ["single"]).boards
+        assert len(board.rows) == 2
+        assert "Made with 2 states of the code: beef, c0de." in board.notes
 
     def test_single_runs_wait_behind_sweeps(self, home) -> None:
         home.write("a", sweep=None, purpose="single", metrics={SEPARATION: 1.0})

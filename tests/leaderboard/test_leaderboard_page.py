@@ -143,6 +143,7 @@ class TestPage:
         text = page(load_boards(home.path))
         assert "No final runs yet" in text
         assert "val/x over 3 trials" in text
+        assert "searched with 3 seeds, validation 1, not run on fresh seeds" in text
 
 
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(1)>'

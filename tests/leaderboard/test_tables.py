@@ -1,6 +1,7 @@
 """Values per unit of a run: whose mean is its score, and what is refused as damaged."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,6 +96,9 @@ class TestJackknife:
         found, expected = board.rows[0].interval, crossed_interval(table)
         assert found.mean == pytest.approx(0.21)
         assert found.half_width == pytest.approx(expected.half_width)
+        # around the mean of the rates themselves, not of the jackknife's corrected ones
+        assert (found.low + found.high) / 2 == pytest.approx(0.21)
+        assert abs(expected.mean - 0.21) > 1e-4
 
     def test_below_ten_speakers_the_board_says_that_it_cannot_speak_of_new_ones(self, home) -> None:
         for seed in range(3):
@@ -112,6 +116,22 @@ class TestJackknife:
         assert "seed 1 (run run1): no values per speaker, which the others have" in (
             only(home).apart[0].reasons
         )
+
+
+class TestUnits:
+    def test_other_data_are_never_paired_even_where_a_protocol_lets_them_in(
+        self, home, tmp_path: Path, monkeypatch
+    ) -> None:
+        (tmp_path / "conf" / "board").mkdir(parents=True)
+        (tmp_path / "conf" / "board" / "bounded_heads.yaml").write_text("equal: [code]\n")
+        monkeypatch.chdir(tmp_path)
+        generator = np.random.default_rng(3)
+        for head, data in (("tanh", "1"), ("sine", "1"), ("cosine", "2")):
+            more = {"head": head, "data": {"esc10": data}}
+            home.separation(head, generator.normal(0, 1, 20), **more)
+        board = only(home)
+        assert [row.name for row in board.rows] == ["head=sine", "head=tanh"]
+        assert "tested on other mixtures than the others" in board.apart[0].reasons[1]
 
 
 class TestInterquartileMean:

@@ -174,9 +174,11 @@ def test_a_process_that_wakes_shows_life_again(tmp_path: Path, holder: Any) -> N
     os.kill(holder.pid, signal.SIGSTOP)
     until(lambda: peers.probe(worker))
     assert peers.shown() == set()
+    assert peers.read(worker) is None
     os.kill(holder.pid, signal.SIGCONT)
     until(lambda: peers.shown() == {worker})
     assert not peers.probe(worker)
+    until(lambda: peers.read(worker) is not None)  # and says again what it works on
 
 
 def test_somebody_looks_at_each_worker(tmp_path: Path, holder: Any) -> None:
@@ -308,6 +310,51 @@ def test_crashes_are_counted_until_the_work_gets_further(tmp_path: Path) -> None
         reached[0] = mark
         lease.release(crashed=True)
     assert seen == [0, 1, 2, 1, 2, 1, 1]
+
+
+def test_what_is_done_and_kept_begins_anew_under_a_greater_generation(tmp_path: Path) -> None:
+    mine = leases(tmp_path, progress=lambda about: [3])
+    path = tmp_path / "leases" / "a.json"
+    first = mine.claim("a", above=6)
+    assert first is not None
+    first.is_about(run="x")
+    first.release(crashed=True)
+    again = mine.claim("a", above=2)
+    assert again is not None
+    seen = (again.generation, again.crashes, again.content.mark, again.content.about)
+    assert seen == (8, 1, [3], {"run": "x"})
+    assert Content.read(path) == again.content
+    again.finish(keep=True)
+    content = Content.read(path)
+    assert content is not None
+    assert (content.generation, content.token, content.crashes, content.mark) == (8, "", 0, None)
+    third = mine.claim("a")
+    assert third is not None
+    assert (third.generation, third.crashes) == (9, 0)
+    third.finish()
+    assert not path.exists()
+
+
+def test_a_claim_is_said_before_it_is_written_and_taken_back_when_it_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = leases(tmp_path)
+    said = []
+
+    def fails(lease: lease_module.Lease) -> None:
+        note = mine.peers.read(mine.presence.worker)
+        assert note is not None
+        said.append(note["tokens"] == [lease.content.token])
+        raise OSError("no")
+
+    monkeypatch.setattr(lease_module.Lease, "write", fails)
+    with pytest.raises(OSError, match="no"):
+        mine.claim("a")
+    assert said == [True]
+    note = mine.peers.read(mine.presence.worker)
+    assert note is not None
+    assert note["tokens"] == []
+    assert note["owner"] == this_process().as_json()
 
 
 def test_forgotten_crashes_free_what_the_dead_held(tmp_path: Path, holder: Any) -> None:
@@ -562,6 +609,21 @@ def test_fault_8_a_lock_from_another_machine_is_taken_over_after_its_grace(
         assert time.monotonic() - began_s > 0.5
         assert lock.taken_over
     assert not path.is_symlink()
+
+
+def test_fault_29_a_holder_that_was_broken_is_remembered_until_somebody_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the next one that is found gone was taken away by somebody else."""
+    lock = FileLock(tmp_path / "lock", grace_s=0.0)
+    assert lock.taken_over is False
+    os.symlink("another boot|12|34|far|abc", lock.path)
+    with lock:
+        assert lock.taken_over is True
+    os.symlink("another boot|12|34|far|abc", lock.path)
+    monkeypatch.setattr(lock, "_break", lambda token: bool(lock.path.unlink()))
+    with lock:
+        assert lock.taken_over is True
 
 
 def test_fault_29_a_holder_far_away_that_was_broken_finds_out_before_it_writes(

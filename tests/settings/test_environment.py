@@ -1,5 +1,7 @@
 """What variables hold stays out of settings and errors; paths of data are kept as written."""
 
+import sys
+
 import pytest
 
 from lightning_sep.errors import ConfigError
@@ -95,3 +97,18 @@ def test_what_is_no_path_is_neither_used_nor_shown(variable, monkeypatch):
 
 def test_settings_still_take_each_others_values():
     assert compose(["trainer.epochs=${oc.select:seed}", "seed=3"]).tree["trainer"]["epochs"] == 3
+
+
+@pytest.mark.parametrize("name", ["path", "source", "folder"])
+def test_an_argument_that_is_called_like_a_path_is_one(name, tmp_path, monkeypatch):
+    (tmp_path / "my_sets.py").write_text(
+        "class Set:\n    def __init__(self, path=None, source=None, folder=None, other=None):\n"
+        "        self.found = [path, source, folder, other]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("LIGHTNING_SEP_PLUGINS", "my_sets")
+    monkeypatch.setenv("HERE", str(tmp_path))
+    text = "${oc.env:HERE}"
+    made = build({"_target_": "my_sets.Set", name: text, "other": text})
+    assert [one for one in made.found if one is not None] == [str(tmp_path), text]
+    sys.modules.pop("my_sets", None)

@@ -6,11 +6,13 @@ import random
 import re
 import sys
 from fnmatch import fnmatchcase
+from importlib import import_module
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightning_sep.errors import ConfigError
 from lightning_sep.run_id import (
     EXCLUDED,
     LATER,
@@ -18,6 +20,7 @@ from lightning_sep.run_id import (
     config_hash,
     counted,
     plugin_fingerprints,
+    refuse_edited,
     run_id,
     targets,
 )
@@ -246,3 +249,22 @@ def test_a_plugin_in_a_single_file_has_a_fingerprint(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     nodes = {"head": {"inner": [{"_target_": "one_file_part.Head"}]}}
     assert plugin_fingerprints(nodes)["one_file_part"].startswith("unpackaged+")
+
+
+def test_fault_31_a_source_edited_between_its_hash_and_its_import_is_refused(tmp_path, monkeypatch):
+    """What is imported already may be edited: a process computes with what it has."""
+    package = tmp_path / "edited_plugin"
+    package.mkdir()
+    for name in ("__init__", "early", "late"):
+        (package / f"{name}.py").write_text("x = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    tree = {"head": {"_target_": "edited_plugin.early.Head"}}
+    plugin_fingerprints(tree)
+    import_module("edited_plugin.early")
+    refuse_edited(tree)
+    for name in ("early", "late"):
+        (package / f"{name}.py").write_text("x = 2\n")
+    refuse_edited(tree)
+    import_module("edited_plugin.late")
+    with pytest.raises(ConfigError, match=r"edited_plugin/late\.py was edited after this process"):
+        refuse_edited(tree)

@@ -196,6 +196,56 @@ def test_who_waits_for_anothers_run_ends_when_it_is_asked_to(
     assert [trial.state for trial in worker.study.trials()] == [TrialState.WAITING]
 
 
+def test_a_later_repeat_is_further_than_any_step_of_an_earlier_one(
+    sandbox: Any, presence: Presence
+) -> None:
+    worker = a_worker(sandbox, presence)
+    (sandbox.home / "abc").mkdir()
+    (sandbox.home / "abc" / "checkpoint.json").write_text('{"epochs": [0, 1, 2]}')
+    marks = [worker._progress({"run": run, "seed": seed}) for run, seed in [("abc", 0), ("x", 1)]]
+    assert marks == [[0, 3], [1, 0]]
+    assert [worker._progress(about) for about in ({}, {"run": "abc"}, {"seed": 1})] == [None] * 3
+
+
+def test_a_run_that_would_end_the_process_fails_like_any_other(
+    sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = a_worker(sandbox, presence)
+    monkeypatch.setattr(sandbox.runner, "run", raising(sandbox.runner, SystemExit(3)))
+    assert [first.step(), first.step()] == ["worked", "left"]
+    second, its = other_worker(first)
+    assert [second.step(), second.step()] == ["worked", "done"]
+    its.stop()
+    [trial] = second.study.trials()
+    reason = "RuntimeError: the run ended the process with 3"
+    assert (trial.state, trial.user_attrs["reason"]) == (TrialState.FAIL, reason)
+
+
+def test_a_run_asks_before_each_write_whether_its_trial_was_taken_over(
+    sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = a_worker(sandbox, presence, finalists=1, final_seeds=1)
+    seen = []
+    run = sandbox.runner.run
+
+    def look(prepared: Any, errand: Any) -> Outcome:
+        errand.guard()
+        [path] = (worker.study.folder / "leases").glob("*.json")
+        whole = path.read_text()
+        path.write_text(json.dumps(json.loads(whole) | {"token": "another's"}))
+        for ask in (errand.guard, lambda: errand.report(0, 1.0)):
+            with pytest.raises(LeaseLost):
+                ask()
+        path.write_text(whole)
+        assert errand.presence is presence
+        seen.append((errand.purpose, errand.trial, errand.sweep))
+        return run(prepared, errand)
+
+    monkeypatch.setattr(sandbox.runner, "run", look)
+    assert [worker.step(), worker.step()] == ["worked", "worked"]
+    assert seen == [("search", 0, "quick"), ("final", 0, "quick")]
+
+
 def test_a_run_that_is_refused_is_given_back_and_ends_the_worker(
     sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,7 +275,7 @@ def test_what_is_not_done_to_its_end_is_no_result(
 BOTH = "yield f\"rate={trial.suggest_categorical('rate', [0.1, 0.3])}\""
 
 
-def raising(runner: Any, error: Exception, where: str = "") -> Any:
+def raising(runner: Any, error: BaseException, where: str = "") -> Any:
     """A runner's ``run`` that raises, for all settings or for those that say ``where``."""
     run = runner.run
 

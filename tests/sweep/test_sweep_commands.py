@@ -1,6 +1,8 @@
 """Launching, resuming, stopping and looking at sweeps."""
 
 import json
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -230,3 +232,15 @@ def test_status_of_an_unknown_sweep_names_the_known_ones(sandbox: Any) -> None:
     sandbox.begin("known")
     with pytest.raises(ConfigError, match=r"no sweep 'other'.*Known: known"):
         commands.status("other", home=sandbox.home)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
+def test_fault_2_whatever_asks_the_one_command_to_end_is_noted_and_ends_nothing(
+    number: signal.Signals,
+) -> None:
+    """It then asks its workers to save; schedulers send SIGUSR1 before their time is over."""
+    before = signal.getsignal(number)
+    with commands._signals() as received:
+        os.kill(os.getpid(), number)
+        assert received == [number]
+    assert signal.getsignal(number) is before

@@ -3,6 +3,7 @@
 import json
 import math
 import platform
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -12,12 +13,14 @@ import optuna
 import pytest
 
 from lightning_sep import experiment
-from lightning_sep.errors import ConfigError, SweepError
+from lightning_sep.errors import ConfigError, LeaseLost, SweepError
+from lightning_sep.fsio import PATIENCE, Patience
 from lightning_sep.launchers.base import Launcher
-from lightning_sep.leases.presence import PATIENCE_S, Peers, Presence, patience_s
+from lightning_sep.leases.lock import FileLock
+from lightning_sep.leases.presence import Peers, Presence, patience_s
 from lightning_sep.run_id import code_versions
 from lightning_sep.settings import compose
-from lightning_sep.sweep import commands, report
+from lightning_sep.sweep import commands, inside_optuna, report, watchdog
 from lightning_sep.sweep import display as display_module
 from lightning_sep.sweep.definition import Sweep, load_sweep
 from lightning_sep.sweep.finals import finalists
@@ -25,9 +28,11 @@ from lightning_sep.sweep.folder import create, look, open_sweep
 from lightning_sep.sweep.runner import Errand, ExperimentRunner, Outcome, task_monitor
 from lightning_sep.sweep.study import SweepStudy
 from lightning_sep.sweep.versions import versions
-from lightning_sep.sweep.worker import Stop, Worker, _work
+from lightning_sep.sweep.watchdog import watched
+from lightning_sep.sweep.worker import Stop, Worker, _work, wait_s
 
 TANH = "lightning_sep.heads.tanh.Tanh"
+ANY = "yield f\"rate={trial.suggest_float('rate', 0.0, 1.0)}\""
 
 
 @pytest.fixture
@@ -50,6 +55,16 @@ def told(worker: Worker, *results: tuple[str, float | str]) -> None:
         else:
             state = "pruned" if run_id.startswith("pruned") else "finished"
             work.finish([Outcome(run_id, state, value)], None)  # type: ignore[arg-type]
+
+
+class Ticking:
+    """Time that a test sets."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def monotonic(self) -> float:
+        return self.now_s
 
 
 # --- what is kept ---------------------------------------------------------------------------
@@ -172,6 +187,92 @@ def test_another_sweep_under_the_same_name_is_refused(
         sandbox.begin()
 
 
+def test_a_sweep_of_format_1_can_be_looked_at(sandbox: Any) -> None:
+    sandbox.begin()
+    file = sandbox.home / "sweeps" / "quick" / "sweep.json"
+    record = sandbox.record(file) | {"format": 1, "points": 3}
+    file.write_text(json.dumps({k: v for k, v in record.items() if k != "patience_s"}))
+    study = look(sandbox.home, "quick")
+    assert (study.budget, study.patience_s) == (3, 2.0)
+    with pytest.raises(ConfigError, match="has format 1, not 2"):
+        open_sweep(sandbox.home, "quick")
+
+
+@pytest.mark.parametrize(("trials", "finite"), [(10, False), (65, False), (66, True), (90, True)])
+def test_a_space_is_walked_that_is_small_or_no_larger_than_the_budget(
+    sandbox: Any, trials: int, finite: bool
+) -> None:
+    body = "yield f\"rate={trial.suggest_int('rate', 1, 66)}\""
+    study = sandbox.begin(body=body, trials=trials)
+    assert (study.points is not None) is finite
+    assert study.budget == min(trials, 66)
+
+
+def test_what_stands_in_the_way_of_a_result_is_set_apart(sandbox: Any, presence: Presence) -> None:
+    study = sandbox.begin(trials=1, finalists=1, final_seeds=1)
+    worker = a_worker(study, presence, sandbox.runner)
+    told(worker, ("a", 3.0))
+    final = worker._claim()
+    assert final is not None
+    folder = study.folder / "finals"
+    folder.mkdir()
+    for text in ("{", "[]", '{"state": "odd", "trial": 0, "seed": 1000}', '{"state": "failed"}'):
+        (folder / "final-0000-1000.json").write_text(text)
+        assert worker.finals.results() == {}
+    (folder / ".final-0000-1000.json").write_text('{"state": "failed", "trial": 0, "seed": 1}')
+    final.finish([Outcome("b", "finished", 1.5)], None)
+    expected = {"trial": 0, "seed": 1000, "run_id": "b", "state": "finished"}
+    expected |= {"value": 1.5, "reason": None}
+    assert worker.finals.results() == {"final-0000-1000": expected}
+    [kept] = folder.glob("final-0000-1000.json.damaged-*")
+    assert kept.read_text() == '{"state": "failed"}'
+
+
+# --- who may tell ---------------------------------------------------------------------------
+
+
+def test_a_trial_that_was_told_is_not_told_again(sandbox: Any, presence: Presence) -> None:
+    study = sandbox.begin(trials=1, finalists=0)
+    work = a_worker(study, presence, sandbox.runner)._claim()
+    assert work is not None
+    lease = work.lease.path.read_text()
+    work.finish([Outcome("a", "finished", 1.0)], None)
+    work.lease.path.write_text(lease)
+    with pytest.raises(LeaseLost, match="trial 0 was told already"):
+        work.finish([Outcome("b", "finished", 2.0)], None)
+    [trial] = study.trials()
+    assert (trial.value, trial.user_attrs["runs"]) == (1.0, ["a"])
+
+
+def test_a_trial_that_cannot_be_begun_holds_no_lease(
+    sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = sandbox.begin(body=ANY, trials=1)
+    worker = a_worker(study, presence, sandbox.runner)
+
+    def fails(study: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inside_optuna, "new", fails)
+        with pytest.raises(KeyboardInterrupt):
+            worker._claim()
+    assert not list((study.folder / "leases").glob("*.json"))
+    assert worker._claim() is not None
+
+
+def test_a_space_that_fails_for_a_trial_fails_that_trial(
+    sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = f"import os\n    assert not os.environ.get('ODD'), 'odd'\n    {ANY}"
+    study = sandbox.begin(body=body, trials=1, finalists=0)
+    monkeypatch.setenv("ODD", "1")
+    assert a_worker(study, presence, sandbox.runner).step() == "worked"
+    [trial] = study.trials()
+    assert trial.state == optuna.trial.TrialState.FAIL
+    assert trial.user_attrs["reason"] == "AssertionError: odd"
+
+
 # --- how trials rank ------------------------------------------------------------------------
 
 
@@ -277,6 +378,62 @@ def test_without_finals_the_best_of_the_search_is_said_to_be_unconfirmed(
     assert "val/value 2 in the search, not confirmed on fresh seeds" in report.verdict(content)
 
 
+def test_what_is_tried_depends_on_the_sweeps_name_and_the_trials_number(
+    sandbox: Any, presence: Presence, quadratic: Any, tmp_path: Path
+) -> None:
+    def rates(home: Path, name: str) -> list[float]:
+        study = create(home, load_sweep(sandbox.write(name, ANY, trials=6)))
+        told(a_worker(study, presence, sandbox.runner), *((f"{n}", float(n)) for n in range(6)))
+        return [trial.params["rate"] for trial in study.trials()]
+
+    first, again = rates(tmp_path / "a", "one"), rates(tmp_path / "b", "one")
+    assert first == again
+    assert len(set(first)) == 6
+    assert not set(first) & set(rates(tmp_path / "a", "two"))
+
+
+@pytest.mark.parametrize(("trials", "startup"), [(3, 4), (12, 4), (15, 5), (24, 8), (90, 10)])
+def test_half_of_a_search_at_least_learns_from_what_was_found(
+    sandbox: Any, trials: int, startup: int
+) -> None:
+    sampler: Any = sandbox.begin(body=ANY, trials=trials)._sampler(0)
+    assert isinstance(sampler, optuna.samplers.TPESampler)
+    assert sampler._n_startup_trials == startup
+    assert (sampler._multivariate, sampler._constant_liar) == (True, True)
+
+
+# --- what watches a run ---------------------------------------------------------------------
+
+
+def test_the_watchdog_is_armed_now_and_then_and_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, armed = Ticking(), []
+    monkeypatch.setattr(watchdog, "time", clock)
+    handler = watchdog.faulthandler
+    monkeypatch.setattr(
+        handler, "dump_traceback_later", lambda *of, **how: armed.append((clock.now_s, of, how))
+    )
+    monkeypatch.setattr(handler, "cancel_dump_traceback_later", lambda: armed.append("let go"))
+    before = PATIENCE.pulse
+    with watched(20.0) as alive:
+        assert PATIENCE.pulse is alive
+        for _ in range(5):
+            clock.now_s += 0.5
+            alive()
+    assert [one[0] for one in armed[:-1]] == [100.0, 101.0, 102.0]
+    assert armed[0][1:] == ((20.0,), {"exit": True, "file": sys.stderr})
+    assert armed[-1] == "let go"
+    assert PATIENCE.pulse is before
+    armed.clear()
+    with watched(2.0) as alive:
+        clock.now_s += 0.2
+        alive()
+    assert len(armed) == 3, "a tenth of the time is waited for at most"
+    armed.clear()
+    with watched(None) as alive:
+        alive()
+    assert armed == []
+
+
 # --- what is told meanwhile -----------------------------------------------------------------
 
 
@@ -339,16 +496,6 @@ def test_status_tells_of_finals_too(sandbox: Any, presence: Presence) -> None:
     told(worker, ("c", 1.0))
     running.finish([Outcome("b", "finished", 1.0)], None)
     assert report.status(study)["state"] == "done"
-
-
-class Ticking:
-    """Time that a test sets."""
-
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def monotonic(self) -> float:
-        return self.now_s
 
 
 def seen(done: int, total: int, *, name: str = "one", best: float | None = None) -> Any:
@@ -509,6 +656,14 @@ def launched(sandbox: Any, launcher: Launcher, path: Path, **more: Any) -> int:
     )
 
 
+def test_the_command_line_chooses_the_launcher() -> None:
+    assert commands._launcher([], 3, None).workers == 3  # type: ignore[attr-defined]
+    chosen = commands._launcher(["launcher.workers=2"], None, None)
+    assert chosen.workers == 2  # type: ignore[attr-defined]
+    assert commands._first("head=tanh,sine") == "head=tanh"
+    assert commands._first("net.a=[1,2]") == "net.a=[1,2]"
+
+
 def test_the_command_asks_for_as_many_workers_as_there_is_work(
     sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -588,8 +743,13 @@ def test_a_worker_that_is_told_to_stop_leaves_work(sandbox: Any, presence: Prese
     assert all(trial.state.is_finished() for trial in study.trials())
 
 
-def test_patience_is_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("LIGHTNING_SEP_LEASE_S", raising=False)
-    assert patience_s() == PATIENCE_S == 15.0
+def test_how_long_what_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for variable in ("LIGHTNING_SEP_LEASE_S", "LIGHTNING_SEP_WAIT_S"):
+        monkeypatch.delenv(variable, raising=False)
+    assert (patience_s(), wait_s()) == (15.0, 600.0)
+    assert FileLock(tmp_path / "lock").grace_s == 60.0
+    assert commands.GRACE_S == 60.0
+    assert Patience().wait_s == 0.0
     monkeypatch.setenv("LIGHTNING_SEP_LEASE_S", "0.5")
-    assert patience_s() == 0.5
+    monkeypatch.setenv("LIGHTNING_SEP_WAIT_S", "7")
+    assert (patience_s(), wait_s()) == (0.5, 7.0)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lightning_sep import errors
 from lightning_sep.errors import ConfigError, NonFiniteLoss, StorageError
 from lightning_sep.faults import breaks_process, chain, is_machines
 from lightning_sep.fsio import PATIENCE
@@ -113,3 +114,18 @@ def test_fault_11_a_full_disk_is_waited_for_however_it_is_told(
     assert PATIENCE.is_for(missing), "fault 27: the home itself is not there"
     assert is_machines(missing)
     assert not PATIENCE.is_for(PermissionError(errno.EACCES, "Permission denied"))
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        *((name, 2) for name in ("ConfigError", "DataError", "StorageError")),
+        *((name, 1) for name in ("NonFiniteLoss", "LeaseLost", "Busy", "Interrupted")),
+        *((name, 1) for name in ("SweepError", "LightningSepError")),
+    ],
+)
+def test_what_the_user_can_mend_ends_with_2_and_all_else_with_1(name: str, code: int) -> None:
+    kind = getattr(errors, name)
+    assert kind.exit_code == code
+    assert issubclass(kind, errors.LightningSepError)
+    assert issubclass(kind, ValueError) is (name in ("ConfigError", "DataError"))

@@ -58,3 +58,27 @@ def test_a_batch_of_an_evaluation_that_nobody_started_is_an_error(name):
         task.validation_step(batch_for(name), 0)
     with pytest.raises(RuntimeError, match="nobody started"):
         task.on_validation_epoch_end()
+
+
+@pytest.mark.parametrize("name", ["separation", "autoregression"])
+def test_every_batch_is_scored_as_it_is_heard_and_as_it_is_trained(name):
+    """The head goes back to evaluation after each batch, and one that brings its loss shows one."""
+    found = {}
+    for head in ("clip_at_eval", "mu_law_softmax"):
+        settings = compose([f"task={name}", "loss=mse", f"head={head}"])
+        task = build_task(settings.tree, facts.of(name)).eval()
+        batch = batch_for(name)
+        with torch.no_grad():
+            raw = 4 * task.raw(batch, None) + 3
+            evaluation = task.evaluation("val")
+            for _ in range(2):
+                evaluation.add(batch, raw)
+            heard = task.scores(batch, raw).losses.mean()
+            task.head.train()
+            trained = task.scores(batch, raw).losses.mean()
+        metrics = evaluation.means.values()
+        assert metrics["loss"] == pytest.approx(float(heard), rel=1e-6)
+        assert metrics["loss_raw"] == pytest.approx(float(trained), rel=1e-6)
+        found[head] = metrics["loss_raw"] - metrics["loss"]
+    assert found["clip_at_eval"] > 0.1
+    assert found["mu_law_softmax"] == 0

@@ -215,3 +215,38 @@ def test_a_net_with_true_surroundings_is_trained_and_separates(home, sounds, tmp
         valid = task.net.forward_valid(torch.from_numpy(padded)[None])[0, :2, : len(samples)]
     made = soundfile.read(first)[0].T
     np.testing.assert_allclose(made, valid.numpy().clip(-1 / level, 1 / level) * level, atol=1e-4)
+
+
+def test_music_is_separated_in_stereo_with_its_surroundings_in_a_fixed_order(home, tmp_path):
+    """As Wave-U-Net is published for vocals (M4), in miniature."""
+    for song in range(6):
+        folder = tmp_path / "songs" / f"song{song}"
+        folder.mkdir(parents=True)
+        stems = [noises(10 * song + number, 0.4) for number in range(2)]
+        for name, samples in zip(("rest", "vocals"), stems, strict=True):
+            soundfile.write(folder / f"{name}.wav", samples, RATE, subtype="PCM_16")
+    before = set(home.glob("*/record.json"))
+    few = [one for one in SHORT if not one.startswith(("examples.val", "examples.test"))]
+    code = main(
+        [
+            *("train", "data=songs", f"data.path={tmp_path / 'songs'}", "data.channels=keep"),
+            *("examples=stems", "examples.segment_samples=501", "examples.context_samples=55"),
+            *("task.order=fixed", "task.difference=true", "loss=mse", "net.levels=2"),
+            *("net.context=true", "net.upsampling=learned", *few),
+        ]
+    )
+    assert code == 0
+    [record] = set(home.glob("*/record.json")) - before
+    run = record.parent
+    task = lightning_sep.load_run(run)
+    assert (task.net.inputs, task.net.outputs) == (2, 2)
+    samples = noises(77, 0.6).astype(np.float32)
+    soundfile.write(tmp_path / "mix.wav", samples, RATE, subtype="FLOAT")
+    rest, vocals = (
+        soundfile.read(path)[0] for path in use.separate(run, [tmp_path / "mix.wav"], tmp_path)
+    )
+    assert rest.shape == vocals.shape == samples.shape
+    np.testing.assert_allclose(rest + vocals, samples, atol=3.2 * 2**-15)
+    per_mixture = json.loads(next(run.glob("test_examples*.json")).read_text())
+    songs = set(per_mixture["test/mixture"])
+    assert len(per_mixture["test/index"]) == 7 * len(songs)  # segments of 3200 samples

@@ -1,6 +1,7 @@
 """What a trained run does with audio of one's own."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 
 import lightning_sep
 from lightning_sep import experiment, use
+from lightning_sep.checkpoint_files import save
 from lightning_sep.errors import ConfigError, DataError
 from lightning_sep.nets.wave_unet import WaveUnet
 from lightning_sep.settings import compose
@@ -317,6 +319,16 @@ def test_a_loaded_run_is_the_one_that_was_tested(separator, home):
     for name, value in task.state_dict().items():
         assert torch.equal(value, saved["state_dict"][name]), name
     assert task.separate(torch.zeros(1, 1, 100)).shape == (1, 2, 1, 100)
+
+
+def test_other_weights_than_the_record_tells_of_are_refused(separator, home, tmp_path):
+    shutil.copytree(home / separator, tmp_path / separator)
+    path = tmp_path / separator / "checkpoints" / "best.1.ckpt"
+    saved = torch.load(path, weights_only=True)
+    next(iter(saved["state_dict"].values())).view(-1)[0] += 1e-3
+    save(saved, path)  # whole by its own checksum
+    with pytest.raises(ConfigError, match="holds other weights than its record says"):
+        use.load_run(tmp_path / separator)
 
 
 def test_all_runs_are_a_data_frame(separator, drawer, embedder, home):

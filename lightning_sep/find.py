@@ -1,0 +1,62 @@
+"""Runs by what people call them: an id, its beginning, a folder, the sweep whose best they are."""
+
+import json
+from difflib import get_close_matches
+from pathlib import Path
+
+from lightning_sep.errors import ConfigError
+from lightning_sep.record import RECORD
+
+
+def find_run(run: str | Path, home: Path) -> Path:
+    """The folder of a run, by its path, its id or the beginning of its id; a sweep's best by name.
+
+    Raises:
+        ConfigError: there is no such run, several begin like this, or the sweep has no best yet.
+    """
+    path = Path(run)
+    if (path / RECORD).is_file():
+        return path
+    sweep = home / "sweeps" / path.name
+    if (
+        path.name
+        and path.name == str(run)
+        and sweep.is_dir()
+        and not (home / path.name / RECORD).is_file()
+    ):
+        return home / _best_run(sweep)
+    known = sorted(found.parent.name for found in home.glob(f"*/{RECORD}"))
+    matches = [name for name in known if name.startswith(str(run))]
+    if len(matches) == 1:
+        return home / matches[0]
+    if matches:
+        raise ConfigError(f"run '{run}' is not unique in {home}: {', '.join(matches)}")
+    near = get_close_matches(str(run), known, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise ConfigError(
+        f"no run '{run}' in {home} ({len(known)} runs there).{hint} "
+        "`lightning-sep leaderboard` lists them"
+    )
+
+
+def _best_run(sweep: Path) -> str:
+    """Of a sweep's best setting, the run that validated best on a fresh seed."""
+    try:
+        found = json.loads((sweep / "trials.json").read_text(encoding="utf-8"))
+        best = found["best"]
+        runs = [
+            (final["value"], final["run_id"])
+            for final in found["finals"]
+            if best and final["trial"] == best.get("trial") and final["state"] == "finished"
+        ]
+        choose = max if found["direction"] == "maximize" else min
+    except FileNotFoundError:
+        runs, choose = [], max
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{sweep / 'trials.json'} cannot be read: {error}") from error
+    if not runs:
+        raise ConfigError(
+            f"sweep {sweep.name} has no best run: it is not done, or no finalist has finished all "
+            f"its fresh seeds. `lightning-sep status {sweep.name}` says how far it is"
+        )
+    return str(choose(runs, key=lambda one: one[0])[1])
