@@ -13,6 +13,7 @@ import soundfile
 import torch
 import yaml
 
+from lightning_sep.data.combined import Combination
 from lightning_sep.data.folder import Folder
 from lightning_sep.data.lhotse_set import LhotseSet
 from lightning_sep.data.mixtures import Mixtures
@@ -257,6 +258,22 @@ def test_songs_come_back_in_through_lhotse(prepared, tmp_path):
     for split in SPLITS:
         for one, other in zip(batches(prepared, split), batches(again, split), strict=True):
             assert torch.equal(one.sources, other.sources)
+
+
+def test_songs_of_two_sets_are_drawn_together_and_kept_apart(prepared, songs, tmp_path):
+    other = Songs(str(songs), val=["Date"]).open(tmp_path / "home")
+    both = Combination(["one", "two"], [prepared, other], None)
+    assert len(both.mixture_names) == 14
+    assert both.stem_names == list(STEMS)
+    draw = Stems(segment_s=0.2, train=400).draw(both, "train")
+    rows, _ = draw.places(seed=0, epoch=0, index=np.arange(400))
+    table = draw.table
+    names = [both.mixture_names[number] for number in table.mixture[rows[:, 0]]]
+    for name, row in zip(names, rows, strict=True):
+        assert set(table.corpus[row]) == {["one", "two"].index(name.partition(":")[0])}
+        assert table.stem[row].tolist() == [0, 1, 2, 3]
+    assert {"one:train/Date", "two:train/Cedar"} <= set(names)
+    assert not {"two:train/Date", "one:train/Cedar"} & set(names)
 
 
 # --- examples
