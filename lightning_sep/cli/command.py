@@ -65,6 +65,13 @@ def count(text: str) -> int:
     return value
 
 
+def number(text: str) -> int:
+    """A whole number from 0, of an option."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r}: a whole number from 0 is needed")
+    return int(text)
+
+
 def seconds(text: str) -> float:
     """A duration above 0, of an option."""
     try:

@@ -16,6 +16,7 @@ examples:
     lightning-sep sweep sweeps/bounded_heads.py trainer.epochs=2  the same, with a setting for all
     lightning-sep sweep --grid head=tanh,sine,hard_clip           every entry once
     lightning-sep sweep --grid reweighting=loss_softmax reweighting.alpha=0,0.1,0.3 seed=0,1
+    lightning-sep sweep sweeps/margin.py launcher=slurm launcher.gpus=1   the workers are Slurm jobs
 """
 
 
@@ -26,6 +27,9 @@ def _add(parser: Parser, common: Parser) -> None:
         "--name", help="name of the sweep's folder (default: from the file or grid)"
     )
     parser.add_argument("--trials", type=count, metavar="N", help="trials in all")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show what would be started, and do nothing"
+    )
     parser.add_argument("--workers", type=count, metavar="N", help="processes (default: per core)")
 
 
@@ -45,6 +49,7 @@ def _run(arguments: argparse.Namespace) -> int | None:
         name=arguments.name,
         home=runs_home(),
         config_dir=arguments.config_dir,
+        dry_run=arguments.dry_run,
     )
 
 

@@ -1,32 +1,59 @@
 """What a launcher promises: it runs the same worker command some number of times."""
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 
-class Launcher(ABC):
-    """Starts workers, keeps them going, and stops them."""
+def worker_command(sweeps: Sequence[str]) -> list[str]:
+    """The command of a worker that takes these sweeps one after the other."""
+    return own_command("worker", sweeps)
 
-    detached: ClassVar[bool] = False
-    """Whether the workers outlive the command that started them."""
 
+def own_command(name: str, sweeps: Sequence[str]) -> list[str]:
+    """One of our commands, for some sweeps, as another process or machine runs it."""
+    return [sys.executable, "-m", "lightning_sep", name, ",".join(sweeps)]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What workers are started for.
+
+    Args:
+        names: the sweeps that they take one after the other.
+        command: of a worker.
+        folders: the sweeps' folders; logs and scripts go to the first.
+        home: folder of all runs.
+        most: more workers than this would find nothing to do.
+        threads: what each run computes with. It is a setting of the runs, never a consequence of
+            how many workers there are: it changes the last digits of a result.
+    """
+
+    names: Sequence[str]
+    command: Sequence[str]
+    folders: Sequence[Path]
+    home: Path
+    most: int
+    threads: int = 1
+
+    @property
+    def folder(self) -> Path:
+        """Where logs and scripts go."""
+        return self.folders[0]
+
+
+class Crew(ABC):
+    """Workers that end with the command that started them, and are watched by it."""
+
+    count: int
+    """How many were started."""
+
+    @property
     @abstractmethod
-    def start(self, command: Sequence[str], *, folder: Path, most: int, threads: int = 1) -> int:
-        """Start workers that all run ``command``; logs and scripts go to ``folder``.
-
-        Args:
-            most: more workers than this would find nothing to do.
-            threads: what each run computes with. It is a setting of the runs, never a consequence
-                of how many workers there are: it changes the last digits of a result.
-
-        Returns:
-            The number of workers.
-
-        Raises:
-            ConfigError: no worker can be started with these settings.
-        """
+    def logs(self) -> str:
+        """Where they write what they do."""
 
     def idle(self) -> str | None:
         """What of the machine is not used, and how it could be; ``None`` when nothing is."""
@@ -47,3 +74,29 @@ class Launcher(ABC):
     @abstractmethod
     def forgive(self) -> None:
         """The sweep got further: deaths of workers before this no longer count."""
+
+
+class Launcher(ABC):
+    """Starts workers."""
+
+    patience_s: float | None = None
+    """How long a sign of life may stand still where these workers run; ``None``: as usual."""
+
+    @abstractmethod
+    def plan(self, work: Assignment) -> str:
+        """What `start` would do, as text; nothing is done.
+
+        Raises:
+            ConfigError: no worker can be started with these settings.
+        """
+
+    @abstractmethod
+    def start(self, work: Assignment) -> Crew | str:
+        """Start workers.
+
+        Returns:
+            The workers, or what is said of those that go on by themselves.
+
+        Raises:
+            ConfigError: no worker can be started with these settings.
+        """

@@ -2,8 +2,8 @@
 
 import os
 import re
+import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lightning_sep.checks import whole_number
 from lightning_sep.fsio import storage_errors
-from lightning_sep.launchers.base import Launcher
+from lightning_sep.launchers.base import Assignment, Crew, Launcher
 
 LAUNCHER_PID = "LIGHTNING_SEP_LAUNCHER_PID"  # a worker stops when its parent is no longer this
 RESTARTS = 3
@@ -44,38 +44,63 @@ class Local(Launcher):
             meaning = "null: one per GPU, or per core where a run takes one thread"
             whole_number("workers", workers, meaning=meaning)
         self.workers = workers
-        self._children: list[_Child] = []
-        self._command: list[str] = []
-        self._gpus: list[str] = []
 
-    def start(self, command: Sequence[str], *, folder: Path, most: int, threads: int = 1) -> int:
-        """Start the processes; each writes to ``folder/worker-<n>.log``."""
-        self._gpus = gpus(os.environ)
-        fitting = max(1, cores() // threads)
-        count = max(1, min(self.workers or len(self._gpus) or fitting, most))
-        self._command = list(command)
-        self._threads = threads
-        with storage_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+    def plan(self, work: Assignment) -> str:
+        """How many processes would run which command."""
+        count, _ = self._count(work)
+        return f"{count} x {shlex.join(work.command)}"
+
+    def start(self, work: Assignment) -> "Processes":
+        """Start the processes; each writes to ``worker-<n>.log`` in the first sweep's folder."""
+        count, devices = self._count(work)
+        return Processes(work, count, devices)
+
+    def _count(self, work: Assignment) -> tuple[int, list[str]]:
+        devices = gpus(os.environ)
+        fitting = max(1, cores() // work.threads)
+        return max(1, min(self.workers or len(devices) or fitting, work.most)), devices
+
+
+class Processes(Crew):
+    """Processes of this machine that all run a worker's command.
+
+    Args:
+        work: what they are started for.
+        count: how many.
+        gpus: of this machine, given to them in turn.
+    """
+
+    def __init__(self, work: Assignment, count: int, gpus: Sequence[str]) -> None:
+        self.count = count
+        self._work = work
+        self._gpus = list(gpus)
+        self._children: list[_Child] = []
+        with storage_errors(work.folder):
+            work.folder.mkdir(parents=True, exist_ok=True)
         for number in range(count):
-            log = folder / f"worker-{number}.log"
+            log = work.folder / f"worker-{number}.log"
             self._children.append(_Child(self._spawn(number, log), log))
-        return count
+
+    @property
+    def logs(self) -> str:
+        """The pattern of their logs' paths."""
+        return str(self._work.folder / "worker-*.log")
 
     def idle(self) -> str | None:
         """The cores that no worker uses."""
-        unused = cores() - len(self._children) * self._threads
+        threads = self._work.threads
+        unused = cores() - self.count * threads
         if unused < 1 or self._gpus:
             return None
         return (
-            f"{unused} of {cores()} cores stay idle: a run takes trainer.threads={self._threads}, "
+            f"{unused} of {cores()} cores stay idle: a run takes trainer.threads={threads}, "
             "and threads never change by themselves, since they change the last digits of a result"
         )
 
     def _spawn(self, number: int, log: Path) -> subprocess.Popen[bytes]:
         environment = {
             **os.environ,
-            **thread_environment(self._threads),
+            **thread_environment(self._work.threads),
             LAUNCHER_PID: str(os.getpid()),
         }
         if self._gpus:
@@ -83,7 +108,7 @@ class Local(Launcher):
         with storage_errors(log), log.open("ab") as output:
             # A session of its own: Ctrl-C reaches the launcher alone, which then asks its workers.
             return subprocess.Popen(
-                self._command,
+                self._work.command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -134,11 +159,6 @@ class Local(Launcher):
             if child.process.poll() is None:
                 child.process.kill()
                 child.process.wait()
-
-
-def worker_command(names: Sequence[str]) -> list[str]:
-    """The command of a worker that takes these sweeps one after the other."""
-    return [sys.executable, "-m", "lightning_sep", "worker", ",".join(names)]
 
 
 def thread_environment(threads: int) -> dict[str, str]:

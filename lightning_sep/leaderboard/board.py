@@ -194,7 +194,7 @@ def build_board(
         wanted = asks.final_seeds
     if wanted is None and any(run.purpose == "final" for run in entrants):
         wanted = max(len(newest_per_seed(members)) for members in groups.values())
-    rows, apart = [], []
+    rows, apart, beside = [], [], []
     for config, members in groups.items():
         kept = newest_per_seed([run for run in members if run.run_id not in reasons])
         row = make_row(
@@ -208,6 +208,7 @@ def build_board(
             apart.append(Apart(row, why))
         else:
             rows.append(row)
+            beside += _off([run for run in members if run.run_id in reasons], reasons)
     by_validation = any(row.validation is not None for row in rows)
     best = _best(rows, metric, higher_validates=higher_validates)
     found = standings(
@@ -231,7 +232,7 @@ def build_board(
         tried=tried_of(searched, groups, labels, higher_is_better=higher_validates),
         chosen_by=ON_VALIDATION if by_validation or not rows else ON_TEST,
         baselines=_baselines(ranked, metric),
-        notes=_notes(ranked, metric),
+        notes=[*_notes(ranked, metric), *(f"Not counted: {one}." for one in beside)],
         search=search_of(searched, names, labels),
         axes=names,
     )
@@ -307,9 +308,12 @@ def _shortcomings(
         for run in kept
         if not _counts(row, run)
     ]
-    return words + [
-        f"{_seed(run)} (run {run.run_id}): {', '.join(reasons[run.run_id])}" for run in off
-    ]
+    return words + _off(off, reasons)
+
+
+def _off(runs: Sequence[Run], reasons: dict[str, list[str]]) -> list[str]:
+    """Runs that do not count, each with why."""
+    return [f"{_seed(run)} (run {run.run_id}): {', '.join(reasons[run.run_id])}" for run in runs]
 
 
 def _counts(row: Row, run: Run) -> bool:

@@ -26,13 +26,16 @@ PATIENCE_S = 15.0
 _ALIVE = ".alive"
 
 
-def patience_s() -> float:
+def patience_s(usual: float | None = None) -> float:
     """Seconds without a sign of life after which work is free; LIGHTNING_SEP_LEASE_S sets it.
+
+    Args:
+        usual: where the variable says nothing.
 
     Raises:
         ConfigError: the variable holds no positive number.
     """
-    return positive_seconds("LIGHTNING_SEP_LEASE_S", PATIENCE_S)
+    return positive_seconds("LIGHTNING_SEP_LEASE_S", PATIENCE_S if usual is None else usual)
 
 
 def positive_seconds(variable: str, default: float) -> float:

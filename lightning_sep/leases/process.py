@@ -65,7 +65,8 @@ def this_process() -> Owner:
 
 @cache
 def _owner(pid: int) -> Owner:
-    job = os.environ.get("SLURM_JOB_ID", "")
+    array = os.environ.get("SLURM_ARRAY_JOB_ID", ""), os.environ.get("SLURM_ARRAY_TASK_ID", "")
+    job = "_".join(array) if all(array) else os.environ.get("SLURM_JOB_ID", "")
     return Owner(socket.gethostname(), _world(), pid, _start(pid) or "", job)
 
 

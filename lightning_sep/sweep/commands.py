@@ -1,4 +1,4 @@
-"""The commands around sweeps: launch or resume, status, stop."""
+"""The commands around sweeps: launch or resume, status, report."""
 
 import json as json_text
 import signal
@@ -13,21 +13,21 @@ from types import FrameType
 from typing import Any
 
 from lightning_sep.errors import ConfigError, Interrupted, SweepError
-from lightning_sep.fsio import PATIENCE, write_aside
+from lightning_sep.fsio import PATIENCE
 from lightning_sep.homes import runs_home
-from lightning_sep.launchers.base import Launcher
-from lightning_sep.launchers.local import worker_command
+from lightning_sep.launchers.base import Assignment, Crew, Launcher, worker_command
+from lightning_sep.launchers.slurm_jobs import Jobs
 from lightning_sep.leases.presence import Peers
 from lightning_sep.sweep import report as reports
 from lightning_sep.sweep.definition import Definition, load_sweep, override_key
 from lightning_sep.sweep.display import display, tell
 from lightning_sep.sweep.finals import Finals
-from lightning_sep.sweep.folder import create, look
+from lightning_sep.sweep.folder import create, look, open_sweep
 from lightning_sep.sweep.grid import grid_sweep, is_axis
 from lightning_sep.sweep.names import JOURNAL, stop_file, sweep_folder, sweep_names, workers_folder
 from lightning_sep.sweep.runner import ExperimentRunner, Runner, task_monitor
 from lightning_sep.sweep.study import SweepStudy
-from lightning_sep.sweep.worker import wait_s
+from lightning_sep.sweep.worker import WORK_LEFT, wait_s
 
 POLL_S = 0.5
 GRACE_S = 60.0
@@ -49,6 +49,7 @@ def launch(
     runner: Runner | None = None,
     command: Callable[[Sequence[str]], list[str]] = worker_command,
     page: Page | None = None,
+    dry_run: bool = False,
 ) -> int:
     """Launch sweeps or go on with them, show how far they are, and say what they found.
 
@@ -66,10 +67,11 @@ def launch(
         runner: what runs a setting; the real thing without it.
         command: the command of a worker for some sweeps.
         page: writes the comparison of these sweeps and returns where it lies.
+        dry_run: show what would be started, and do nothing.
 
     Returns:
-        The exit code: 0 when all sweeps are done, 1 when one of them found nothing, 130 after
-        Ctrl-C.
+        The exit code: 0 when all sweeps are done, or go on without this command; 1 when one of them
+        found nothing, 130 after Ctrl-C.
 
     Raises:
         ConfigError: a definition or a setting cannot be used, or a sweep asks something else now.
@@ -81,10 +83,17 @@ def launch(
     mine = [item for item in overrides if override_key(item).split(".")[0] == "launcher"]
     shared = [item for item in overrides if item not in mine]
     definitions = _definitions(files, shared, grid, trials, name, folder)
+    launcher = launcher or _launcher(mine, workers, folder)
     runner = runner or ExperimentRunner(home, folder)
     examined = [runner.examine(definition) for definition in definitions]
+    threads = max(one.threads for one in examined)
+    if dry_run:
+        names = [definition.name for definition in definitions]
+        most = sum(_most(definition) for definition in definitions)
+        print(launcher.plan(_assignment(names, command, home, most, threads)))
+        return 0
     studies = [
-        create(home, definition, one.targets, one.entries)
+        create(home, definition, one.targets, one.entries, launcher.patience_s)
         for definition, one in zip(definitions, examined, strict=True)
     ]
     PATIENCE.home = home
@@ -92,9 +101,6 @@ def launch(
         stop_file(home, definition.name).unlink(missing_ok=True)
     with ExitStack() as cleanup:
         if not all(Finals(study).done() for study in studies):
-            if launcher is None:
-                launcher = _launcher(mine, workers, folder)
-            threads = max(one.threads for one in examined)
             with _signals() as received:
                 cleanup.enter_context(_patience(received))
                 code = _work(studies, launcher, command, home, threads, received)
@@ -113,7 +119,7 @@ def status(sweep: str | None = None, json: bool = False, home: Path | None = Non
     names = [sweep] if sweep is not None else sweep_names(home)
     if sweep is None:
         names.sort(key=lambda one: -_changed_s(home, one))
-    found = [reports.status(look(home, one)) for one in names]
+    found = [_with_jobs(reports.status(look(home, one)), sweep_folder(home, one)) for one in names]
     if json:
         print(json_text.dumps(found[0] if sweep is not None else found, indent=1))
         return 0
@@ -124,21 +130,35 @@ def status(sweep: str | None = None, json: bool = False, home: Path | None = Non
     return 0
 
 
-def stop(sweep: str, home: Path | None = None) -> int:
-    """Ask a sweep's workers to save and stop; ``sweep`` again lets it go on.
+def _with_jobs(found: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A sweep's state, and what Slurm has of its jobs where some were submitted."""
+    jobs = Jobs([folder])
+    if found["state"] == "done" or not jobs.arrays():
+        return found
+    try:
+        queue = jobs.queue()
+    except ConfigError as error:
+        return {**found, "jobs": {"unknown": str(error)}}
+    if found["state"] == "stopped" and queue.tasks:
+        found["state"] = "queued" if not queue.running else "running"
+    return {**found, "jobs": {**queue.as_json(), "line": queue.line()}}
+
+
+def report(sweeps: Sequence[str], home: Path | None = None) -> int:
+    """Write the reports and the page of sweeps that are done, as `launch` does at its end.
+
+    Returns:
+        The exit code: as that of `launch`, 75 when there is work left.
 
     Raises:
-        ConfigError: there is no sweep of this name.
+        ConfigError: there is no sweep of one of these names, or it was begun with other versions.
     """
     home = runs_home() if home is None else home
-    study = look(home, sweep)
-    running = len(reports.status(study)["running"])
-    write_aside(stop_file(home, sweep), "")
-    print(
-        f"{sweep}: {running} running; they save and stop. "
-        "The same `lightning-sep sweep` command lets it go on."
-    )
-    return 0
+    studies = [open_sweep(home, one) for one in sweeps]
+    left = [study for study in studies if not Finals(study).done()]
+    for study in left:
+        print(f"not done yet: {reports.progress(study).line()}")
+    return WORK_LEFT if left else _conclude(studies, home, _page)
 
 
 def _definitions(
@@ -199,6 +219,22 @@ def _launcher(overrides: Sequence[str], workers: int | None, config_dir: str | N
     return launcher
 
 
+def _assignment(
+    names: Sequence[str],
+    command: Callable[[Sequence[str]], list[str]],
+    home: Path,
+    most: int,
+    threads: int,
+) -> Assignment:
+    folders = [sweep_folder(home, name) for name in names]
+    return Assignment(names, command(names), folders, home, most, threads)
+
+
+def _most(definition: Definition) -> int:
+    sweep = definition.sweep
+    return sweep.trials + sweep.finalists * sweep.final_seeds
+
+
 def _work(
     studies: Sequence[SweepStudy],
     launcher: Launcher,
@@ -220,17 +256,13 @@ def _work(
     look_at = _Looks(studies)
     states = look_at()
     left = sum(state.work_total - state.work_done for state in states)
-    count = launcher.start(
-        command([study.definition.name for study in studies]),
-        folder=studies[0].folder,
-        most=max(1, left),
-        threads=threads,
-    )
-    if launcher.detached:
-        print(f"{count} workers were submitted; `lightning-sep status` shows how far they are")
+    names = [study.definition.name for study in studies]
+    crew = launcher.start(_assignment(names, command, home, max(1, left), threads))
+    if isinstance(crew, str):
+        print(crew)
         return 0
-    tell(f"{count} worker{'s' if count > 1 else ''}; logs: {studies[0].folder}/worker-*.log")
-    if (idle := launcher.idle()) is not None:
+    tell(f"{crew.count} worker{'s' if crew.count > 1 else ''}; logs: {crew.logs}")
+    if (idle := crew.idle()) is not None:
         tell(idle)
     try:
         with display(studies) as show:
@@ -247,23 +279,23 @@ def _work(
                 reached = sum(state.work_good for state in states)
                 if reached > good:  # what only fails says nothing for a worker
                     good = reached
-                    launcher.forgive()
+                    crew.forgive()
                 if received:
                     tell("stopping: the workers save what they have (again to end them at once)")
-                    launcher.terminate(GRACE_S, hurry=lambda: len(received) > 1)
+                    crew.terminate(GRACE_S, hurry=lambda: len(received) > 1)
                     tell("stopped; the same command goes on")
                     return 130 if received[0] == signal.SIGINT else 1
                 stopping = [study for study in studies if study.stopping]
-                if launcher.poll() == 0:
+                if crew.poll() == 0:
                     if all(state.done for state in look_at()):
                         continue
                     if stopping:
-                        names = ", ".join(study.definition.name for study in stopping)
-                        raise Interrupted(f"{names}: stopped on request; the same command goes on")
-                    raise _failure(launcher)
+                        listed = ", ".join(study.definition.name for study in stopping)
+                        raise Interrupted(f"{listed}: stopped on request; the same command goes on")
+                    raise _failure(crew)
                 time.sleep(POLL_S)
     finally:
-        launcher.terminate(GRACE_S)
+        crew.terminate(GRACE_S)
         with suppress(OSError):
             Peers(workers_folder(home)).tidy()
 
@@ -295,8 +327,8 @@ def _stamp(folder: Path) -> object:
     return journal.st_ino, journal.st_size, finals
 
 
-def _failure(launcher: Launcher) -> Exception:
-    troubles = launcher.troubles()
+def _failure(crew: Crew) -> Exception:
+    troubles = crew.troubles()
     lines = list(dict.fromkeys(line for _, line in troubles)) or ["they were asked to stop"]
     text = "the workers ended before the work was done: " + "; ".join(lines)
     if any(code == 2 for code, _ in troubles):
@@ -336,6 +368,8 @@ def _status_lines(one: dict[str, Any]) -> Iterator[str]:
         total = counts.pop("total")
         listed = ", ".join(f"{count} {state}" for state, count in counts.items())
         yield f"    {kind}: {total} in all" + (f", {listed}" if listed else "")
+    if jobs := one.get("jobs"):
+        yield "    jobs: " + (jobs.get("unknown") or jobs["line"] or "none waits or runs")
     if one["best"]:
         best = one["best"]
         overrides = " ".join(best["overrides"])

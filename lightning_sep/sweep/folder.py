@@ -30,6 +30,7 @@ def create(
     definition: Definition,
     targets: Sequence[str] = (),
     entries: Sequence[str] = (),
+    patience: float | None = None,
 ) -> SweepStudy:
     """Begin a sweep or go on with it.
 
@@ -41,6 +42,8 @@ def create(
         definition: what is asked.
         targets: the class paths that its settings name.
         entries: the entries of ``conf/`` that its settings are made of, as ``group/entry``.
+        patience: seconds without a sign of life after which work is free, where its workers run;
+            LIGHTNING_SEP_LEASE_S goes before it.
 
     Raises:
         ConfigError: a sweep of this name asks something else or was begun with other versions.
@@ -65,7 +68,7 @@ def create(
                 "extra": list(definition.extra),
                 "config_dir": definition.config_dir,
                 "trials": definition.sweep.trials,
-                "patience_s": patience_s() if record is None else record["patience_s"],
+                "patience_s": patience_s(patience) if record is None else record["patience_s"],
                 "asks": {name: getattr(definition.sweep, name) for name in _ASKS},
                 "source": definition.source,
                 "targets": sorted(set(targets)),

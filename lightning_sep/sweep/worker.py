@@ -34,6 +34,7 @@ from lightning_sep.sweep.folder import open_sweep
 from lightning_sep.sweep.names import lease_file, trial_key, workers_folder
 from lightning_sep.sweep.runner import Errand, ExperimentRunner, Outcome, Runner
 from lightning_sep.sweep.study import OPEN, SweepStudy, one_line
+from lightning_sep.sweep.time_limit import TimeLimit
 from lightning_sep.sweep.work import FinalWork, SearchWork, Work
 
 FIRST_POLL_S, LONGEST_POLL_S = 0.25, 10.0
@@ -45,10 +46,12 @@ Step = Literal["worked", "waiting", "done", "stopped", "broken", "left"]
 
 
 class Stop:
-    """Whether this process was asked to stop: by a signal, or because its launcher is gone."""
+    """Whether this process was asked to stop: by a signal, because its launcher is gone, or because
+    its job is about to end."""
 
     def __init__(self) -> None:
         self.signalled = False
+        self._limit = TimeLimit(os.environ)
         launcher = os.environ.get(LAUNCHER_PID, "")
         if launcher and not launcher.isdecimal():
             raise ConfigError(
@@ -72,6 +75,9 @@ class Stop:
 
     def __call__(self) -> bool:
         orphaned = self._launcher is not None and os.getppid() != self._launcher
+        if not self.signalled and self._limit.near():
+            say("the job's time ends soon: this worker saves and leaves what is left to the next")
+            self.signalled = True
         return self.signalled or orphaned
 
 

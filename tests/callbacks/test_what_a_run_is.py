@@ -379,7 +379,7 @@ up       ModuleList                       1,052
 up.0     Conv1d           [4, 8, 1000]    808
 up.1     Conv1d           [4, 4, 2000]    244
 output   Conv1d           [4, 2, 2000]    12
-raw values for a batch of 4: [4, 2, 2000, 1]
+raw values for a batch of 4: [4, 2, 1, 2000, 1]
 parameters: 3,068
 """
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from lightning_sep.data.combined import Combination
+from lightning_sep.data.combined import Combination, Combined
 from lightning_sep.data.folder import Folder
 from lightning_sep.data.sequences import Sequences
 from lightning_sep.data.splits import SPLITS
@@ -110,3 +110,22 @@ def test_the_hash_is_that_of_all_sets_and_their_names(parts):
     assert len(set(made.values())) == 4
     renamed = Combination(["x", "one"], [parts["long"], parts["one"]], None)
     assert renamed.hash not in made.values()
+
+
+def test_settings_of_the_whole_reach_every_set_and_each_set_is_part_of_the_key(tmp_path):
+    one = {"folder": {"path": str(tmp_path)}}
+    for keep in (False, True):
+        made = Combined(["synthetic", one], keep=keep, sample_rate=4000, cache_limit_mb=3.0)
+        for corpus in made.corpora():
+            assert (corpus.sample_rate, corpus.cache_limit_mb) == (4000, 3.0)
+            assert corpus.keep == keep
+    own = Combined([{"synthetic": {"sample_rate": 2000}}, one], sample_rate=4000).corpora()
+    assert [corpus.sample_rate for corpus in own] == [2000, 4000]  # what a set says goes first
+    keys = {
+        Combined(sets).key()
+        for sets in (
+            *(["synthetic", one], ["full_scale", one], ["synthetic", "full_scale"]),
+            *([{"synthetic": {"seed": 1}}, one], ["synthetic", {"full_scale": {"clipped": 0.1}}]),
+        )
+    }
+    assert len(keys) == 5

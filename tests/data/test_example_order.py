@@ -43,6 +43,11 @@ def test_two_workers_give_what_none_gives(synthetic, examples):
     assert all_same(alone, shared)
 
 
+def test_batches_are_pinned_where_that_is_asked_for(synthetic, examples):
+    assert not examples.loader(synthetic, "train", seed=3).pin_memory
+    assert examples.loader(synthetic, "train", seed=3, pin=True).pin_memory
+
+
 def test_a_loader_started_in_mid_epoch_goes_on_where_the_other_stopped(synthetic, examples):
     whole = examples.loader(synthetic, "train", seed=3)
     whole.sampler.set_epoch(4)

@@ -24,7 +24,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from lightning_sep import cli
-from lightning_sep.launchers.base import Launcher
+from lightning_sep.launchers.base import Assignment, Launcher
 from lightning_sep.sweep import commands
 
 ROOT = Path(__file__).parents[2]
@@ -198,22 +198,11 @@ def descendants(pid: int) -> list[int]:
 class Nobody(Launcher):
     """A launcher that starts no worker: the test starts them itself, each with its own fate."""
 
-    detached = True
+    def plan(self, work: Assignment) -> str:
+        return ""
 
-    def start(self, command: Sequence[str], *, folder: Path, most: int, **_: Any) -> int:
-        return 0
-
-    def poll(self) -> int:
-        return 0
-
-    def troubles(self) -> list[tuple[int, str]]:
-        return []
-
-    def terminate(self, grace_s: float, hurry: Callable[[], bool] = lambda: False) -> None:
-        return
-
-    def forgive(self) -> None:
-        return
+    def start(self, work: Assignment) -> str:
+        return ""
 
 
 class Lab:

@@ -73,3 +73,10 @@ def test_a_shield_takes_a_tensor_too():
 def test_a_shield_leaves_values_without_gradient_alone():
     raw = torch.ones(3, 2)
     assert shield(raw, torch.zeros(3, dtype=torch.bool)) is raw
+
+
+def test_a_shield_that_drops_nothing_hands_the_gradient_on():
+    raw = torch.ones(3, 2, requires_grad=True)
+    given = torch.tensor([[1.0, 2.0], [torch.nan, 4.0], [5.0, 6.0]])
+    (shield(raw * 1.0, lambda: None) * given).sum().backward()
+    torch.testing.assert_close(raw.grad, given, equal_nan=True)

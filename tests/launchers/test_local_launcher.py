@@ -11,11 +11,18 @@ import pytest
 
 from lightning_sep.errors import ConfigError
 from lightning_sep.launchers import local
-from lightning_sep.launchers.local import Local, _quota, gpus
+from lightning_sep.launchers.base import Assignment, worker_command
+from lightning_sep.launchers.local import Local, Processes, _quota, gpus
 
 
 def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
+
+
+def started(
+    launcher: Local, command: list[str], folder: Path, *, most: int, threads: int = 1
+) -> Processes:
+    return launcher.start(Assignment(["quick"], command, [folder], folder, most, threads))
 
 
 def until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
@@ -32,8 +39,9 @@ def test_workers_get_their_threads_before_they_start(tmp_path: Path) -> None:
         "os.environ['OMP_WAIT_POLICY'], os.environ['LIGHTNING_SEP_LAUNCHER_PID'], "
         "os.getsid(0) == os.getpid())"
     )
-    assert launcher.start(python(code), folder=tmp_path, most=9, threads=3) == 2
-    until(lambda: launcher.poll() == 0)
+    crew = started(launcher, python(code), tmp_path, most=9, threads=3)
+    assert crew.count == 2
+    until(lambda: crew.poll() == 0)
     expected = f"3 3 passive {os.getpid()} True"  # Ctrl-C reaches the launcher alone
     for number in (0, 1):
         assert (tmp_path / f"worker-{number}.log").read_text().strip() == expected
@@ -44,41 +52,43 @@ def test_fault_30_threads_do_not_depend_on_the_number_of_workers(tmp_path: Path)
     for workers in (1, 2, 3):
         launcher = Local(workers=workers)
         folder = tmp_path / str(workers)
-        launcher.start(python(code), folder=folder, most=9)
-        until(lambda launcher=launcher: launcher.poll() == 0)
+        crew = started(launcher, python(code), folder, most=9)
+        until(lambda crew=crew: crew.poll() == 0)
         assert {log.read_text().strip() for log in folder.iterdir()} == {"1"}
 
 
 def test_cores_that_stay_idle_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lightning_sep.launchers.local.cores", lambda: 8)
     launcher = Local(workers=2)
-    launcher.start(python("pass"), folder=tmp_path, most=9, threads=3)
-    idle = launcher.idle()
+    crew = started(launcher, python("pass"), tmp_path, most=9, threads=3)
+    idle = crew.idle()
     assert idle is not None
     assert idle.startswith("2 of 8 cores stay idle: a run takes trainer.threads=3")
-    launcher.terminate(5)
+    crew.terminate(5)
     launcher = Local()
-    assert launcher.start(python("pass"), folder=tmp_path, most=9, threads=3) == 2
-    launcher.terminate(5)
+    crew = started(launcher, python("pass"), tmp_path, most=9, threads=3)
+    assert crew.count == 2
+    crew.terminate(5)
     launcher = Local(workers=8)
-    launcher.start(python("pass"), folder=tmp_path, most=9)
-    assert launcher.idle() is None
-    launcher.terminate(5)
+    crew = started(launcher, python("pass"), tmp_path, most=9)
+    assert crew.idle() is None
+    crew.terminate(5)
 
 
 def test_there_are_no_more_workers_than_work(tmp_path: Path) -> None:
     launcher = Local(workers=4)
-    assert launcher.start(python("pass"), folder=tmp_path, most=1) == 1
-    launcher.terminate(5)
+    crew = started(launcher, python("pass"), tmp_path, most=1)
+    assert crew.count == 1
+    crew.terminate(5)
 
 
 def test_a_worker_that_dies_is_started_again_three_times(tmp_path: Path) -> None:
     launcher = Local(workers=1)
     code = "import os, signal; print('life', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
-    launcher.start(python(code), folder=tmp_path, most=1)
-    until(lambda: launcher.poll() == 0)
+    crew = started(launcher, python(code), tmp_path, most=1)
+    until(lambda: crew.poll() == 0)
     assert (tmp_path / "worker-0.log").read_text().count("life") == 4
-    ((code_, line),) = launcher.troubles()
+    ((code_, line),) = crew.troubles()
     assert code_ == -signal.SIGKILL
     assert "signal 9" in line
 
@@ -86,11 +96,11 @@ def test_a_worker_that_dies_is_started_again_three_times(tmp_path: Path) -> None
 def test_deaths_before_progress_are_forgiven(tmp_path: Path) -> None:
     launcher = Local(workers=1)
     code = "import os, signal; print('life', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
-    launcher.start(python(code), folder=tmp_path, most=1)
+    crew = started(launcher, python(code), tmp_path, most=1)
     log = tmp_path / "worker-0.log"
-    until(lambda: launcher.poll() == 1 and log.read_text().count("life") == 3)
-    launcher.forgive()
-    until(lambda: launcher.poll() == 0)
+    until(lambda: crew.poll() == 1 and log.read_text().count("life") == 3)
+    crew.forgive()
+    until(lambda: crew.poll() == 0)
     assert log.read_text().count("life") > 4
 
 
@@ -99,10 +109,10 @@ def test_a_worker_that_is_done_or_cannot_work_is_not_started_again(
     tmp_path: Path, code: int
 ) -> None:
     launcher = Local(workers=1)
-    launcher.start(python(f"print('life'); raise SystemExit({code})"), folder=tmp_path, most=1)
-    until(lambda: launcher.poll() == 0)
+    crew = started(launcher, python(f"print('life'); raise SystemExit({code})"), tmp_path, most=1)
+    until(lambda: crew.poll() == 0)
     assert (tmp_path / "worker-0.log").read_text().count("life") == 1
-    assert [one for one, _ in launcher.troubles()] == ([2] if code else [])
+    assert [one for one, _ in crew.troubles()] == ([2] if code else [])
 
 
 def test_terminate_asks_first_and_kills_after_the_grace(tmp_path: Path) -> None:
@@ -112,23 +122,23 @@ def test_terminate_asks_first_and_kills_after_the_grace(tmp_path: Path) -> None:
         "print('ready', flush=True)\n"
         "while True: time.sleep(0.05)"
     )
-    launcher.start(python(code), folder=tmp_path, most=1)
+    crew = started(launcher, python(code), tmp_path, most=1)
     log = tmp_path / "worker-0.log"
     until(lambda: "ready" in log.read_text())
     began_s = time.monotonic()
-    launcher.terminate(0.5)
+    crew.terminate(0.5)
     assert 0.4 < time.monotonic() - began_s < 5
     assert "asked" in log.read_text()
-    assert launcher.poll() == 0
+    assert crew.poll() == 0
 
 
 def test_terminate_in_a_hurry_does_not_wait(tmp_path: Path) -> None:
     launcher = Local(workers=1)
     code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('x', flush=True)\n"
-    launcher.start(python(code + "while True: time.sleep(1)"), folder=tmp_path, most=1)
+    crew = started(launcher, python(code + "while True: time.sleep(1)"), tmp_path, most=1)
     until(lambda: "x" in (tmp_path / "worker-0.log").read_text())
     began_s = time.monotonic()
-    launcher.terminate(60, hurry=lambda: True)
+    crew.terminate(60, hurry=lambda: True)
     assert time.monotonic() - began_s < 5
 
 
@@ -164,9 +174,10 @@ def test_one_worker_a_gpu_each_with_its_own(
     code = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"
     for workers, expected in [(None, ["3", "5"]), (3, ["3", "5", "3"])]:
         launcher, folder = Local(workers), tmp_path / str(workers)
-        assert launcher.start(python(code), folder=folder, most=9) == len(expected)
-        assert launcher.idle() is None
-        until(lambda launcher=launcher: launcher.poll() == 0)
+        crew = started(launcher, python(code), folder, most=9)
+        assert crew.count == len(expected)
+        assert crew.idle() is None
+        until(lambda crew=crew: crew.poll() == 0)
         logs = [folder / f"worker-{number}.log" for number in range(len(expected))]
         assert [log.read_text().strip() for log in logs] == expected
 
@@ -203,7 +214,7 @@ def test_the_last_line_of_a_log_says_why_a_worker_ended(tmp_path: Path) -> None:
 
 def test_a_workers_command_names_its_sweeps() -> None:
     expected = [sys.executable, "-m", "lightning_sep", "worker", "a,b"]
-    assert local.worker_command(["a", "b"]) == expected
+    assert worker_command(["a", "b"]) == expected
 
 
 def test_a_worker_that_hung_is_told_by_its_last_words_not_by_its_stacks(tmp_path: Path) -> None:
@@ -212,8 +223,8 @@ def test_a_worker_that_hung_is_told_by_its_last_words_not_by_its_stacks(tmp_path
         "faulthandler.dump_traceback_later(0.1, exit=True, file=sys.stderr); time.sleep(60)"
     )
     launcher = Local(workers=1)
-    launcher.start(python(code), folder=tmp_path, most=1)
-    until(lambda: launcher.poll() == 0)
-    [(status, told)] = launcher.troubles()
+    crew = started(launcher, python(code), tmp_path, most=1)
+    until(lambda: crew.poll() == 0)
+    [(status, told)] = crew.troubles()
     assert status == 1
     assert told.startswith("Timeout (0:00:00.100000)! (log: ")

@@ -146,6 +146,16 @@ class TestRows:
         board = load_boards(full_home.path, ["margins"]).boards[0]
         assert board.best.validation == min(row.validation for row in board.rows)
 
+    def test_a_row_with_a_run_that_lacks_its_validation_score_is_not_chosen(self, home) -> None:
+        for head, seen in (("sine", (9.0, None)), ("tanh", (1.0, 1.0))):
+            for seed, value in enumerate(seen):
+                monitor = {"name": "val/x", "mode": "max", "value": value, "epoch": 1}
+                more = {"head": head, "seed": seed, "monitor": monitor}
+                home.write(f"{head}{seed}", metrics={SEPARATION: 1.0}, **more)
+        board = only(home)
+        assert board.best.name == "head=tanh"
+        assert [row.validation for row in board.rows] == [1.0, None]
+
     def test_equal_validation_goes_to_the_earlier_trial(self, home) -> None:
         for head, trial in (("sine", 4), ("tanh", 3)):
             home.write(head, head=head, trial=trial, metrics={SEPARATION: 1.0})
@@ -473,13 +483,15 @@ class TestTried:
     def test_runs_that_the_search_found_already_made_are_tried_too(self, home) -> None:
         home.separation("a", values(5.0, 0), head="tanh")
         self.search(home, "s0", "sine", 3.0, trial=7, sweep="another")
+        self.search(home, "s1", "cosine", 2.0, trial=3)
         folder = home.path / "sweeps" / "bounded_heads"
         folder.mkdir(parents=True)
-        trials = {"trials": [{"number": 2, "runs": ["s0"]}]}
+        trials = {"trials": [{"number": 2, "runs": ["s0"]}, {"number": 3, "runs": ["s1"]}]}
         (folder / "trials.json").write_text(json.dumps(trials))
         board = only(home, "bounded_heads")
-        assert [one.name for one in board.tried] == ["head=sine"]
-        assert [trial.number for trial in board.search.trials] == [2]
+        assert [one.name for one in board.tried] == ["head=sine", "head=cosine"]
+        assert [len(one.runs) for one in board.tried] == [1, 1]  # its own are listed too
+        assert [trial.number for trial in board.search.trials] == [2, 3]
 
     def test_what_the_search_varied_is_said_even_where_finals_agree(self, home) -> None:
         for run_id, head, rate, purpose in (

@@ -177,6 +177,25 @@ def test_what_is_spoilt_reaches_a_terminal_without_control_characters(three) -> 
     assert "device \\x1b[31mcpu" in stream.getvalue()
 
 
+def test_a_seed_run_twice_is_named_where_the_other_one_counts(three) -> None:
+    values = np.random.default_rng(0).normal(9, 1, 40)
+    more = {"head": "tanh", "seed": 1002, "environment": ENVIRONMENT | {"threads": 64}}
+    seal(three.separation("again", values, **more))
+    board = load_boards(three.path).boards[0]
+    assert [len(row.scores) for row in board.rows] == [5, 5, 5]
+    assert board.notes == ["Not counted: seed 1002 (run again): threads 64, this board's is 1."]
+
+
+@pytest.mark.parametrize("newer", ["sine", "tanh"])
+def test_of_two_machines_that_made_as_many_runs_the_newest_counts(home, newer: str) -> None:
+    for head, threads in (("sine", 1), ("tanh", 2)):
+        finished = "2026-03-02" if head == newer else "2026-03-01"
+        more = {"environment": ENVIRONMENT | {"threads": threads}, "finished": finished}
+        home.write(head, head=head, metrics={SEPARATION: 1.0}, **more)
+    (board,) = load_boards(home.path).boards
+    assert [row.name for row in board.rows] == [f"head={newer}"]
+
+
 def test_one_seed_left_is_not_a_score(three) -> None:
     for seed in (1000, 1001, 1002, 1003):
         failed(three.path / f"cosine{seed}")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lightning_sep.errors import ConfigError, Interrupted, SweepError
-from lightning_sep.sweep import commands
+from lightning_sep.sweep import commands, steer
 
 
 def test_a_sweep_runs_every_point_once_and_its_finalists_on_fresh_seeds(
@@ -167,7 +167,7 @@ def test_a_stopped_sweep_ends_and_goes_on_when_launched_again(
     sandbox.begin(settings=["steps=40", "step_s=0.03"])
     workers = [sandbox.worker(), sandbox.worker()]
     wait_until(lambda: len(list(sandbox.home.glob("*/checkpoint.json"))) >= 2)
-    commands.stop("quick", sandbox.home)
+    steer.stop("quick", sandbox.home)
     assert [worker.wait(10) for worker in workers] == [0, 0]  # nobody is to go on
     capsys.readouterr()
     commands.status("quick", json=True, home=sandbox.home)
@@ -187,7 +187,7 @@ def test_a_launch_whose_sweep_is_stopped_says_how_to_go_on(sandbox: Any) -> None
 
     path = sandbox.write(settings=["steps=200", "step_s=0.03"])
     sandbox.begin(settings=["steps=200", "step_s=0.03"])
-    timer = threading.Timer(2.0, commands.stop, ("quick", sandbox.home))
+    timer = threading.Timer(2.0, steer.stop, ("quick", sandbox.home))
     timer.start()
     with pytest.raises(Interrupted, match="the same command goes on"):
         sandbox.launch(path)

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from lightning_sep.fsio import PATIENCE
 from lightning_sep.leases.presence import Peers, Presence
-from lightning_sep.sweep import commands
+from lightning_sep.sweep import steer
 from lightning_sep.sweep.finals import Finals
 from lightning_sep.sweep.report import report
 from lightning_sep.sweep.worker import WORK_LEFT, Stop, Worker
@@ -276,7 +276,7 @@ def test_fault_24_a_stopped_sweep_is_not_begun_again_by_dying_workers(
     path = sandbox.write(settings=["steps=400", "step_s=0.03"])
     launcher = start_launcher(sandbox, path)
     wait_until(lambda: len(list(sandbox.home.glob("*/checkpoint.json"))) >= 2)
-    commands.stop("quick", sandbox.home)
+    steer.stop("quick", sandbox.home)
     for pid in children(launcher.pid):
         os.kill(pid, signal.SIGKILL)  # restarted by the launcher, they find the stop
     assert launcher.wait(20) == 1

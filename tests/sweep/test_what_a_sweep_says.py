@@ -110,7 +110,7 @@ def test_a_sweep_is_kept_as_it_was_begun(sandbox: Any, monkeypatch: pytest.Monke
     fields = {"question": "why?", "direction": "maximize", "repeats": 2, "attempts": 4}
     path = sandbox.write(trials=3, finalists=1, final_seeds=3, **fields)
     definition = load_sweep(path, ["more=1"])
-    create(sandbox.home, definition, [TANH, TANH])
+    create(sandbox.home, definition, [TANH, TANH], ["head/tanh"])
     file = sandbox.home / "sweeps" / "quick" / "sweep.json"
     record = sandbox.record(file)
     expected = {
@@ -124,7 +124,8 @@ def test_a_sweep_is_kept_as_it_was_begun(sandbox: Any, monkeypatch: pytest.Monke
         "patience_s": 2.0,
         "source": path.read_text(),
         "targets": [TANH],
-        "versions": versions([TANH]),
+        "entries": ["head/tanh"],
+        "versions": versions([TANH], ["head/tanh"], None),
     }
     assert {name: record[name] for name in expected} == expected
     assert record["asks"] == {
@@ -138,7 +139,7 @@ def test_a_sweep_is_kept_as_it_was_begun(sandbox: Any, monkeypatch: pytest.Monke
     monkeypatch.setenv("LIGHTNING_SEP_LEASE_S", "7")
     record["created"] = "long ago"
     file.write_text(json.dumps(record))
-    larger = create(sandbox.home, load_sweep(path, ["more=1"], trials=4), [TANH])
+    larger = create(sandbox.home, load_sweep(path, ["more=1"], trials=4), [TANH], ["head/tanh"])
     assert sandbox.record(file) == record | {"trials": 4}
     for study in (larger, open_sweep(sandbox.home, "quick"), look(sandbox.home, "quick")):
         assert (study.budget, study.patience_s) == (4, 2.0)

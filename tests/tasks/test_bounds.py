@@ -103,7 +103,7 @@ def test_a_normalisation_out_of_reach_of_the_head_is_refused(head):
 
 def test_a_head_without_bounds_takes_any_normalisation():
     task = task_of("task=separation", "head=linear", "loss=mse", normalise="std")
-    metrics = evaluated(task, separation_batch(), torch.full((2, 2, 10, 1), 7.0))
+    metrics = evaluated(task, separation_batch(), torch.full((2, 2, 1, 10, 1), 7.0))
     assert metrics["val/targets_beyond_bounds"] == 0
     assert float(task.head.decode(torch.tensor([[7.0]]))) == 7.0
 

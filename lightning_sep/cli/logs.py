@@ -1,0 +1,27 @@
+"""`lightning-sep logs`."""
+
+import argparse
+
+from lightning_sep.cli.command import Command, Parser, number
+from lightning_sep.homes import runs_home
+
+_TEXT = """\
+Print what workers wrote while they worked on a trial, whichever worker it was, also while it runs.
+
+example:
+    lightning-sep logs bounded_heads 3
+"""
+
+
+def _add(parser: Parser, common: Parser) -> None:
+    parser.add_argument("sweep", help="name of the sweep")
+    parser.add_argument("trial", type=number, help="number of the trial, from 0")
+
+
+def _run(arguments: argparse.Namespace) -> int | None:
+    from lightning_sep.sweep import steer
+
+    return steer.logs(arguments.sweep, arguments.trial, runs_home())
+
+
+COMMAND = Command("logs", "what workers wrote while they worked on a trial", _TEXT, _run, _add)

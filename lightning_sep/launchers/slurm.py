@@ -1,0 +1,228 @@
+"""Workers as the tasks of one Slurm job array."""
+
+import shlex
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import uuid4
+
+from lightning_sep.checks import Arguments
+from lightning_sep.errors import ConfigError
+from lightning_sep.fsio import storage_errors, write_aside
+from lightning_sep.homes import data_home
+from lightning_sep.launchers.base import Assignment, Launcher, own_command
+from lightning_sep.launchers.local import thread_environment
+from lightning_sep.launchers.slurm_jobs import Array, Jobs, submitted
+
+FOLDER = "slurm"  # in a sweep's folder: scripts and logs
+LONGEST_ARRAY = 1000  # Slurm's own bound (MaxArraySize), unless a site has moved it
+REPORT_MIN = 30
+SIGNAL_S = 120
+
+
+class Slurm(Launcher):
+    """One job array per sweep; Slurm schedules, nothing of ours does.
+
+    The array is longer than the number of tasks that may run at once: a task that ends at its time
+    limit, or whose node is lost, is followed by the next, and whoever finds nothing left to do
+    withdraws those that still wait. A job after the array writes the report.
+
+    Args:
+        workers: tasks that run at once.
+        gpus: GPUs of a worker.
+        cpus: cores of a worker; ``null``: the threads of a run.
+        memory_gb: memory of a worker; ``null``: the partition's own default.
+        time_min: time limit of a task in minutes; ``null``: the partition's own.
+        partition: where the jobs go; ``null``: the cluster's default.
+        account: that pays.
+        qos: quality of service.
+        constraint: features that a node must have.
+        limit: tasks of the array in all, one after the other; ``null``: 32 for each worker.
+        lease_s: seconds without a sign of life after which a worker's trial is free.
+        extra: more options of ``sbatch``, each as it would stand behind ``#SBATCH``.
+        setup: lines of shell before the worker starts, such as ``module load cuda``.
+
+    Raises:
+        ConfigError: a setting is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int = 4,
+        gpus: int = 0,
+        cpus: int | None = None,
+        memory_gb: float | None = None,
+        time_min: int | None = None,
+        partition: str | None = None,
+        account: str | None = None,
+        qos: str | None = None,
+        constraint: str | None = None,
+        limit: int | None = None,
+        lease_s: float = 60.0,
+        extra: Sequence[str] = (),
+        setup: Sequence[str] = (),
+    ) -> None:
+        checks = Arguments("Slurm")
+        checks.whole("workers", workers)
+        checks.whole("gpus", gpus, at_least=0)
+        for name, value in [("cpus", cpus), ("time_min", time_min), ("limit", limit)]:
+            if value is not None:
+                checks.whole(name, value)
+        if memory_gb is not None:
+            checks.number("memory_gb", memory_gb, low=0.01, below=1e5)
+        checks.number("lease_s", lease_s, low=1.0, below=1e5)
+        checks.check()
+        self.workers, self.gpus, self.cpus = workers, gpus, cpus
+        self.memory_gb, self.time_min = memory_gb, time_min
+        self.limit = limit
+        self.patience_s = lease_s
+        self.setup = list(setup)
+        asked = {"partition": partition, "account": account, "qos": qos, "constraint": constraint}
+        self.where = [f"--{name}={value}" for name, value in asked.items() if value is not None]
+        self.extra = list(extra)
+        for line in [*self.where, *self.extra, *self.setup]:
+            if not isinstance(line, str) or "\n" in line:
+                raise ConfigError(f"launcher: {line!r}: one line of text is needed")
+
+    def plan(self, work: Assignment) -> str:
+        """The two scripts that would be submitted."""
+        array = self._array(work, self._count(work))
+        return "\n".join([self.script(work, array), self.report_script(work, array)])
+
+    def start(self, work: Assignment) -> str:
+        """Submit the array and the job that writes the report.
+
+        While tasks of an earlier array wait or run, only those that are missing are submitted.
+        """
+        if shutil.which("sbatch") is None:
+            raise ConfigError(
+                "launcher=slurm: there is no `sbatch` on PATH: submit from a node of the cluster, "
+                "or use launcher=local, which starts the workers on this machine"
+            )
+        jobs = Jobs(work.folders)
+        with jobs.locked():
+            queue = jobs.queue()
+            missing = self._count(work) - queue.workers
+            if missing < 1:
+                return f"{queue.line()}; nothing is added. {_watch(work)}"
+            array = self._array(work, missing)
+            folder = work.folder / FOLDER
+            with storage_errors(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            script, report = folder / f"{array.name}.sh", folder / f"{array.name}-report.sh"
+            write_aside(script, self.script(work, array))
+            write_aside(report, self.report_script(work, array))
+            jobs.add(array)  # before it is submitted: it is found by its name
+            try:
+                number = submitted([str(script)])
+                try:
+                    submitted([f"--dependency=afterany:{number}", str(report)])
+                except ConfigError:
+                    jobs.cancel([number])
+                    raise
+            except ConfigError:
+                jobs.forget(array)
+                script.unlink()
+                report.unlink()
+                raise
+        size = f"{array.workers} worker{'s' if array.workers > 1 else ''}"
+        return f"job {number} was submitted: {size} at once. {_watch(work)}"
+
+    def script(self, work: Assignment, array: Array) -> str:
+        """What a task of the array runs."""
+        folder = work.folder.resolve() / FOLDER
+        options = [
+            f"--job-name={array.name}",
+            f"--array=0-{array.tasks - 1}%{array.workers}",
+            f"--output={folder}/%A_%a.log",
+            "--open-mode=append",
+            "--requeue",
+            "--ntasks=1",
+            f"--cpus-per-task={self.cpus or work.threads}",
+            *([f"--gres=gpu:{self.gpus}"] if self.gpus else []),
+            *self._memory(),
+        ]
+        if self.time_min is not None:
+            # for clusters that do not tell a job when it ends
+            notice_s = min(SIGNAL_S, 60 * self.time_min // 4)
+            options += [f"--time={self.time_min}", f"--signal=B:USR1@{notice_s}"]
+        ends = [] if self.time_min is None else [_END % (60 * self.time_min)]
+        done = shlex.quote(str(folder / f"{array.name}.done"))
+        run = _WORKER % {"run": shlex.join(work.command), "done": done}
+        return "\n".join([*self._head(options, work), *ends, run])
+
+    def report_script(self, work: Assignment, array: Array) -> str:
+        """What runs when no task of the array is left."""
+        folder = work.folder.resolve() / FOLDER
+        options = [
+            f"--job-name={array.report}",
+            f"--output={folder}/%j-report.log",
+            "--ntasks=1",
+            *self._memory(),
+            f"--time={min(REPORT_MIN, self.time_min or REPORT_MIN)}",
+        ]
+        run = shlex.join(own_command("report", work.names))
+        return "\n".join([*self._head(options, work), f"exec {run}\n"])
+
+    def _count(self, work: Assignment) -> int:
+        return min(self.workers, work.most)
+
+    def _array(self, work: Assignment, workers: int) -> Array:
+        tasks = self.limit or min(32 * workers, LONGEST_ARRAY)
+        name = f"lightning-sep-{work.names[0]}-{uuid4().hex[:8]}"
+        return Array(name, workers=workers, tasks=max(tasks, workers), sweeps=tuple(work.names))
+
+    def _memory(self) -> list[str]:
+        return [] if self.memory_gb is None else [f"--mem={round(1024 * self.memory_gb)}M"]
+
+    def _head(self, options: Sequence[str], work: Assignment) -> list[str]:
+        kept = {
+            **thread_environment(work.threads),
+            "LIGHTNING_SEP_HOME": str(work.home.resolve()),
+            "LIGHTNING_SEP_DATA": str(data_home().resolve()),
+        }
+        every = [f"--chdir={Path.cwd()}", *self.where, *self.extra]
+        return [
+            "#!/bin/bash",
+            *(f"#SBATCH {_quoted(option)}" for option in [*options, *every]),
+            *self.setup,
+            *(f"export {name}={shlex.quote(value)}" for name, value in kept.items()),
+        ]
+
+
+def _quoted(option: str) -> str:
+    return f'"{option}"' if " " in option else option
+
+
+def _watch(work: Assignment) -> str:
+    return (
+        f"`lightning-sep status {work.names[0]}` shows how far it is, `stop` ends it; "
+        f"logs: {work.folder / FOLDER}"
+    )
+
+
+# Slurm says when a job ends from version 23.02 on.
+_END = 'export SLURM_JOB_END_TIME="${SLURM_JOB_END_TIME:-$(($(date +%%s) + %d))}"'
+
+# The shell waits, so that it passes signals on and says what follows the worker's end. When nothing
+# is left, tasks that still wait are withdrawn, or end at once where `scancel` is missing (as in a
+# container). A node on which nothing can start (2) must not swallow one task after the other.
+_WORKER = """\
+[ -e %(done)s ] && exit 0
+%(run)s &
+worker=$!
+trap 'kill -TERM $worker' TERM
+trap 'kill -USR1 $worker' USR1
+while :; do
+    wait $worker
+    code=$?
+    kill -0 $worker 2>/dev/null || break
+done
+if [ $code = 0 ]; then
+    : > %(done)s
+    command -v scancel >/dev/null && scancel --state=PENDING "$SLURM_ARRAY_JOB_ID"
+fi
+[ $code = 2 ] && sleep 20
+exit $code
+"""

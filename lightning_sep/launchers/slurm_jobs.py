@@ -1,0 +1,302 @@
+"""The Slurm jobs of a sweep: what was submitted, what Slurm says of it, and how to steer it.
+
+A job is found by its name, which is written down before it is submitted: no crash between the two
+loses it. Each question is one call of ``squeue``, since a scheduler serves everybody.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_sep.errors import ConfigError
+from lightning_sep.fsio import write_json
+from lightning_sep.leases.lock import FileLock
+
+FORMAT = 1
+FILE = "jobs.json"  # in a sweep's folder
+_PATIENCE_S = 60
+
+# What Slurm calls the reasons that people ask about.
+_REASONS = {
+    "Priority": "jobs of higher priority are first",
+    "Resources": "no node has room",
+    "Dependency": "it comes after another job",
+    "JobArrayTaskLimit": "as many as are wanted at once are there",
+    "BeginTime": "Slurm lets a requeued job wait a while",
+    "JobHeldUser": "held by its user: `scontrol release JOB` lets it go",
+    "JobHeldAdmin": "held by an administrator",
+    "JobHoldMaxRequeue": (
+        "held: it was requeued too often; the other tasks go on, `scontrol release JOB` lets it go"
+    ),
+    "launch failed requeued held": "held: it could not be started; see the node's log",
+    "ReqNodeNotAvail": "the nodes that it could use are down or reserved",
+    "PartitionDown": "the partition is down",
+    "PartitionTimeLimit": "it asks for more time than the partition gives: lower launcher.time_min",
+}
+
+
+@dataclass(frozen=True)
+class Array:
+    """A job array that was submitted, or is about to be.
+
+    Args:
+        name: of its jobs, unlike any other's.
+        workers: tasks that run at once.
+        tasks: in all.
+        sweeps: that they work on.
+    """
+
+    name: str
+    workers: int
+    tasks: int
+    sweeps: tuple[str, ...]
+
+    @property
+    def report(self) -> str:
+        """Name of the job that writes the report after it."""
+        return f"{self.name}-report"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A line of ``squeue``: a task that runs, or some that wait.
+
+    Args:
+        job: number of the array, or of a single job.
+        task: number within the array; empty for those that wait together.
+        count: how many tasks.
+        throttle: how many of them may run at once; ``None`` where nothing bounds them.
+        state: as Slurm calls it: ``PENDING``, ``RUNNING``, …
+        reason: why it waits.
+        nodes: where it runs.
+        name: of the job.
+    """
+
+    job: str
+    task: str
+    count: int
+    throttle: int | None
+    state: str
+    reason: str
+    nodes: str
+    name: str
+
+    @property
+    def waits(self) -> bool:
+        """Whether it does not run yet."""
+        return self.state == "PENDING"
+
+    @property
+    def held(self) -> bool:
+        """Whether somebody has to let it go."""
+        return self.waits and any(word in self.reason.lower() for word in ("held", "hold"))
+
+
+@dataclass(frozen=True)
+class Queue:
+    """What Slurm has of a sweep's tasks: those that wait or run."""
+
+    tasks: tuple[Task, ...]
+
+    @property
+    def running(self) -> list[Task]:
+        """Tasks that have a node."""
+        return [task for task in self.tasks if not task.waits]
+
+    @property
+    def waiting(self) -> list[Task]:
+        """Tasks that have none yet, some of them together."""
+        return [task for task in self.tasks if task.waits]
+
+    @property
+    def workers(self) -> int:
+        """How many will run at once, once Slurm has room."""
+        total = 0
+        for job in {task.job for task in self.tasks}:
+            own = [task for task in self.tasks if task.job == job]
+            count = sum(task.count for task in own if not task.held)
+            bounds = [task.throttle for task in own if task.throttle]
+            total += min([count, *bounds])
+        return total
+
+    def line(self) -> str:
+        """All of it in one line; empty when Slurm has nothing."""
+        numbers = sorted({task.job for task in self.tasks}, key=int)
+        if not numbers:
+            return ""
+        said = []
+        if self.running:
+            nodes = sorted({task.nodes for task in self.running})
+            said.append(f"{len(self.running)} run on {', '.join(nodes)}")
+        why = Counter[str]()
+        for task in self.waiting:
+            why[task.reason] += task.count
+        for reason, count in why.items():
+            words = _REASONS.get(reason.partition(",")[0], "")
+            said.append(f"{count} wait ({reason}{f': {words}' if words else ''})")
+        return f"job {', '.join(numbers)}: {', '.join(said)}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as JSON types."""
+        return {
+            "jobs": sorted({task.job for task in self.tasks}, key=int),
+            "running": len(self.running),
+            "waiting": sum(task.count for task in self.waiting),
+            "workers": self.workers,
+            "tasks": [asdict(task) for task in self.tasks],
+        }
+
+
+class Jobs:
+    """The jobs of sweeps that are worked on together.
+
+    Args:
+        folders: the sweeps' folders; each keeps all of it.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.folders = list(folders)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """No two commands submit at the same time."""
+        with FileLock(self.folders[0] / "jobs.lock"):
+            yield
+
+    def arrays(self) -> list[Array]:
+        """What was submitted so far, the latest last.
+
+        Raises:
+            ConfigError: what is kept of it is damaged.
+        """
+        path = self.folders[0] / FILE
+        try:
+            record = json.loads(path.read_text())
+            return [Array(**{**one, "sweeps": tuple(one["sweeps"])}) for one in record["arrays"]]
+        except FileNotFoundError:
+            return []
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{path} is damaged ({error}): move it away") from error
+
+    def add(self, array: Array) -> None:
+        """Keep an array."""
+        self._write([*self.arrays(), array])
+
+    def forget(self, array: Array) -> None:
+        """An array that could not be submitted."""
+        self._write([one for one in self.arrays() if one.name != array.name])
+
+    def _write(self, arrays: Sequence[Array]) -> None:
+        content = {"format": FORMAT, "arrays": [asdict(one) for one in arrays]}
+        for folder in self.folders:
+            write_json(folder / FILE, content)
+
+    def queue(self) -> Queue:
+        """What Slurm has of them: the tasks that wait or run.
+
+        Raises:
+            ConfigError: Slurm does not answer.
+        """
+        return self._of([array.name for array in self.arrays()])
+
+    def _of(self, names: Sequence[str]) -> Queue:
+        if not names:
+            return Queue(())
+        shape = "%F|%K|%T|%r|%N|%j"
+        lines = asked(["squeue", "--noheader", f"--name={','.join(names)}", f"--format={shape}"])
+        return Queue(tuple(_task(line) for line in lines.splitlines() if line.count("|") >= 5))
+
+    def cancel(self, jobs: Sequence[str], *, waiting_only: bool = False) -> None:
+        """End jobs; their workers save first."""
+        if jobs:
+            asked(["scancel", *(["--state=PENDING"] if waiting_only else []), *jobs], late=True)
+
+    def withdraw(self, arrays: Sequence[Array]) -> None:
+        """End the tasks of these arrays that wait; those that run are left alone."""
+        waiting = self._of([array.name for array in arrays]).waiting
+        self.cancel(sorted({task.job for task in waiting}), waiting_only=True)
+
+    def end(self, arrays: Sequence[Array]) -> None:
+        """End these arrays, with the workers that run and the reports after them."""
+        names = [name for array in arrays for name in (array.name, array.report)]
+        self.cancel(sorted({task.job for task in self._of(names).tasks}))
+
+    def scale(self, workers: int) -> str:
+        """Let another number of tasks run at once; those that are too many save and end.
+
+        Raises:
+            ConfigError: nothing waits or runs, or Slurm refuses.
+        """
+        queue = self.queue()
+        alive = sorted({task.job for task in queue.tasks}, key=int)
+        if not alive:
+            raise ConfigError(
+                "no job of this sweep waits or runs: `lightning-sep sweep … launcher=slurm "
+                f"launcher.workers={workers}` submits some"
+            )
+        *older, last = alive
+        self.cancel(older, waiting_only=True)
+        asked(["scontrol", "update", f"JobId={last}", f"ArrayTaskThrottle={workers}"], late=True)
+        surplus = sorted(queue.running, key=lambda task: (int(task.job), int(task.task)))[workers:]
+        if surplus:
+            tasks = [f"{task.job}_{task.task}" for task in surplus]
+            asked(["scancel", "--batch", "--signal=USR1", *tasks], late=True)
+        ends = f"; {len(surplus)} save what they have and end" if surplus else ""
+        return f"job {last}: {workers} at once{ends}"
+
+
+def submitted(command: Sequence[str]) -> str:
+    """The number of a job that is handed to ``sbatch``.
+
+    Raises:
+        ConfigError: Slurm refuses it.
+    """
+    return asked(["sbatch", "--parsable", *command]).strip().partition(";")[0]
+
+
+def asked(command: Sequence[str], *, late: bool = False) -> str:
+    """What a command of Slurm answers.
+
+    Args:
+        command: the command.
+        late: that jobs have ended meanwhile is no refusal. ``scancel`` says so, or says nothing, of
+            one that ends while it is told.
+
+    Raises:
+        ConfigError: it is not there, does not answer, or refuses.
+    """
+    if shutil.which(command[0]) is None:
+        raise ConfigError(f"there is no `{command[0]}` on PATH: use a node of the cluster")
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ConfigError(
+            f"`{command[0]}` has not answered for {_PATIENCE_S} s: try again when Slurm is back"
+        ) from error
+    ended = late and all("already" in one or "No error" in one for one in done.stderr.splitlines())
+    if done.returncode and not ended:
+        lines = [re.sub(r"^\w+: error: ", "", one) for one in done.stderr.splitlines() if one]
+        raise ConfigError(f"{command[0]}: {'; '.join(dict.fromkeys(lines)) or 'refused'}")
+    return done.stdout
+
+
+def _task(line: str) -> Task:
+    job, index, state, reason, nodes, name = line.split("|", 5)
+    numbers, _, throttle = index.partition("%")
+    count = 0
+    for part in numbers.split(","):
+        first, _, last = part.partition("-")
+        # a single number, a job without an array ("N/A"), or more than Slurm lists ("...")
+        count += int(last) - int(first) + 1 if last.isdecimal() and first.isdecimal() else 1
+    single = numbers if numbers.isdecimal() else ""
+    bound = int(throttle) if throttle.isdecimal() else None
+    return Task(job, single, count, bound, state, reason, nodes, name)

@@ -1,0 +1,140 @@
+"""What Slurm's answers mean, and when a worker's time is up; a cluster is asked in tests/slurm."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lightning_sep.errors import ConfigError
+from lightning_sep.launchers import slurm_jobs
+from lightning_sep.launchers.slurm import Slurm
+from lightning_sep.launchers.slurm_jobs import Array, Jobs, Queue, asked
+from lightning_sep.sweep import time_limit
+from lightning_sep.sweep.time_limit import TimeLimit
+
+# As `squeue --noheader --format=%F|%K|%T|%r|%N|%j` prints them (Slurm 22.05).
+LINES = """\
+12|6-9,12%4|PENDING|JobArrayTaskLimit||lightning-sep-a-1
+12|5|PENDING|JobHoldMaxRequeue||lightning-sep-a-1
+12|0|RUNNING|None|n1|lightning-sep-a-1
+12|2|COMPLETING|None|n3|lightning-sep-a-1
+"""
+
+
+def queue(text: str) -> Queue:
+    return Queue(tuple(slurm_jobs._task(line) for line in text.splitlines()))
+
+
+def test_a_queue_is_counted_task_by_task() -> None:
+    found = queue(LINES)
+    assert [task.count for task in found.tasks] == [5, 1, 1, 1]
+    assert [task.nodes for task in found.running] == ["n1", "n3"]
+    assert [task.held for task in found.tasks] == [False, True, False, False]
+    assert found.workers == 4  # its bound
+    assert found.as_json()["waiting"] == 6
+    line = found.line()
+    assert line.startswith("job 12: 2 run on n1, n3, 5 wait (JobArrayTaskLimit: ")
+    assert "1 wait (JobHoldMaxRequeue: held: it was requeued too often" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "workers"),
+    [
+        ("", 0),
+        ("12|0-31%8|PENDING|Priority||x", 8),
+        ("12|30-31%8|PENDING|Priority||x", 2),
+        ("12|3|RUNNING|None|n1|x\n15|0-9%2|PENDING|Resources||y", 3),
+        ("12|5|PENDING|JobHeldUser||x", 0),
+        ("12|1,3-5,...%2|PENDING|Priority||x", 2),
+    ],
+)
+def test_how_many_work_at_once_when_there_is_room(text: str, workers: int) -> None:
+    assert queue(text).workers == workers
+
+
+def test_what_was_submitted_is_kept_in_each_sweeps_folder(tmp_path: Path) -> None:
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+    jobs, first = Jobs(folders), Array("x-1", 2, 64, ("a", "b"))
+    second = Array("x-2", 1, 32, ("a", "b"))
+    jobs.add(first)
+    jobs.add(second)
+    for folder in folders:
+        assert Jobs([folder]).arrays() == [first, second]
+    jobs.forget(first)
+    assert Jobs([folders[1]]).arrays() == [second]
+    (folders[0] / "jobs.json").write_text(json.dumps({"arrays": [{"name": 1}]}))
+    with pytest.raises(ConfigError, match=r"jobs\.json is damaged"):
+        jobs.arrays()
+
+
+def test_a_refusal_is_one_line_without_the_programs_prefix(tmp_path: Path) -> None:
+    said = "echo 'sbatch: error: no such thing' >&2; echo 'sbatch: error: refused' >&2; exit 1"
+    with pytest.raises(ConfigError, match=r"^sh: no such thing; refused$"):
+        asked(["sh", "-c", said])
+    with pytest.raises(ConfigError, match="there is no `not-a-program` on PATH"):
+        asked(["not-a-program"])
+    ended = "echo 'Job has already finished' >&2; exit 1"
+    assert asked(["sh", "-c", ended], late=True) == ""
+    with pytest.raises(ConfigError, match="already finished"):
+        asked(["sh", "-c", ended])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"workers": 0}, "workers = 0"),
+        ({"gpus": -1}, "gpus = -1"),
+        ({"time_min": 0}, "time_min = 0"),
+        ({"memory_gb": 0.0}, "memory_gb = 0"),
+        ({"lease_s": 0.5}, r"lease_s = 0\.5"),
+        ({"setup": ["a\nb"]}, "one line of text is needed"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Slurm(**settings)  # type: ignore[arg-type]
+
+
+class Clock:
+    """The two clocks that a time limit reads."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def time(self) -> float:
+        return 1_700_000_000 + self.now_s
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+@pytest.mark.parametrize(
+    ("job_s", "pause_s", "stops_s"),
+    [
+        (1000, 1, 978),  # two pauses and 20 s before the end
+        (1000, 50, 880),
+        (1000, 300, 750),  # never more than a quarter of the job
+        (60, 1, 45),
+    ],
+)
+def test_a_worker_saves_before_its_job_ends(
+    monkeypatch: pytest.MonkeyPatch, job_s: int, pause_s: int, stops_s: int
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(time_limit, "time", clock)
+    limit = TimeLimit({"SLURM_JOB_END_TIME": str(1_700_000_000 + job_s)})
+    clock.now_s = float(pause_s)
+    assert not limit.near()
+    while not limit.near():
+        clock.now_s += 0.5
+    assert clock.now_s == stops_s + 0.5
+
+
+def test_without_a_time_limit_a_worker_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(time_limit, "time", clock)
+    limit = TimeLimit({})
+    clock.now_s = 1e9
+    assert not limit.near()

@@ -1,0 +1,50 @@
+"""One cluster for all tests, and homes on it."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import data
+from tests.faults.harness import Lab
+from tests.slurm.cluster import NODES, PATH, Cluster, missing
+
+__all__ = ["data"]
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Four idle nodes."""
+    if reason := missing():
+        pytest.skip(reason)
+    root = Path(tempfile.mkdtemp(prefix="ls-", dir="/tmp"))
+    root.chmod(0o755)
+    made = Cluster(root / "c", port=20000 + os.getpid() % 2000 * (NODES + 1))
+    yield made
+    made.stop()
+    shutil.rmtree(root)
+
+
+@pytest.fixture
+def make_lab(tmp_path: Path, data: Path, cluster: Cluster) -> Iterator[Callable[..., Lab]]:
+    """Homes whose commands know the cluster; their jobs end with the test."""
+    made: list[Lab] = []
+
+    def make(name: str = "lab") -> Lab:
+        lab = Lab(tmp_path / name, data)
+        lab.extra = {"SLURM_CONF": str(cluster.conf), "PATH": PATH}
+        made.append(lab)
+        return lab
+
+    yield make
+    cluster.clear()
+    for lab in made:
+        lab.close()
+
+
+@pytest.fixture
+def lab(make_lab: Callable[..., Lab]) -> Lab:
+    return make_lab()

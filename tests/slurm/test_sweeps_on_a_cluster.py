@@ -1,0 +1,273 @@
+"""Sweeps as job arrays on a real Slurm: what is submitted, steered, lost and gone on with."""
+
+import json
+import os
+import shlex
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults.harness import ROOT, TINY, Lab, history, invariants, record_of, until, write_sweep
+from tests.slurm.cluster import Cluster
+
+LONG = "trainer.epochs=4000"
+
+
+@pytest.fixture
+def heads(tmp_path: Path) -> Path:
+    """Three heads and a final."""
+    return write_sweep(tmp_path / "heads.py")
+
+
+def asked(lab: Lab, *command: str) -> tuple[int, str]:
+    """Exit code and output of a command of ours, as a process."""
+    process = lab.start(*command)
+    return process.popen.wait(300), process.text()
+
+
+def status(lab: Lab, name: str = "heads") -> dict[str, object]:
+    code, text = asked(lab, "status", name, "--json")
+    assert code == 0, text
+    found: dict[str, object] = json.loads(text)
+    return found
+
+
+def running(cluster: Cluster) -> list[str]:
+    """Numbers of the tasks that run."""
+    lines = cluster.ask("squeue", "-h", "-t", "RUNNING", "-o", "%F_%K").splitlines()
+    return sorted(line for line in lines if not line.endswith("N/A"))
+
+
+def queued(cluster: Cluster) -> str:
+    return cluster.ask("squeue", "-h")
+
+
+def workers() -> dict[str, int]:
+    """Process of the worker of each task, seen from outside of the nodes."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+            if words[1:4] == [b"-m", b"lightning_sep", b"worker"]:
+                variables = dict(
+                    one.split(b"=", 1)
+                    for one in (path.parent / "environ").read_bytes().split(b"\0")
+                    if b"=" in one
+                )
+                task = variables[b"SLURM_ARRAY_JOB_ID"] + b"_" + variables[b"SLURM_ARRAY_TASK_ID"]
+                found[task.decode()] = int(path.parent.name)
+        except (OSError, KeyError):
+            continue
+    return found
+
+
+def finished(lab: Lab, cluster: Cluster, name: str = "heads") -> None:
+    """Wait until nothing is queued; the report was written by the last job."""
+    until(lambda: not queued(cluster), 240, cluster.logs())
+    folder = lab.home / "sweeps" / name
+    said = "".join(one.read_text() for one in (folder / "slurm").glob("*.log"))
+    assert (folder / "trials.json").exists(), said
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("launcher.partition=nowhere", "invalid partition specified: nowhere"),
+        ("launcher.gpus=3", "Requested node configuration is not available"),
+        ("launcher.workrs=2", "Did you mean 'workers'?"),
+        ("launcher.workers=0", "workers = 0"),
+    ],
+)
+def test_what_cannot_run_is_refused_in_a_line_and_nothing_is_queued(
+    lab: Lab, cluster: Cluster, heads: Path, setting: str, words: str
+) -> None:
+    code, text = asked(lab, "sweep", str(heads), "launcher=slurm", setting)
+    assert (code, text.count("\n")) == (2, 1)
+    assert words in text
+    assert queued(cluster) == ""
+    assert not list((lab.home / "sweeps").glob("*/slurm/*.sh"))
+
+
+def test_without_slurm_the_launcher_says_so(lab: Lab, heads: Path) -> None:
+    lab.extra["PATH"] = "/nonexistent"
+    code, text = asked(lab, "sweep", str(heads), "launcher=slurm")
+    assert (code, text.count("\n")) == (2, 1)
+    assert "no `sbatch` on PATH" in text
+
+
+def test_a_dry_run_shows_the_scripts_and_does_nothing(
+    lab: Lab, cluster: Cluster, heads: Path
+) -> None:
+    code, text = asked(
+        lab,
+        *("sweep", str(heads), "launcher=slurm", "launcher.workers=2", "launcher.gpus=1"),
+        *("launcher.time_min=30", "launcher.memory_gb=1.5", "launcher.account=me", "--dry-run"),
+        *("launcher.setup=[module load x]", 'launcher.extra=["--exclude=n9"]', "launcher.limit=7"),
+    )
+    assert code == 0
+    options = [line for line in text.splitlines() if line.startswith("#SBATCH")]
+    array, _, report = text.partition("-report\n")[0].rpartition("#!/bin/bash")
+    for wanted in (
+        "--array=0-6%2",
+        "--gres=gpu:1",
+        "--time=30",
+        "--mem=1536M",
+        "--signal=B:USR1@120",
+        "--account=me",
+        "--exclude=n9",
+        "--cpus-per-task=1",
+        "--requeue",
+    ):
+        assert f"#SBATCH {wanted}" in options, wanted
+        assert f"#SBATCH {wanted}\n" in array
+    assert "--gres" not in report
+    assert array.index("module load x") < array.index("worker heads")
+    assert str(lab.home.resolve()) in array
+    assert queued(cluster) == ""
+    assert not (lab.home / "sweeps").exists()
+
+
+def test_a_sweep_is_steered_while_it_runs(lab: Lab, cluster: Cluster, heads: Path) -> None:
+    submit = ("sweep", str(heads), LONG, "launcher=slurm", "launcher.workers=3")
+    assert asked(lab, *submit)[0] == 0
+    until(lambda: len(running(cluster)) == 3)
+    code, text = asked(lab, *submit)
+    assert code == 0
+    assert "nothing is added" in text
+    until(lambda: len(status(lab)["running"]) == 3)  # type: ignore[arg-type]
+    assert status(lab)["jobs"]["workers"] == 3  # type: ignore[index]
+
+    code, text = asked(lab, "logs", "heads", "1")
+    assert code == 0
+    assert " heads: trial 1: head=" in text
+    assert "trial 0" not in text
+    assert asked(lab, "logs", "heads", "17")[0] == 2
+
+    assert asked(lab, "scale", "heads", "1")[0] == 0
+    until(lambda: len(running(cluster)) == 1, 30)
+    assert status(lab)["jobs"]["workers"] == 1  # type: ignore[index]
+    assert asked(lab, "scale", "heads", "2")[0] == 0
+    until(lambda: len(running(cluster)) == 2, 30)
+
+    assert asked(lab, "stop", "heads")[0] == 0
+    until(lambda: not queued(cluster), 60)
+    found = status(lab)
+    assert found["state"] == "stopped"
+    assert found["failed"] == []
+    code, text = asked(lab, "scale", "heads", "2")
+    assert (code, text.count("\n")) == (2, 1)
+
+    assert asked(lab, *submit)[0] == 0
+    until(lambda: status(lab)["running"])
+    assert asked(lab, "stop", "heads", "--now")[0] == 0
+    until(lambda: not queued(cluster), 60)
+    assert not workers()
+
+
+def test_the_readmes_commands_for_a_cluster_run(lab: Lab, cluster: Cluster) -> None:
+    text = (ROOT / "README.md").read_text().partition("### On a Slurm cluster")[2]
+    lines = text.partition("```sh\n")[2].partition("```")[0].splitlines()
+    assert len(lines) == 6
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        assert words[0] == "lightning-sep"
+        words = [str(ROOT / one) if one.endswith(".py") else one for one in words[1:]]
+        if words[0] == "logs":
+            until(lambda words=words: asked(lab, *words)[0] == 0)
+            continue
+        code, said = asked(lab, *words)
+        assert code == 0, said
+    assert asked(lab, "report", "margin")[0] == 75
+    until(lambda: not queued(cluster), 60)
+
+
+def test_a_sweep_longer_than_its_time_limit_ends_by_itself_without_scontrol(
+    make_lab: Callable[..., Lab], cluster: Cluster, tmp_path: Path
+) -> None:
+    path = write_sweep(
+        tmp_path / "one.py", "yield 'head=tanh'", ["trainer.epochs=150"], finalists=0
+    )
+    some = tmp_path / "bin"  # as within a container, where some of Slurm is missing
+    some.mkdir()
+    for name in ("sbatch", "squeue"):
+        (some / name).symlink_to(f"/usr/bin/{name}")
+    for name in ("bash", "sh", "date", "env", "sleep", "uname", "hostname"):
+        (some / name).symlink_to(f"/bin/{name}")
+    lab = make_lab()
+    lab.extra["PATH"] = str(some)
+    ends = "export SLURM_JOB_END_TIME=$(($(date +%s) + 12))"  # of the first two tasks
+    limit = f'launcher.setup=["if [ 0$SLURM_ARRAY_TASK_ID -lt 2 ]; then {ends}; fi"]'
+    assert asked(lab, "sweep", str(path), "launcher=slurm", "launcher.workers=1", limit)[0] == 0
+    finished(lab, cluster, "one")
+    logs = [one.read_text() for one in (lab.home / "sweeps/one/slurm").glob("*_*.log")]
+    assert sum("the job's time ends soon" in one for one in logs) >= 1
+    assert sum("one: done" in one for one in logs) >= 1
+    invariants(lab, "one")
+    [trial] = lab.report("one")["trials"]
+    [run] = trial["runs"]
+
+    calm = make_lab("calm")
+    assert asked(calm, "train", *TINY, "head=tanh", "trainer.epochs=150")[0] == 0
+    first, second = lab.home / run, calm.home / run
+    assert record_of(first)["metrics"] == record_of(second)["metrics"]  # type: ignore[index]
+    assert history(first) == history(second)
+
+
+def test_a_sweep_survives_what_a_cluster_does_to_it(
+    make_lab: Callable[..., Lab], cluster: Cluster, tmp_path: Path
+) -> None:
+    """Killed, requeued, preempted, lost with its node and woken; the daemon away for a while."""
+    body = (
+        "yield f\"head={trial.suggest_categorical('head', ['tanh', 'sine', 'hard_clip'])}\"\n"
+        "    yield f\"net.filters={trial.suggest_categorical('filters', [4, 5])}\""
+    )
+    path = write_sweep(tmp_path / "chaos.py", body, ["trainer.epochs=40"])
+    calm = make_lab("calm")
+    assert asked(calm, "sweep", str(path), "--workers", "2")[0] == 0
+
+    lab = make_lab()
+    lab.extra["LIGHTNING_SEP_LEASE_S"] = "4"
+    options = ["launcher.workers=4", "launcher.cpus=4"]  # a node each
+    assert asked(lab, "sweep", str(path), "launcher=slurm", *options)[0] == 0
+
+    def trained() -> dict[str, int]:
+        folder = lab.home / "sweeps" / "chaos" / "slurm"
+        logs = {task: folder / f"{task}.log" for task in workers()}
+        return {
+            task: pid
+            for task, pid in workers().items()
+            if logs[task].exists() and "trial" in logs[task].read_text()
+        }
+
+    until(lambda: len(trained()) == 4)
+    (killed, kill), (requeued, _), (lost, frozen), *_ = trained().items()
+    os.kill(kill, signal.SIGKILL)
+    cluster.ask("scontrol", "requeue", requeued)
+    node = cluster.ask("squeue", "-h", "-j", lost, "-o", "%N").strip()
+    os.kill(frozen, signal.SIGSTOP)
+    cluster.lose_node(node)
+    time.sleep(8)
+    os.kill(frozen, signal.SIGCONT)
+    urgent = cluster.ask(
+        *("sbatch", "--parsable", "--partition=urgent", "--exclusive", "--output=/dev/null"),
+        *("--wrap", "sleep 3"),
+    ).strip()
+    assert urgent
+    cluster.restart_controller(after_s=3)
+    until(lambda: cluster.ask("squeue", "-h", "-j", requeued).strip() != "" or not queued(cluster))
+    cluster.ask(
+        "scontrol", "update", f"JobId={requeued}", "StartTime=now"
+    )  # it would wait for 2 min
+    finished(lab, cluster, "chaos")
+    invariants(lab, "chaos")
+    assert lab.report_bytes("chaos") == calm.report_bytes("chaos")
+    for folder in calm.runs():
+        other = lab.home / folder.name
+        assert record_of(folder)["metrics"] == record_of(other)["metrics"]  # type: ignore[index]
+        assert history(folder) == history(other)
+    cluster.end_node(node)
+    cluster.start_node(node)
+    assert killed
