@@ -20,7 +20,7 @@ LAYERS = [
     {"training"},
     {"experiment"},
     {"launchers", "leaderboard", "use"},
-    {"evaluate"},
+    {"evaluate", "reproduce"},
     {"sweep"},
     {"cli"},
     {"__main__"},

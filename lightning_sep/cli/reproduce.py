@@ -1,0 +1,68 @@
+"""`lightning-sep reproduce`."""
+
+import argparse
+import json
+import signal
+import sys
+
+from lightning_sep.cli.command import Command, Parser
+from lightning_sep.cli.output import fail
+from lightning_sep.cli.process import ready_process, stopped_by_signals
+from lightning_sep.errors import Interrupted
+from lightning_sep.homes import runs_home
+
+_TEXT = """\
+Train a finished run anew, never from its record, and compare the two. RUN is a run id, its
+beginning, a run's folder, or a sweep, which stands for its best run.
+
+    bitwise       weights and values per example are equal
+    statistical   on another machine or with other libraries: the score lies where the other seeds
+                  of the setting predict it
+    different     neither; the exit code is 1
+
+What differs in code, lock and environment is named. A record, weights, examples or data that were
+changed are refused. The result is appended to the run's verifications.jsonl.
+
+example:
+    lightning-sep reproduce 3f9a1c2e77aa
+"""
+
+
+def _add(parser: Parser, common: Parser) -> None:
+    parser.add_argument("run", metavar="RUN", help="run id or folder, or a sweep")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def _run(arguments: argparse.Namespace) -> int | None:
+    from lightning_sep.find import find_run
+    from lightning_sep.record import read_record
+
+    folder = find_run(arguments.run, runs_home())
+    settings = (read_record(folder) or {}).get("settings") or {}
+    ready_process(str(settings.get("trainer", {}).get("threads", 1)))
+    from lightning_sep.reproduce import reproduce
+
+    try:
+        with stopped_by_signals() as should_stop:
+            found = reproduce(folder, home=runs_home(), should_stop=should_stop, tell=_tell)
+    except Interrupted as stopped:
+        code = 130 if should_stop.signal == signal.SIGINT else 1
+        return fail(f"{stopped}; the same command goes on from the last checkpoint", code)
+    if arguments.json:
+        print(json.dumps(found.as_json(), indent=2))
+    else:
+        print(f"run {found.run_id}: {found.grade}: {found.reason}")
+        print(f"    {found.metric}: recorded {found.recorded:.10g}, again {found.again:.10g}")
+        if found.interval is not None:
+            low, high = found.interval
+            print(f"    one more seed is expected between {low:.6g} and {high:.6g}")
+        for name, (before, after) in found.differs.items():
+            print(f"    {name}: was {before}, is {after}")
+    return 1 if found.grade == "different" else 0
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+COMMAND = Command("reproduce", "train a run anew and compare", _TEXT, _run, _add)

@@ -1,0 +1,130 @@
+"""A run trained anew: equal to the bit here, refused where something was changed, graded else."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_sep import experiment
+from lightning_sep.cli.entry import main
+from lightning_sep.record import read_record, write_record
+from lightning_sep.reproduce import FILE, expected, graded
+from lightning_sep.settings import compose
+
+SMALL = [
+    *("task=separation", "tracking=none", "net.levels=2", "net.filters=4", "trainer.epochs=2"),
+    *("examples.segment_s=0.25", "examples.train=8", "examples.val=4", "examples.test=4"),
+    *("examples.batch_size=4", "trainer.progress=false"),
+]
+KEY = "test/si_sdr_improvement_db"
+
+
+@pytest.fixture(scope="module")
+def trained(data_home: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The same setting with three seeds."""
+    home = tmp_path_factory.mktemp("runs")
+    seeds = [compose([*SMALL, f"seed={seed}"]) for seed in range(3)]
+    return [experiment.run(one, home=home).folder for one in seeds]
+
+
+@pytest.fixture
+def first(trained: list[Path], home: Path) -> Path:
+    """The first of them, in a home of this test."""
+    return Path(shutil.copytree(trained[0], home / trained[0].name))
+
+
+def test_a_run_is_equal_to_the_bit_and_trained_anew_each_time(
+    first: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in first.rglob("*") if path.is_file()}
+    for count in (1, 2):
+        assert main(["reproduce", first.name, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["grade"], found["differs"]) == ("bitwise", {})
+        assert found["recorded"] == found["again"] == read_record(first)["metrics"][KEY]
+        anew = Path(found["folder"])
+        assert anew.parent.name == str(count)
+        assert (anew / "metrics.jsonl").stat().st_mtime > (first / "metrics.jsonl").stat().st_mtime
+    told = [json.loads(line) for line in (first / FILE).read_text().splitlines()]
+    assert [one["grade"] for one in told] == ["bitwise", "bitwise"]
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def weights(folder: Path) -> Path:
+    return next((folder / "checkpoints").glob("best*.ckpt"))
+
+
+@pytest.mark.parametrize("part", ["record.json", "examples", "weights", "missing"])
+def test_what_was_changed_is_refused_by_name(
+    first: Path, capsys: pytest.CaptureFixture[str], part: str
+) -> None:
+    path = {
+        "record.json": first / "record.json",
+        "examples": next(first.glob("test_examples*.json")),
+    }.get(part, weights(first))
+    if part == "missing":
+        path.unlink()
+    elif part == "record.json":
+        path.write_text(path.read_text().replace('"seed": 0', '"seed": 9', 1))
+    else:
+        path.write_bytes(path.read_bytes() + b" ")
+    assert main(["reproduce", first.name]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert path.name in error
+    assert not (first / FILE).exists()
+
+
+def test_other_data_are_refused(first: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = read_record(first)
+    assert record is not None
+    record["data"] = dict.fromkeys(record["data"], "0" * 64)
+    (first / "record.json").unlink()
+    write_record(first, record)
+    assert main(["reproduce", first.name]) == 2
+    assert "is not what run" in capsys.readouterr().err
+
+
+def test_a_run_that_is_not_finished_is_refused(
+    first: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record: dict[str, Any] = read_record(first) or {}
+    (first / "record.json").unlink()
+    write_record(first, record | {"state": "pruned"})
+    assert main(["reproduce", first.name]) == 2
+    assert "no finished run" in capsys.readouterr().err
+
+
+def result(folder: Path, *, value: float, fingerprint: str, weights: str) -> experiment.Result:
+    record = json.loads((folder / "record.json").read_text())
+    record["metrics"][KEY] = value
+    record["fingerprint_hash"] = fingerprint
+    record["hashes"]["weights"] = weights
+    return experiment.Result(folder.name, folder, "finished", record, value)
+
+
+def test_other_machines_are_judged_by_the_other_seeds(trained: list[Path]) -> None:
+    home = trained[0].parent
+    record = read_record(trained[0])
+    assert record is not None
+    scores = [read_record(one)["metrics"][KEY] for one in trained]  # type: ignore[index]
+    mean, n = sum(scores) / 3, 3
+    spread = (sum((one - mean) ** 2 for one in scores) / (n - 1)) ** 0.5
+    reach = 4.302652729911275 * spread * (1 + 1 / n) ** 0.5  # Student's t, 2 degrees, 97.5 %
+    interval = expected(record, home, KEY)
+    assert interval == pytest.approx((mean - reach, mean + reach), rel=1e-9)
+
+    def grade(value: float, fingerprint: str, weights: str, place: Path = home) -> str:
+        made = result(trained[0], value=value, fingerprint=fingerprint, weights=weights)
+        return graded(trained[0], record, made, place, {}).grade
+
+    here, same = record["fingerprint_hash"], record["hashes"]["weights"]
+    assert grade(scores[0], here, same) == "bitwise"
+    assert grade(scores[0], "other", same) == "bitwise"
+    assert grade(mean, "other", "others") == "statistical"
+    assert grade(mean + 1.01 * reach, "other", "others") == "different"
+    assert grade(mean - 1.01 * reach, "other", "others") == "different"
+    assert grade(scores[0], here, "others") == "different"  # nothing excuses it
+    assert grade(mean, "other", "others", home / "empty") == "different"  # nothing predicts it
