@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,12 +15,14 @@ import numpy as np
 
 from lightning_sep.checks import refusal, whole_number
 from lightning_sep.errors import ConfigError, LightningSepWarning
-from lightning_sep.fsio import read_lines
+from lightning_sep.fsio import PATIENCE, read_lines
 
 Mode = Literal["offline", "online", "disabled"]
 _MODES: tuple[Mode, ...] = get_args(Mode)
 _INIT_S = 30.0  # longest wait for a server when a run is opened
 _FINISH_S = 120.0  # and when it is closed; what is not sent by then stays on disk
+_BEAT_S = 0.5
+_LONGEST_S = 240.0  # both, and a look at what earlier attempts have left: past that it hangs
 
 
 class Tracking:
@@ -59,6 +62,26 @@ class Tracking:
     def open(self, **run: Any) -> "Tracker":
         """A tracker of one run; see :class:`Tracker` for the arguments."""
         return Tracker(self, **run)
+
+
+@contextmanager
+def _no_hang() -> Iterator[None]:
+    """Whoever waits for W&B, which ends its own waiting, makes no step and does not hang."""
+
+    def beat() -> None:
+        for _ in range(int(_LONGEST_S / _BEAT_S)):
+            PATIENCE.pulse()
+            if over.wait(_BEAT_S):
+                return
+
+    over = threading.Event()
+    thread = threading.Thread(target=beat, name="tracking", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 @contextmanager
@@ -245,7 +268,8 @@ class Tracker:
 
     def _try(self, action: Callable[[], object]) -> None:
         try:
-            action()
+            with _no_hang():
+                action()
         except Exception as error:  # a mirror must never break what it mirrors
             self._logger = None
             text = " ".join(str(error).split()) or type(error).__name__

@@ -1,5 +1,7 @@
 """Sets of several channels: what each sample is of, from the file to the batch."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import soundfile
@@ -64,6 +66,16 @@ def test_every_sample_keeps_its_channel_and_place(root, kept, tmp_path):
     assert np.array_equal(over, np.stack([told(number, place) for number in range(FILES)]))
 
 
+def test_a_cache_without_the_second_half_of_its_bytes_is_built_again(root, kept, tmp_path):
+    path = kept.cache.samples_path
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])  # as many as one channel would take
+    again = Folder(str(root), channels="keep").open(tmp_path / "home")
+    expected = told(8, np.arange(LENGTH))
+    assert np.array_equal(again.reader.whole(8, 0, LENGTH), expected)
+    assert path.read_bytes() == whole
+
+
 def test_the_command_prepares_what_a_run_then_finds(root, tmp_path):
     told_all = commands.prepare("folder", root, tmp_path / "home", settings=["data.channels=keep"])
     assert told_all["channels"] == 2
@@ -116,6 +128,26 @@ def test_a_mean_is_the_set_that_it_always_was(root, tmp_path):
     assert Folder(str(root)).key() != Folder(str(root), channels="keep").key()
     mean = np.rint(told(0, np.arange(LENGTH)).mean(axis=0))
     assert np.array_equal(prepared.reader.whole(0, 0, LENGTH), mean[None])
+
+
+# of batches of the same set, as they were before
+MEAN_BATCHES = {
+    "none": "6330ef9fd62fc2b1",
+    "peak": "1a9e1b2eae2e86c1",
+    "sources": "2852d33475a0a691",
+}
+
+
+@pytest.mark.parametrize("normalise", MEAN_BATCHES)
+def test_mixtures_of_one_channel_are_bit_for_bit_what_they_were(root, tmp_path, normalise):
+    prepared = Folder(str(root)).open(tmp_path / "home")
+    settings = {"segment_s": 0.06, "snr_range_db": [0.0, 0.0], "train": 64, "batch_size": 64}
+    loader = Mixtures(**settings, normalise=normalise).loader(prepared, "train", seed=5)
+    batch = next(iter(loader))
+    digest = hashlib.sha256()
+    for one in (batch.waveform, batch.sources, batch.labels, batch.active):
+        digest.update(one.numpy().tobytes())
+    assert digest.hexdigest()[:16] == MEAN_BATCHES[normalise]
 
 
 def test_mono_files_have_one_hash_whether_or_not_channels_are_kept(tmp_path, tone):

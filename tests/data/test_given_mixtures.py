@@ -285,6 +285,45 @@ def test_segments_are_those_that_are_told(prepared, order):
         assert np.array_equal(two.sum(axis=0), one)
 
 
+def test_a_silent_source_is_marked(mixtures, tmp_path):
+    path = mixtures / "tt" / "s1" / f"{name('tt', order('tt')[1])}.wav"
+    other = path.parents[1] / "s2" / path.name
+    samples, _ = soundfile.read(other, dtype="int16")
+    soundfile.write(path, 0 * samples, RATE)
+    soundfile.write(path.parents[1] / "mix" / path.name, samples, RATE)
+    prepared = GivenMixtures(str(mixtures)).open(tmp_path / "home")
+    active = [batch.active[0].tolist() for batch in Given().loader(prepared, "test", seed=0)]
+    assert active == [[True, True], [False, True], [True, True], [True, True]]
+
+
+def test_sources_that_are_named_are_classes(mixtures, tmp_path):
+    for split in COUNTS:
+        (mixtures / split / "s1").rename(mixtures / split / "voice")
+        (mixtures / split / "s2").rename(mixtures / split / "piano")
+    prepared = GivenMixtures(str(mixtures), sources=["voice", "piano"]).open(tmp_path / "home")
+    assert prepared.class_names == ["piano", "voice"]
+    batch = next(iter(Given().loader(prepared, "test", seed=0)))
+    assert batch.labels.tolist() == [[0, 1]]
+    assert np.array_equal(ints(batch.sources[0, 1]), source("tt", order("tt")[0], 0))
+
+
+def test_names_may_begin_with_one_another(mixtures, tmp_path):
+    """As files ("a b.wav", "a.wav") they are in another order than as names ("a", "a b")."""
+    for part in ("mix", "s1", "s2"):
+        for number, new in enumerate(("a", "a b", "c", "d", "e", "f")):
+            path = mixtures / "tr" / part / f"{name('tr', number)}.wav"
+            path.rename(path.with_name(f"{new}.wav"))
+    prepared = GivenMixtures(str(mixtures)).open(tmp_path / "home")
+    draw = Given(segment_s=0.5).draw(prepared, "train")
+    rows, _ = draw.places(seed=0, epoch=0, index=np.arange(6))
+    sources = draw.batch(seed=0, epoch=0, index=np.arange(6)).sources
+    titles = [prepared.mixture_names[number] for number in draw.table.mixture[rows]]
+    for title, number in (("tr/a", 0), ("tr/a b", 1)):
+        found = ints(sources[titles.index(title), 0])
+        whole = source("tr", number, 0)
+        assert (np.lib.stride_tricks.sliding_window_view(whole, 4000) == found).all(axis=1).any()
+
+
 def test_a_mixture_shorter_than_a_segment_lies_within_zeros(prepared):
     for batch in Given(segment_s=1.0, batch_size=6).loader(prepared, "train", seed=0):
         assert batch.waveform.shape == (6, 1, 8000)

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ import soundfile
 import torch
 import yaml
 
+from lightning_sep.data.combined import Combination
 from lightning_sep.data.folder import Folder
 from lightning_sep.data.lhotse_set import LhotseSet
 from lightning_sep.data.mixtures import Mixtures
+from lightning_sep.data.parts import Parts
 from lightning_sep.data.songs import Songs
 from lightning_sep.data.splits import SPLITS
 from lightning_sep.data.stems import Stems, loud
@@ -259,6 +262,22 @@ def test_songs_come_back_in_through_lhotse(prepared, tmp_path):
             assert torch.equal(one.sources, other.sources)
 
 
+def test_songs_of_two_sets_are_drawn_together_and_kept_apart(prepared, songs, tmp_path):
+    other = Songs(str(songs), val=["Date"]).open(tmp_path / "home")
+    both = Combination(["one", "two"], [prepared, other], None)
+    assert len(both.mixture_names) == 14
+    assert both.stem_names == list(STEMS)
+    draw = Stems(segment_s=0.2, train=400).draw(both, "train")
+    rows, _ = draw.places(seed=0, epoch=0, index=np.arange(400))
+    table = draw.table
+    names = [both.mixture_names[number] for number in table.mixture[rows[:, 0]]]
+    for name, row in zip(names, rows, strict=True):
+        assert set(table.corpus[row]) == {["one", "two"].index(name.partition(":")[0])}
+        assert table.stem[row].tolist() == [0, 1, 2, 3]
+    assert {"one:train/Date", "two:train/Cedar"} <= set(names)
+    assert not {"two:train/Date", "one:train/Cedar"} & set(names)
+
+
 # --- examples
 
 
@@ -407,6 +426,18 @@ def test_incoherence_needs_as_many_songs_as_stems(songs, tmp_path):
     three = Songs(str(songs), val=["Cedar", "Date"]).open(tmp_path / "home")
     with pytest.raises(DataError, match=r"4 stems of different songs need 4 songs, .* has 3"):
         Stems(coherent=0.5).draw(three, "train")
+    assert Stems(coherent=0.5).draw(three, "test").count == 2 + 2  # as recorded, whatever is drawn
+
+
+def test_parts_of_different_lengths_are_refused(prepared):
+    table = prepared.table("train")
+    samples = table.samples.copy()
+    samples[5] -= 1
+    with pytest.raises(DataError, match=r"of different lengths, such as train/Birch: prepare it"):
+        Parts.of(prepared, replace(table, samples=samples), STEMS, "train")
+    missing = table.where(np.arange(len(table)) != 2)
+    with pytest.raises(DataError, match=r"missing, .* such as train/Apple"):
+        Parts.of(prepared, missing, STEMS, "train")
 
 
 def test_each_stem_has_a_gain_of_its_own(prepared):
@@ -464,7 +495,9 @@ def test_validation_and_test_walk_through_whole_songs_in_order(prepared):
     assert told["test/mixture_number"] == [0] * 8 + [1] * 8
     assert told["test/start_s"] == pytest.approx([0.2 * n for n in range(8)] * 2)
     assert told["test/x"] == [0] * 16
-    assert len(Stems(**settings, test=5).loader(prepared, "test", seed=0).draw.fixed[0]) == 5
+    few = Stems(**settings, test=5).draw(prepared, "test").described(np.arange(5))
+    assert few["mixture_number"] == [0, 0, 0, 1, 1]
+    assert few["start_s"] == pytest.approx([0.0, 0.6, 1.2, 0.2, 0.8])
     coverage = Stems(**settings, train=8).coverage(prepared, seed=0, epochs=1)
     assert coverage["val"] == coverage["test"] == {"files": 1.0, "seconds": 1.0}
 

@@ -402,6 +402,15 @@ class TestLabels:
             )
         assert [row.name for row in only(home).rows] == ["net=wave_unet", "net=wave_unet_small"]
 
+    def test_where_overrides_do_not_tell_rows_apart_settings_do(self, home) -> None:
+        for place, rate in enumerate((0.1, 0.2, 0.3)):
+            asked = ["task=separation", "head=sine" if place == 2 else "head=tanh"]
+            more = {"set": {"optimizer.lr": rate}, "overrides": asked, "config_hash": f"c{place}"}
+            home.write(f"r{place}", metrics={SEPARATION: 1.0}, **more)
+        names = {row.name for row in only(home).rows}
+        assert len(names) == 3
+        assert any("optimizer.lr=0.2" in name for name in names)
+
     def test_a_lone_row_is_named_by_its_parts(self, home) -> None:
         home.write("a", metrics={SEPARATION: 1.0})
         name = only(home).rows[0].name
@@ -483,13 +492,15 @@ class TestTried:
     def test_runs_that_the_search_found_already_made_are_tried_too(self, home) -> None:
         home.separation("a", values(5.0, 0), head="tanh")
         self.search(home, "s0", "sine", 3.0, trial=7, sweep="another")
+        self.search(home, "s1", "cosine", 2.0, trial=3)
         folder = home.path / "sweeps" / "bounded_heads"
         folder.mkdir(parents=True)
-        trials = {"trials": [{"number": 2, "runs": ["s0"]}]}
+        trials = {"trials": [{"number": 2, "runs": ["s0"]}, {"number": 3, "runs": ["s1"]}]}
         (folder / "trials.json").write_text(json.dumps(trials))
         board = only(home, "bounded_heads")
-        assert [one.name for one in board.tried] == ["head=sine"]
-        assert [trial.number for trial in board.search.trials] == [2]
+        assert [one.name for one in board.tried] == ["head=sine", "head=cosine"]
+        assert [len(one.runs) for one in board.tried] == [1, 1]  # its own are listed too
+        assert [trial.number for trial in board.search.trials] == [2, 3]
 
     def test_what_the_search_varied_is_said_even_where_finals_agree(self, home) -> None:
         for run_id, head, rate, purpose in (

@@ -25,7 +25,7 @@ from lightning_sep.leaderboard.plots import (
 )
 from lightning_sep.leaderboard.search import Search, Trial
 from lightning_sep.leaderboard.svg import Scale, apart
-from lightning_sep.leaderboard.table import markdown
+from lightning_sep.leaderboard.table import markdown, plain
 
 SEPARATION = "test/si_sdr_improvement_db"
 
@@ -281,6 +281,15 @@ class TestWhatIsDrawn:
         low, high = (f"{end:+.2f}".replace("-", "−") for end in gap["interval"])
         assert cell[2] == f'−1.00 <span class="sub">{low} to {high}</span>'
         assert found["rows"][0]["difference"] is None
+        lines = plain(load_boards(home.path)).splitlines()
+        best = next(line for line in lines if line.startswith("1 ") and "head=h0" in line)
+        assert "–" in best.split()  # in place of a difference to itself
+
+    def test_one_row_is_the_best_and_others_may_be(self, home) -> None:
+        _, html, found = self.two(home, (5.0, 1.0), (5.0, 1.0), (1.0, 1.0))
+        assert [row["may_be_best"] for row in found["rows"]] == [True, True, False]
+        ranks = re.findall(r'class="rank" data-v="\d">([^<]+)(?:<span class="sub">([^<]+))?', html)
+        assert [standing for _, standing in ranks] == ["best", "may be best", ""]
 
     def test_percentiles_with_their_intervals_and_the_middle_half(self, home) -> None:
         _, html, found = self.two(home, (5.0, 1.0), (4.0, 1.0))
@@ -288,6 +297,7 @@ class TestWhatIsDrawn:
         low, high = row["percentile_intervals"]["q5"]
         mean = row["percentiles"]["q5"]
         assert f'<b>{mean:.2f}</b><span class="sub">{low:.2f} to {high:.2f}</span>' in html
+        assert f"<b>{found['rows'][1]['percentiles']['q5']:.2f}</b>" not in html
         low, high = row["interquartile_interval"]
         mean = row["interquartile_mean"]
         assert mean == pytest.approx(5.1)

@@ -186,6 +186,22 @@ def test_a_seed_run_twice_is_named_where_the_other_one_counts(three) -> None:
     assert board.notes == ["Not counted: seed 1002 (run again): threads 64, this board's is 1."]
 
 
+@pytest.mark.parametrize("newer", ["sine", "tanh"])
+def test_of_two_machines_that_made_as_many_runs_the_newest_counts(home, newer: str) -> None:
+    for head, threads in (("sine", 1), ("tanh", 2)):
+        finished = "2026-03-02" if head == newer else "2026-03-01"
+        more = {"environment": ENVIRONMENT | {"threads": threads}, "finished": finished}
+        home.write(head, head=head, metrics={SEPARATION: 1.0}, **more)
+    (board,) = load_boards(home.path).boards
+    assert [row.name for row in board.rows] == [f"head={newer}"]
+
+
+def test_what_most_runs_do_not_say_keeps_no_run_out(home) -> None:
+    for head, environment in (("sine", {}), ("tanh", {}), ("cosine", {"threads": 2})):
+        home.write(head, head=head, metrics={SEPARATION: 1.0}, environment=environment)
+    assert len(load_boards(home.path).boards[0].rows) == 3
+
+
 def test_one_seed_left_is_not_a_score(three) -> None:
     for seed in (1000, 1001, 1002, 1003):
         failed(three.path / f"cosine{seed}")
@@ -254,6 +270,16 @@ class TestFile:
         self.write(folder, f"metric: {SEPARATION}_q5\n", "bounded_heads")
         board = load_boards(three.path).boards[0]
         assert board.metric.key == f"{SEPARATION}_q5"
+
+    def test_it_may_refuse_code_that_no_commit_holds(self, three, tmp_path, monkeypatch) -> None:
+        (tmp_path / "conf").mkdir()
+        monkeypatch.chdir(tmp_path)
+        self.write(tmp_path / "conf", "committed: true\n", "bounded_heads")
+        for folder in three.path.glob("*0*"):
+            seal(folder, environment=ENVIRONMENT | {"uncommitted_hash": "d1"})
+        board = load_boards(three.path).boards[0]
+        assert board.rows == []
+        assert "uncommitted code (changes d1)" in board.apart[0].reasons[1]
 
     @pytest.mark.parametrize(
         ("text", "words"),

@@ -100,6 +100,13 @@ class TestJackknife:
         assert (found.low + found.high) / 2 == pytest.approx(0.21)
         assert abs(expected.mean - 0.21) > 1e-4
 
+    def test_ten_speakers_are_enough(self, home) -> None:
+        for seed in range(3):
+            self.run(home, f"run{seed}", 0.2 + 0.01 * seed, [0.2] * 10, seed=seed)
+        board = only(home)
+        assert board.of_new_units
+        assert not any("speakers say nothing" in note for note in board.notes)
+
     def test_below_ten_speakers_the_board_says_that_it_cannot_speak_of_new_ones(self, home) -> None:
         for seed in range(3):
             self.run(home, f"run{seed}", 0.2 + 0.01 * seed, [0.2] * 9, seed=seed)
@@ -116,6 +123,21 @@ class TestJackknife:
         assert "seed 1 (run run1): no values per speaker, which the others have" in (
             only(home).apart[0].reasons
         )
+
+
+class TestTorn:
+    @pytest.mark.parametrize("end", [1, 5, -300])
+    def test_a_file_that_lost_its_end_takes_its_run_off(self, home, end: int) -> None:
+        for seed in range(2):
+            values = np.random.default_rng(seed).normal(0, 1, 20)
+            folder = home.separation(f"run{seed}", values, seed=seed)
+        path = folder / "test_examples.json"
+        lists = json.loads(path.read_text()) | {"test/classes": [["a", "b"]] * 20}
+        text = json.dumps(lists)
+        path.write_text(text[:-end])
+        board = only(home)
+        assert board.rows == []
+        assert "seed 1 (run run1): test_examples.json cannot be read" in board.apart[0].reasons
 
 
 class TestUnits:

@@ -79,17 +79,31 @@ COUNTED = [path for path in paths(TREE) if not is_excluded(path)]
 NOT_COUNTED = [path for path in paths(TREE) if is_excluded(path)]
 
 
-def test_settings_that_came_later_leave_the_hash_of_what_was_before():
-    before = compose(["data=folder"]).tree
-    for path, value in LATER.items():
+def later(tree):
+    """The settings of a tree that came later."""
+    split = {path: path.split(".") for path in LATER}
+    return [path for path, (group, name) in split.items() if name in tree[group]]
+
+
+@pytest.mark.parametrize("task", ["separation", "verification"])
+def test_settings_that_came_later_leave_the_hash_of_what_was_before(task):
+    said = [f"task={task}", "data=folder"]
+    before = compose(said).tree
+    came = later(before)
+    assert came
+    for path in came:
         group, name = path.split(".")
-        assert before[group].pop(name) == value
+        assert before[group].pop(name) == LATER[path]
     del before["data"]["channels"]
-    assert config_hash(compose(["data=folder"]).tree) == config_hash(before)
-    assert config_hash(compose(["data=folder", "data.channels=keep"]).tree) == config_hash(before)
-    for path in LATER:
-        other = changed(compose(["data=folder"]).tree, path)
-        assert config_hash(other) != config_hash(before)
+    assert config_hash(compose(said).tree) == config_hash(before)
+    assert config_hash(compose([*said, "data.channels=keep"]).tree) == config_hash(before)
+    for path in came:
+        assert config_hash(changed(compose(said).tree, path)) != config_hash(before)
+
+
+def test_all_that_came_later_is_a_setting_of_some_task():
+    tasks = [compose([f"task={task}"]).tree for task in ("separation", "verification")]
+    assert {path for tree in tasks for path in later(tree)} == set(LATER)
 
 
 def test_is_twelve_hexadecimal_digits():
@@ -201,6 +215,7 @@ def test_settings_that_count_are_left_as_they_are():
 def plugin(tmp_path, monkeypatch):
     """Writes a package of the user's own and gives its fingerprint as a fresh process sees it."""
     from lightning_sep import run_id as module
+    from lightning_sep import sources
 
     monkeypatch.syspath_prepend(tmp_path)
 
@@ -209,6 +224,7 @@ def plugin(tmp_path, monkeypatch):
         (tmp_path / "my_package" / "__init__.py").write_text("")
         (tmp_path / "my_package" / "part.py").write_text(text)
         module.plugin_fingerprint.cache_clear()
+        sources._PLUGINS.pop("my_package", None)
         return plugin_fingerprints({"head": {"_target_": "my_package.part.Head"}})["my_package"]
 
     yield write

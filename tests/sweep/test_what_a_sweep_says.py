@@ -15,7 +15,7 @@ import pytest
 from lightning_sep import experiment
 from lightning_sep.errors import ConfigError, LeaseLost, SweepError
 from lightning_sep.fsio import PATIENCE, Patience
-from lightning_sep.launchers.base import Launcher
+from lightning_sep.launchers.base import Assignment, Crew, Launcher
 from lightning_sep.leases.lock import FileLock
 from lightning_sep.leases.presence import Peers, Presence, patience_s
 from lightning_sep.run_id import code_versions
@@ -25,7 +25,9 @@ from lightning_sep.sweep import display as display_module
 from lightning_sep.sweep.definition import Sweep, load_sweep
 from lightning_sep.sweep.finals import finalists
 from lightning_sep.sweep.folder import create, look, open_sweep
+from lightning_sep.sweep.names import stop_file
 from lightning_sep.sweep.runner import Errand, ExperimentRunner, Outcome, task_monitor
+from lightning_sep.sweep.steer import stop as stop_sweep
 from lightning_sep.sweep.study import SweepStudy
 from lightning_sep.sweep.versions import versions
 from lightning_sep.sweep.watchdog import watched
@@ -110,7 +112,7 @@ def test_a_sweep_is_kept_as_it_was_begun(sandbox: Any, monkeypatch: pytest.Monke
     fields = {"question": "why?", "direction": "maximize", "repeats": 2, "attempts": 4}
     path = sandbox.write(trials=3, finalists=1, final_seeds=3, **fields)
     definition = load_sweep(path, ["more=1"])
-    create(sandbox.home, definition, [TANH, TANH])
+    create(sandbox.home, definition, [TANH, TANH], ["head/tanh"])
     file = sandbox.home / "sweeps" / "quick" / "sweep.json"
     record = sandbox.record(file)
     expected = {
@@ -124,7 +126,8 @@ def test_a_sweep_is_kept_as_it_was_begun(sandbox: Any, monkeypatch: pytest.Monke
         "patience_s": 2.0,
         "source": path.read_text(),
         "targets": [TANH],
-        "versions": versions([TANH]),
+        "entries": ["head/tanh"],
+        "versions": versions([TANH], ["head/tanh"], None),
     }
     assert {name: record[name] for name in expected} == expected
     assert record["asks"] == {
@@ -138,7 +141,7 @@ def test_a_sweep_is_kept_as_it_was_begun(sandbox: Any, monkeypatch: pytest.Monke
     monkeypatch.setenv("LIGHTNING_SEP_LEASE_S", "7")
     record["created"] = "long ago"
     file.write_text(json.dumps(record))
-    larger = create(sandbox.home, load_sweep(path, ["more=1"], trials=4), [TANH])
+    larger = create(sandbox.home, load_sweep(path, ["more=1"], trials=4), [TANH], ["head/tanh"])
     assert sandbox.record(file) == record | {"trials": 4}
     for study in (larger, open_sweep(sandbox.home, "quick"), look(sandbox.home, "quick")):
         assert (study.budget, study.patience_s) == (4, 2.0)
@@ -473,7 +476,7 @@ def test_status_tells_who_runs_what_waits_and_what_has_failed(
     assert whys[3] == "another process tries it once more (ValueError: no)"
     assert "has died; another worker takes it over" in whys[4]
     assert seen["failed"] == [{"trial": 1, "overrides": overrides[1], "reason": "it broke"}]
-    commands.stop("quick", home=sandbox.home)
+    stop_sweep("quick", home=sandbox.home)
     assert report.status(study)["state"] == "stopping"
     running.give_back()
     seen = report.status(study)
@@ -617,19 +620,25 @@ def test_a_definition_is_examined_before_any_work(tmp_path: Path, data_home: Pat
 # --- the command ----------------------------------------------------------------------------
 
 
-class Inside(Launcher):
+class Inside(Launcher, Crew):
     """Lets work be done in this process, a piece at each look."""
+
+    count = 1
+    logs = "nowhere"
 
     def __init__(self, work: Callable[[], object], troubles: Sequence[tuple[int, str]] = ()):
         self.work = work
         self.found = list(troubles)
-        self.asked: dict[str, Any] = {}
+        self.asked: list[Assignment] = []
         self.forgiven = 0
         self.ended: list[float] = []
 
-    def start(self, command: Any, *, folder: Path, most: int, threads: int = 1) -> int:
-        self.asked = {"command": command, "folder": folder, "most": most, "threads": threads}
-        return 1
+    def plan(self, work: Assignment) -> str:
+        return "one process: this one"
+
+    def start(self, work: Assignment) -> Crew | str:
+        self.asked.append(work)
+        return self
 
     def poll(self) -> int:
         return int(self.work() is not None)
@@ -674,9 +683,9 @@ def test_the_command_asks_for_as_many_workers_as_there_is_work(
     told(worker, ("a", 3.0))
     launcher = Inside(worker.step)
     assert launched(sandbox, launcher, path) == 0
-    assert launcher.asked == {
-        **{"command": ["quick"], "folder": study.folder, "most": 4, "threads": 1}
-    }
+    assert launcher.asked == [
+        Assignment(["quick"], ["quick"], [study.folder], sandbox.home, most=4, threads=1)
+    ]
     assert launcher.forgiven == 3, "each result that is no failure, but for the last"
     assert launcher.ended == [commands.GRACE_S]
     (study.folder / "leases" / "trial-0000.json").write_text("left by a kill")
@@ -700,15 +709,16 @@ def test_how_workers_ended_decides_how_the_command_does(
         assert caught.type is error
 
 
-def test_a_launcher_that_is_detached_is_left_alone(
+def test_workers_that_go_on_by_themselves_are_left_alone(
     sandbox: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Far(Inside):
-        detached = True
+        def start(self, work: Assignment) -> Crew | str:
+            return "1 worker was submitted"
 
     launcher = Far(lambda: None)
     assert launched(sandbox, launcher, sandbox.write()) == 0
-    assert "1 workers were submitted" in capsys.readouterr().out
+    assert capsys.readouterr().out == "1 worker was submitted\n"
     assert launcher.ended == []
 
 
@@ -735,9 +745,9 @@ def test_a_worker_that_is_told_to_stop_leaves_work(sandbox: Any, presence: Prese
         study = sandbox.begin("one", trials=1, finalists=0)
         stop = Stop()
         stop.signalled = signalled
-        commands.stop_file(sandbox.home, "one").unlink(missing_ok=True)
+        stop_file(sandbox.home, "one").unlink(missing_ok=True)
         if stopped:
-            commands.stop("one", home=sandbox.home)
+            stop_sweep("one", home=sandbox.home)
         worker = Worker(study, sandbox.runner, presence, Peers(presence.folder), stop)
         assert _work([worker], stop) == code
     assert all(trial.state.is_finished() for trial in study.trials())

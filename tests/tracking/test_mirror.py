@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 
 from lightning_sep import experiment
 from lightning_sep.errors import ConfigError, LightningSepWarning
-from lightning_sep.fsio import append_line, read_lines
+from lightning_sep.fsio import PATIENCE, append_line, read_lines
 from lightning_sep.settings import compose
 from lightning_sep.tracking import Tracker, Tracking
 
@@ -282,3 +284,21 @@ def test_a_mirror_that_cannot_be_opened_warns(tmp_path):
         tracker = opened(tmp_path)
     tracker.log({"step": 1, "val/r2": 0.1})
     tracker.finish({}, {}, 8000)
+
+
+def test_fault_18_and_14_a_slow_mirror_is_no_hang(tmp_path, monkeypatch):
+    """The watchdog would end the process, and count that against the setting."""
+    beats: list[float] = []
+    monkeypatch.setattr(PATIENCE, "pulse", lambda: beats.append(time.monotonic()))
+    about: dict[str, Any] = {"group": None, "job_type": "separation", "tags": [], "config": {}}
+    about |= {"folder": tmp_path, "run_id": "r", "monitor": ("val/r2", "max")}
+    tracker = Tracking(mode="disabled").open(**about)
+
+    def slow() -> None:
+        end_s = time.monotonic() + 60
+        while len(beats) < 3 and time.monotonic() < end_s:
+            time.sleep(0.01)
+
+    tracker._try(slow)
+    assert len(beats) >= 3
+    assert "tracking" not in {thread.name for thread in threading.enumerate()}
