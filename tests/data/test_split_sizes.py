@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from lightning_sep.data.draws import shuffled_order
-from lightning_sep.data.splits import split_by_fold, split_by_key, split_held_out
+from lightning_sep.data.splits import joined, split_by_fold, split_by_key, split_held_out
 
 
 @pytest.mark.parametrize(
@@ -84,3 +84,10 @@ def test_of_the_keys_that_do_not_train_the_first_half_validates(seed):
     order = shuffled_order([key for key, own in train.items() if not own], seed=seed)
     assert [found[key] for key in order] == ["val", "val", "test", "test", "test"]
     assert {found[key] for key, own in train.items() if own} == {"train"}
+
+
+def test_whatever_shares_a_label_with_whatever_shares_one_stays_together():
+    links = [["a", "b"], ["c"], ["d", "e"], ["b", "d"], ["f"], ["c", "f"], [], ["e", "g"], ["g"]]
+    found = joined(links)
+    assert found == [0, 1, 0, 0, 1, 1, 6, 0, 0]
+    assert joined(links[::-1])[::-1].count(found[0]) == 5

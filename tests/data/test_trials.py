@@ -66,15 +66,16 @@ def sessions_of(draw) -> list[tuple[int, int]]:
 def test_a_file_of_no_known_session_is_a_session_of_its_own(recorded):
     known = [(f"test {who}", f"day {day}", "test", 1) for who in range(2) for day in (0, 1, 1)]
     unknown = [(f"test {who}", "", "test", 1) for who in range(2) for _ in range(5)]
-    prepared = recorded([*known, *unknown, *plain("train", [2, 2]), *plain("val", [2, 2])])
+    # Files of unknown sessions come first: their numbers are also those of sessions.
+    prepared = recorded([*unknown, *known, *plain("train", [2, 2]), *plain("val", [2, 2])])
     draw = Snippets(speakers=2, snippets=2, segment_s=0.01).draw(prepared, "test")
     found = dict(sessions_of(draw))
     assert len(found) == 16
     # Of the files with a session, the second and third of a speaker share one; all of a day do.
-    assert found[1] == found[2] == found[4] == found[5]
-    assert found[0] == found[3] != found[1]
-    alone = [found[number] for number in range(6, 16)]
-    assert len({*alone, found[0], found[1]}) == 12
+    assert found[11] == found[12] == found[14] == found[15]
+    assert found[10] == found[13] != found[11]
+    alone = [found[number] for number in range(10)]
+    assert len({*alone, found[10], found[11]}) == 12
 
 
 @pytest.mark.parametrize(("speakers", "told"), [(9, 1), (10, 0)])
