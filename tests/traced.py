@@ -106,6 +106,8 @@ def main(arguments: list[str]) -> int:
     folder.mkdir()
     settings = folder / "coveragerc"
     settings.write_text(SETTINGS.format(package=package, folder=folder))
+    for name in [one for one in os.environ if one.startswith(("COV_CORE_", "COVERAGE_"))]:
+        del os.environ[name]  # of who measures this very process
     os.environ["COVERAGE_PROCESS_START"] = str(settings)
     os.environ[WHOSE] = ""
     measured = coverage.Coverage(config_file=str(settings))

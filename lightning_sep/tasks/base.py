@@ -136,7 +136,7 @@ class Task(Module, ABC):
         ]:
             if not issubclass(part, wanted):
                 raise ConfigError(
-                    f"{group}={part.__name__} does not serve {name}: it needs a "
+                    f"{group}={part.__name__} does not serve {name}: it needs one that is of type "
                     f"{wanted.__name__}. `lightning-sep train --help` lists what goes together"
                 )
         if not isinstance(parts.facts, self.facts_type):

@@ -75,7 +75,7 @@ def one_line(said: str) -> str:
         (["task=verification", "net=wave_unet_small"], ["WaveUnet", "Verification", "pooled"]),
         (["head=softmax"], ["Softmax", "Separation", "WaveformHead"]),
         (["task=verification", "head=tanh"], ["Tanh", "Verification", "EmbeddingHead"]),
-        (["task=verification", "loss=mse"], ["Mse", "Verification", "PairLoss"]),
+        (["task=verification", "loss=mse"], ["Mse", "Verification", "EmbeddingLoss"]),
         (["task=verification", "examples=mixtures"], ["examples"]),
         (["head._target_=os.system"], ["head._target_", "class"]),
         (["+head.new=1"], ["+head.new=1", "changed, not added"]),

@@ -262,6 +262,7 @@ def test_a_sweep_survives_what_a_cluster_does_to_it(
         "scontrol", "update", f"JobId={requeued}", "StartTime=now"
     )  # it would wait for 2 min
     finished(lab, cluster, "chaos")
+    until(lambda: not workers(), 60)  # the copy on the lost node too, which finds nothing left
     invariants(lab, "chaos")
     assert lab.report_bytes("chaos") == calm.report_bytes("chaos")
     for folder in calm.runs():
