@@ -139,7 +139,7 @@ def test_the_optimizer_trains_the_losses_parameters_and_checkpoints_keep_them() 
 
 @pytest.mark.parametrize("task", ["separation", "autoregression"])
 def test_tasks_without_speakers_refuse_a_classifier(task: str) -> None:
-    with pytest.raises(ConfigError, match=r"loss=AmSoftmax does not serve .* a WaveformLoss"):
+    with pytest.raises(ConfigError, match=r"loss=AmSoftmax does not serve .* of type WaveformLoss"):
         build_task(compose([f"task={task}", "loss=am_softmax"]).tree, facts.of(task))
 
 
