@@ -11,7 +11,7 @@ from lightning_sep import experiment
 from lightning_sep.errors import ConfigError, DataError
 from lightning_sep.fingerprint import software
 from lightning_sep.fsio import append_line
-from lightning_sep.leaderboard.metric import metric_of
+from lightning_sep.leaderboard.metric import Metric, metric_of
 from lightning_sep.leaderboard.runs import read_run
 from lightning_sep.leaderboard.statistics import prediction_interval
 from lightning_sep.record import RECORD, misfits, now, read_record, read_records
@@ -132,7 +132,7 @@ def graded(
         record["hashes"].get(part) == result.record["hashes"].get(part)
         for part in ("weights", "examples")
     )
-    interval = expected(record, home, metric.key)
+    interval = expected(record, home, metric)
     grade: Grade
     if same:
         grade, reason = "bitwise", "weights and values per example are equal"
@@ -159,17 +159,19 @@ def graded(
     )
 
 
-def expected(record: Mapping[str, Any], home: Path, metric: str) -> tuple[float, float] | None:
-    """Where one more seed of a setting should score, from those in the home: 95 %, Student's t."""
+def expected(record: Mapping[str, Any], home: Path, metric: Metric) -> tuple[float, float] | None:
+    """Where one more seed of a setting should score, from those in the home: 95 %, Student's t,
+    within what the metric can be."""
     scores = [
-        one["metrics"][metric]
+        one["metrics"][metric.key]
         for one in read_records(home)
         if one.get("config_hash") == record["config_hash"] and one.get("state") == "finished"
     ]
     if len(scores) < 2 or not all(map(math.isfinite, scores)):
         return None
     found = prediction_interval(scores)
-    return None if found.low is None or found.high is None else (found.low, found.high)
+    low, high = metric.clipped(found.low, found.high)
+    return None if low is None or high is None else (low, high)
 
 
 def _fingerprints(

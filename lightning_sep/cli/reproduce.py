@@ -55,7 +55,7 @@ def _run(arguments: argparse.Namespace) -> int | None:
         print(f"    {found.metric}: recorded {found.recorded:.10g}, again {found.again:.10g}")
         if found.interval is not None:
             low, high = found.interval
-            print(f"    one more seed is expected between {low:.6g} and {high:.6g}")
+            print(f"    one more seed is expected from {low:.6g} to {high:.6g}")
         for name, (before, after) in found.differs.items():
             print(f"    {name}: was {before}, is {after}")
     return 1 if found.grade == "different" else 0

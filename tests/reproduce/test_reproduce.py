@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 
 from lightning_sep import experiment
 from lightning_sep.cli.entry import main
+from lightning_sep.leaderboard.metric import metric_of
+from lightning_sep.leaderboard.runs import read_run
 from lightning_sep.record import read_record, write_record
 from lightning_sep.reproduce import FILE, expected, graded
 from lightning_sep.settings import compose
@@ -113,12 +116,15 @@ def test_other_machines_are_judged_by_the_other_seeds(trained: list[Path]) -> No
     mean, n = sum(scores) / 3, 3
     spread = (sum((one - mean) ** 2 for one in scores) / (n - 1)) ** 0.5
     reach = 4.302652729911275 * spread * (1 + 1 / n) ** 0.5  # Student's t, 2 degrees, 97.5 %
-    interval = expected(record, home, KEY)
+    interval = expected(record, home, metric_of(read_run(trained[0])))
     assert interval == pytest.approx((mean - reach, mean + reach), rel=1e-9)
 
     def grade(value: float, fingerprint: str, weights: str, place: Path = home) -> str:
         made = result(trained[0], value=value, fingerprint=fingerprint, weights=weights)
         return graded(trained[0], record, made, place, {}).grade
+
+    rate = replace(metric_of(read_run(trained[0])), low=mean)  # a metric that cannot be lower
+    assert expected(record, home, rate) == pytest.approx((mean, mean + reach), rel=1e-9)
 
     here, same = record["fingerprint_hash"], record["hashes"]["weights"]
     assert grade(scores[0], here, same) == "bitwise"
