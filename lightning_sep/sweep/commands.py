@@ -1,6 +1,7 @@
 """The commands around sweeps: launch or resume, status, report."""
 
 import json as json_text
+import os
 import signal
 import sys
 import threading
@@ -79,6 +80,7 @@ def launch(
         SweepError: the workers ended before the work was done.
     """
     home = runs_home() if home is None else home
+    PATIENCE.home = home if os.path.isdir(home) else None  # what is yet to be made cannot be away
     folder = str(Path(config_dir).expanduser().resolve()) if config_dir is not None else None
     mine = [item for item in overrides if override_key(item).split(".")[0] == "launcher"]
     shared = [item for item in overrides if item not in mine]

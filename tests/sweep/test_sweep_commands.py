@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lightning_sep.errors import ConfigError, Interrupted, SweepError
+from lightning_sep.fsio import PATIENCE
 from lightning_sep.sweep import commands, steer
 
 
@@ -244,3 +246,11 @@ def test_fault_2_whatever_asks_the_one_command_to_end_is_noted_and_ends_nothing(
         os.kill(os.getpid(), number)
         assert received == [number]
     assert signal.getsignal(number) is before
+
+
+def test_a_home_of_before_that_is_gone_does_not_keep_a_new_one_waiting(
+    sandbox: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PATIENCE, "home", tmp_path / "gone")
+    assert sandbox.launch(sandbox.write()) == 0
+    sandbox.check()
