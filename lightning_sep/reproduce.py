@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -95,17 +95,17 @@ def reproduce(
     if here != record["data"]:
         raise DataError(
             f"{prepared.name} is not what run {record['run_id']} was trained on: its hash is "
-            f"{prepared.hash[:12]}, the record says {_first(record['data'])[:12]}"
+            f"{prepared.hash[:12]}, the record says {', '.join(record['data'].values())[:12]}"
         )
     differs: dict[str, tuple[Any, Any]] = {}
     identity = experiment.identify(settings, prepared)
     if identity != record["run_id"]:
         differs["run id, by the code that its settings reach"] = record["run_id"], identity
     now_here = software()
-    for name, key in [("lock", "lock_hash"), ("code of the package", "code_hash")]:
-        before = record["hashes"].get(name.split()[0])
-        if before != now_here[key]:
-            differs[name] = before, now_here[key]
+    for name, key in [("lock", "lock"), ("code of the package", "code")]:
+        before, after = record["hashes"].get(key), now_here[f"{key}_hash"]
+        if before != after:
+            differs[name] = before, after
     for name, (before, after) in differs.items():
         tell(f"{name}: was {before}, is {after}")
     place = _place(home / FOLDER / record["run_id"], identity)
@@ -190,7 +190,3 @@ def _place(root: Path, identity: str) -> Path:
     while (root / str(number) / identity / RECORD).exists():
         number += 1
     return root / str(number)
-
-
-def _first(data: Mapping[str, str] | Sequence[str]) -> str:
-    return next(iter(data.values())) if isinstance(data, Mapping) else str(data)

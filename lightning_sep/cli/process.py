@@ -10,6 +10,8 @@ from pathlib import Path
 from types import FrameType
 
 from lightning_sep.cli.command import PROGRAM
+from lightning_sep.cli.output import fail
+from lightning_sep.errors import Interrupted
 from lightning_sep.memory import keep_freed_memory
 
 
@@ -46,6 +48,18 @@ class Stop:
             raise KeyboardInterrupt
         self.signal = number
         print(f"{PROGRAM}: saving, then stopping (Ctrl-C again: at once)", file=sys.stderr)
+
+
+def told_stopped(stop: Stop, error: BaseException) -> int:
+    """Say that a run was stopped and how it goes on, and return the exit code.
+
+    Args:
+        stop: what was asked to stop.
+        error: ``Interrupted``, or the ``SystemExit`` by which Lightning leaves a loop on SIGTERM.
+    """
+    said = str(error) if isinstance(error, Interrupted) else "stopped on request"
+    code = 130 if stop.signal == signal.SIGINT else 1
+    return fail(f"{said}; the same command goes on from the last checkpoint", code)
 
 
 @contextmanager

@@ -2,12 +2,10 @@
 
 import argparse
 import json
-import signal
 import sys
 
 from lightning_sep.cli.command import Command, Parser
-from lightning_sep.cli.output import fail
-from lightning_sep.cli.process import ready_process, stopped_by_signals
+from lightning_sep.cli.process import ready_process, stopped_by_signals, told_stopped
 from lightning_sep.errors import Interrupted
 from lightning_sep.homes import runs_home
 
@@ -45,9 +43,8 @@ def _run(arguments: argparse.Namespace) -> int | None:
     try:
         with stopped_by_signals() as should_stop:
             found = reproduce(folder, home=runs_home(), should_stop=should_stop, tell=_tell)
-    except Interrupted as stopped:
-        code = 130 if should_stop.signal == signal.SIGINT else 1
-        return fail(f"{stopped}; the same command goes on from the last checkpoint", code)
+    except (Interrupted, SystemExit) as stopped:
+        return told_stopped(should_stop, stopped)
     if arguments.json:
         print(json.dumps(found.as_json(), indent=2))
     else:

@@ -2,14 +2,12 @@
 
 import argparse
 import json
-import signal
 from collections.abc import Mapping
 from typing import Any
 
 from lightning_sep.cli.choices import choices_text
 from lightning_sep.cli.command import Command, Parser, add_settings
-from lightning_sep.cli.output import fail
-from lightning_sep.cli.process import ready_process, stopped_by_signals, threads_in
+from lightning_sep.cli.process import ready_process, stopped_by_signals, threads_in, told_stopped
 from lightning_sep.errors import Interrupted
 from lightning_sep.homes import runs_home
 
@@ -59,10 +57,8 @@ def _run(arguments: argparse.Namespace) -> int | None:
             result = experiment.run(
                 settings, home=runs_home(), purpose="single", should_stop=should_stop
             )
-    except (Interrupted, SystemExit) as stopped:  # Lightning leaves a loop so on SIGTERM
-        said = str(stopped) if isinstance(stopped, Interrupted) else "stopped on request"
-        code = 130 if should_stop.signal == signal.SIGINT else 1
-        return fail(f"{said}; the same command goes on from the last checkpoint", code)
+    except (Interrupted, SystemExit) as stopped:
+        return told_stopped(should_stop, stopped)
     if arguments.json:
         print(json.dumps(result.record, indent=2))
         return None

@@ -143,11 +143,12 @@ class Slurm(Launcher):
             *([f"--gres=gpu:{self.gpus}"] if self.gpus else []),
             *self._memory(),
         ]
+        ends = []
         if self.time_min is not None:
             # for clusters that do not tell a job when it ends
             notice_s = min(SIGNAL_S, 60 * self.time_min // 4)
             options += [f"--time={self.time_min}", f"--signal=B:USR1@{notice_s}"]
-        ends = [] if self.time_min is None else [_END % (60 * self.time_min)]
+            ends = [_END % (60 * self.time_min)]
         done = shlex.quote(str(folder / f"{array.name}.done"))
         run = _WORKER % {"run": shlex.join(work.command), "done": done}
         return "\n".join([*self._head(options, work), *ends, run])

@@ -106,6 +106,11 @@ class Queue:
     tasks: tuple[Task, ...]
 
     @property
+    def jobs(self) -> list[str]:
+        """Numbers of the jobs that they belong to, the oldest first."""
+        return sorted({task.job for task in self.tasks}, key=int)
+
+    @property
     def running(self) -> list[Task]:
         """Tasks that have a node."""
         return [task for task in self.tasks if not task.waits]
@@ -119,7 +124,7 @@ class Queue:
     def workers(self) -> int:
         """How many will run at once, once Slurm has room."""
         total = 0
-        for job in {task.job for task in self.tasks}:
+        for job in self.jobs:
             own = [task for task in self.tasks if task.job == job]
             count = sum(task.count for task in own if not task.held)
             bounds = [task.throttle for task in own if task.throttle]
@@ -128,8 +133,7 @@ class Queue:
 
     def line(self) -> str:
         """All of it in one line; empty when Slurm has nothing."""
-        numbers = sorted({task.job for task in self.tasks}, key=int)
-        if not numbers:
+        if not self.tasks:
             return ""
         said = []
         if self.running:
@@ -141,12 +145,12 @@ class Queue:
         for reason, count in why.items():
             words = _REASONS.get(reason.partition(",")[0], "")
             said.append(f"{count} wait ({reason}{f': {words}' if words else ''})")
-        return f"job {', '.join(numbers)}: {', '.join(said)}"
+        return f"job {', '.join(self.jobs)}: {', '.join(said)}"
 
     def as_json(self) -> dict[str, Any]:
         """The same as JSON types."""
         return {
-            "jobs": sorted({task.job for task in self.tasks}, key=int),
+            "jobs": self.jobs,
             "running": len(self.running),
             "waiting": sum(task.count for task in self.waiting),
             "workers": self.workers,
@@ -226,7 +230,7 @@ class Jobs:
     def end(self, arrays: Sequence[Array]) -> None:
         """End these arrays, with the workers that run and the reports after them."""
         names = [name for array in arrays for name in (array.name, array.report)]
-        self.cancel(sorted({task.job for task in self._of(names).tasks}))
+        self.cancel(self._of(names).jobs)
 
     def scale(self, workers: int) -> str:
         """Let another number of tasks run at once; those that are too many save and end.
@@ -235,13 +239,12 @@ class Jobs:
             ConfigError: nothing waits or runs, or Slurm refuses.
         """
         queue = self.queue()
-        alive = sorted({task.job for task in queue.tasks}, key=int)
-        if not alive:
+        if not queue.tasks:
             raise ConfigError(
                 "no job of this sweep waits or runs: `lightning-sep sweep … launcher=slurm "
                 f"launcher.workers={workers}` submits some"
             )
-        *older, last = alive
+        *older, last = queue.jobs
         self.cancel(older, waiting_only=True)
         asked(["scontrol", "update", f"JobId={last}", f"ArrayTaskThrottle={workers}"], late=True)
         surplus = sorted(queue.running, key=lambda task: (int(task.job), int(task.task)))[workers:]
