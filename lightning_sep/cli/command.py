@@ -1,7 +1,7 @@
 """What a command is: its words, its arguments, and what it does."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -29,6 +29,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; see `{self.prog} --help`")
 
+    def options(self) -> list[str]:
+        """The options that it takes, as they are typed."""
+        return [one for one in self._option_string_actions if one.startswith("--")]
+
 
 @dataclass(frozen=True)
 class Command:
@@ -40,7 +44,8 @@ class Command:
         text: what ``--help`` says, with examples.
         run: does it and returns the exit code; ``None`` is 0.
         add: adds its arguments; gets the parser and the options that all commands share.
-        closing: the end of its help, for a folder of the user's own entries.
+        closing: the end of its help, for a folder of the user's own entries and the settings that
+            stand beside ``--help``.
     """
 
     name: str
@@ -48,13 +53,27 @@ class Command:
     text: str
     run: Run
     add: Callable[[Parser, Parser], None]
-    closing: Callable[[str | None], str] | None = None
+    closing: Callable[[str | None, Sequence[str]], str] | None = None
 
 
 def add_settings(parser: argparse.ArgumentParser, text: str) -> None:
     """Let a command take settings, before and after its options."""
     parser.add_argument("settings", nargs="*", metavar="SETTING", help=text)
     parser.set_defaults(rest="settings")
+
+
+def refuse_twice(settings: Sequence[str]) -> None:
+    """See that nobody who types settings means one of them in two ways.
+
+    Raises:
+        ConfigError: a key stands there twice.
+    """
+    given: dict[str, str] = {}
+    for one in settings:
+        key, equals, _ = one.partition("=")
+        if equals and key in given:
+            raise ConfigError(f"{key} is given twice, by {given[key]} and {one}: leave one out")
+        given[key] = one
 
 
 def count(text: str) -> int:
