@@ -18,8 +18,8 @@ from lightning_sep.settings import entries
 
 ROOT = Path(lightning_sep.__file__).parent.parent
 COMMANDS = [
-    "train", "sweep", "status", "stop", "worker", "leaderboard", "compare", "data", "evaluate",
-    "separate", "generate", "embed",
+    "train", "sweep", "status", "stop", "worker", "leaderboard", "compare", "reproduce",
+    "export", "verify", "data", "evaluate", "separate", "generate", "embed",
 ]  # fmt: skip
 HEAVY = ["hydra", "omegaconf", "optuna", "torch", "lhotse", "numpy", "wandb", "pydantic", "rich"]
 TINY = [
