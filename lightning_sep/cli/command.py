@@ -1,6 +1,7 @@
 """What a command is: its words, its arguments, and what it does."""
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -62,17 +63,13 @@ def add_settings(parser: argparse.ArgumentParser, text: str) -> None:
     parser.set_defaults(rest="settings")
 
 
-def refuse_twice(settings: Sequence[str]) -> None:
-    """See that nobody who types settings means one of them in two ways.
-
-    Raises:
-        ConfigError: a key stands there twice.
-    """
+def tell_twice(settings: Sequence[str]) -> None:
+    """Tell on stderr which of the settings that somebody typed give way to later ones."""
     given: dict[str, str] = {}
     for one in settings:
         key, equals, _ = one.partition("=")
-        if equals and key in given:
-            raise ConfigError(f"{key} is given twice, by {given[key]} and {one}: leave one out")
+        if equals and given.get(key, one) != one:
+            print(f"{PROGRAM}: {given[key]} gives way to {one}", file=sys.stderr)
         given[key] = one
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_sep.cli.choices import choices_text
-from lightning_sep.cli.command import Command, Parser, add_settings, refuse_twice
+from lightning_sep.cli.command import Command, Parser, add_settings, tell_twice
 from lightning_sep.cli.process import ready_process, stopped_by_signals, threads_in, told_stopped
 from lightning_sep.errors import Interrupted
 from lightning_sep.homes import runs_home
@@ -53,7 +53,7 @@ def _add(parser: Parser, common: Parser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int | None:
-    refuse_twice(arguments.settings)
+    tell_twice(arguments.settings)
     given = arguments.settings
     if arguments.config is not None:
         from lightning_sep.settings.file import read_settings

@@ -95,7 +95,6 @@ def test_every_setting_of_every_entry_has_a_line(group):
         ("status --jsn", "Did you mean '--json'?"),
         ("train -m head=tanh,sine", "Several values are a sweep: `lightning-sep sweep --grid"),
         ("train --cfg job", "`--print-config` shows the composed settings."),
-        ("train head=tanh head=sine", "head is given twice, by head=tanh and head=sine"),
     ],
 )
 def test_what_was_meant_is_said(capsys, words, told):
@@ -116,9 +115,16 @@ print("torch" in sys.modules)
     assert done.stdout == "False\n"
 
 
+def test_what_gives_way_to_a_later_setting_is_said(capsys):
+    assert main(["train", "head=tanh", "head=sine", "--print-config"]) == 0
+    told = capsys.readouterr()
+    assert "Sine" in told.out
+    assert "lightning-sep: head=tanh gives way to head=sine\n" in told.err
+
+
 OWN = [
     "task=autoregression", "head=mu_law_softmax", "reweighting=class_bias", "tracking=none",
-    "reweighting.gamma={speech: 3}", "optimizer.betas=[0.8,0.99]", "net=lstm_small", "seed=5",
+    "reweighting.gamma={speech: 3.5}", "optimizer.betas=[0.8,0.99]", "net=lstm_small", "seed=5",
 ]  # fmt: skip
 
 
@@ -146,7 +152,7 @@ def test_settings_in_a_file_are_told_as_entries_and_what_differs(folder):
     told = read_settings(folder / "mine.yaml")
     assert {"task=autoregression", "head=mu_law_softmax", "net=lstm_small", "seed=5"} <= set(told)
     differing = {one for one in told if "." in one.partition("=")[0]}
-    assert differing == {"reweighting.gamma={speech:3}", "optimizer.betas=[0.8,0.99]"}
+    assert differing == {"reweighting.gamma={speech:3.5}", "optimizer.betas=[0.8,0.99]"}
 
 
 @pytest.mark.parametrize(
