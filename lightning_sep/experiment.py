@@ -367,7 +367,7 @@ class _Run:
     def _train(self, about: Mapping[str, Any]) -> dict[str, Any]:
         from lightning_sep.callbacks.bar import Bar
         from lightning_sep.callbacks.checkpoint import BestLost
-        from lightning_sep.training import Attempt, Training, flat
+        from lightning_sep.training import Attempt, Training
 
         bar = Bar() if self.watched else None
         tree = self.settings.tree
@@ -376,18 +376,13 @@ class _Run:
             print(slow, file=sys.stderr, flush=True)
         for remark in filter(None, (slow, *self.parts.task.facts.remarks)):
             self.log.write(remark)
+        name, mode = self.parts.task.monitor
         mirrored = {
-            "group": about["sweep"],
-            "job_type": about["task"],
-            "tags": [about["purpose"], *sorted(f"{k}={v}" for k, v in choices.items())],
-            "config": {
-                "run_id": self.parts.run_id,
-                "config_hash": about["config_hash"],
-                "data_hash": self.parts.prepared.hash,
-                **choices,
-                **dict(flat(tree)),
-            },
-            "monitor": self.parts.task.monitor,
+            **about,
+            "choices": choices,
+            "monitor": {"name": name, "mode": mode},
+            "data": {self.parts.prepared.name: self.parts.prepared.hash},
+            "environment": {**software(), **self.fingerprint},
         }
         attempt = Attempt(
             run_id=self.parts.run_id,

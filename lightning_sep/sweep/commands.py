@@ -267,7 +267,7 @@ def _assignment(
 
 def _most(definition: Definition) -> int:
     sweep = definition.sweep
-    return sweep.trials + sweep.finalists * sweep.final_seeds
+    return sweep.trials + sweep.most_finalists * sweep.final_seeds
 
 
 def _amount(study: SweepStudy) -> str:
