@@ -1,7 +1,8 @@
 """What a command is: its words, its arguments, and what it does."""
 
 import argparse
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -29,6 +30,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; see `{self.prog} --help`")
 
+    def options(self) -> list[str]:
+        """The options that it takes, as they are typed."""
+        return [one for one in self._option_string_actions if one.startswith("--")]
+
 
 @dataclass(frozen=True)
 class Command:
@@ -40,7 +45,8 @@ class Command:
         text: what ``--help`` says, with examples.
         run: does it and returns the exit code; ``None`` is 0.
         add: adds its arguments; gets the parser and the options that all commands share.
-        closing: the end of its help, for a folder of the user's own entries.
+        closing: the end of its help, for a folder of the user's own entries and the settings that
+            stand beside ``--help``.
     """
 
     name: str
@@ -48,13 +54,23 @@ class Command:
     text: str
     run: Run
     add: Callable[[Parser, Parser], None]
-    closing: Callable[[str | None], str] | None = None
+    closing: Callable[[str | None, Sequence[str]], str] | None = None
 
 
 def add_settings(parser: argparse.ArgumentParser, text: str) -> None:
     """Let a command take settings, before and after its options."""
     parser.add_argument("settings", nargs="*", metavar="SETTING", help=text)
     parser.set_defaults(rest="settings")
+
+
+def tell_twice(settings: Sequence[str]) -> None:
+    """Tell on stderr which of the settings that somebody typed give way to later ones."""
+    given: dict[str, str] = {}
+    for one in settings:
+        key, equals, _ = one.partition("=")
+        if equals and given.get(key, one) != one:
+            print(f"{PROGRAM}: {given[key]} gives way to {one}", file=sys.stderr)
+        given[key] = one
 
 
 def count(text: str) -> int:

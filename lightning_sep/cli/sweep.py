@@ -3,7 +3,7 @@
 import argparse
 
 from lightning_sep.cli.choices import choices_text
-from lightning_sep.cli.command import Command, Parser, add_settings, count
+from lightning_sep.cli.command import Command, Parser, add_settings, count, tell_twice
 from lightning_sep.errors import ConfigError
 from lightning_sep.homes import runs_home
 
@@ -36,6 +36,7 @@ def _add(parser: Parser, common: Parser) -> None:
 def _run(arguments: argparse.Namespace) -> int | None:
     from lightning_sep.sweep import commands
 
+    tell_twice(arguments.settings)
     files = [one for one in arguments.settings if one.endswith(".py") and "=" not in one]
     overrides = [one for one in arguments.settings if one not in files]
     if not files and not arguments.grid:

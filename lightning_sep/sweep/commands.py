@@ -28,6 +28,7 @@ from lightning_sep.sweep.folder import create, look, open_sweep
 from lightning_sep.sweep.grid import grid_sweep, is_axis
 from lightning_sep.sweep.names import JOURNAL, stop_file, sweep_folder, sweep_names, workers_folder
 from lightning_sep.sweep.runner import ExperimentRunner, Runner, task_monitor
+from lightning_sep.sweep.singles import far, singles
 from lightning_sep.sweep.study import SweepStudy
 from lightning_sep.sweep.worker import WORK_LEFT, wait_s
 
@@ -116,7 +117,8 @@ def launch(
 def status(
     sweep: str | None = None, json: bool = False, home: Path | None = None, *, watch: bool = False
 ) -> int:
-    """Print what runs, waits and has failed, and why; of one sweep or of all, newest first.
+    """Print what runs, waits and has failed, and why; of one sweep, or of all, newest first, and of
+    the single runs that are not done.
 
     Args:
         sweep: its name; all of the home without one.
@@ -137,24 +139,36 @@ def status(
         queues = _Queues()
         watching.watch(lambda: _found(sweep, home, queues))
         return 0
-    found = _found(sweep, home, _Queues())
+    found, alone = _found(sweep, home, _Queues())
     if json:
-        print(json_text.dumps(found[0] if sweep is not None else found, indent=1))
+        by_hand = [{"sweep": None, "runs": alone}] if alone else []
+        print(json_text.dumps(found[0] if sweep is not None else [*found, *by_hand], indent=1))
         return 0
-    if not found:
+    if not found and not alone:
         print(f"no sweeps in {home / 'sweeps'}; `lightning-sep sweep FILE` begins one")
     for one in found:
         print("\n".join(_status_lines(one)))
+    if alone:
+        print("single runs")
+    for one in alone:
+        what = " ".join(one["overrides"]) or "the defaults"
+        why = one.get("by") or one["reason"]
+        parts = [f"{one['state']}: {one['run']} ({what})", far(one), why]
+        print("    " + ": ".join(filter(None, parts)))
     return 0
 
 
-def _found(sweep: str | None, home: Path, queues: "_Queues") -> list[dict[str, Any]]:
+def _found(
+    sweep: str | None, home: Path, queues: "_Queues"
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The states of sweeps, and of the single runs that are not done."""
     names = [sweep] if sweep is not None else sweep_names(home)
     if sweep is None:
         names.sort(key=lambda one: -_changed_s(home, one))
-    return [
+    found = [
         queues.beside(reports.status(look(home, one)), sweep_folder(home, one)) for one in names
     ]
+    return found, singles(home) if sweep is None else []
 
 
 class _Queues:
@@ -176,7 +190,7 @@ class _Queues:
             except ConfigError as error:
                 said = {"unknown": str(error)}
             self._asked[folder] = time.monotonic(), said
-        if found["state"] == "stopped" and said.get("tasks"):
+        if found["state"] in ("stopped", "queued") and said.get("tasks"):
             found["state"] = "running" if said["running"] else "queued"
         return {**found, "jobs": said}
 
@@ -269,7 +283,7 @@ def _assignment(
 
 def _most(definition: Definition) -> int:
     sweep = definition.sweep
-    return sweep.trials + sweep.finalists * sweep.final_seeds
+    return sweep.trials + sweep.most_finalists * sweep.final_seeds
 
 
 def _work(
@@ -413,8 +427,9 @@ def _status_lines(one: dict[str, Any]) -> Iterator[str]:
         yield f"    best so far: {one['metric']} {best['value']:.4g} ({overrides})"
     for kind in ("running", "waiting", "failed"):
         for entry in one[kind]:
-            why = entry.get("by") or entry.get("reason")
-            yield f"    {kind}: {_about(entry['trial'], entry)}: {why}"
+            parts = [_about(entry["trial"], entry), far(entry)]
+            parts.append(entry.get("by") or entry.get("reason"))
+            yield f"    {kind}: " + ": ".join(filter(None, parts))
 
 
 def _about(number: int, entry: dict[str, Any]) -> str:

@@ -19,6 +19,8 @@ from lightning_sep.sweep import space
 
 FINAL_SEED = 1000  # finals use seeds from here on, the search those from 0 on: never the same
 
+RACED, CHOSEN = 10, 2  # finalists where a sweep does not say: of a race, and without one
+
 # Changing these asks no other question: the sweep just goes on with more or fewer trials.
 _BUDGET_FIELDS = ("trials", "question", "attempts")
 
@@ -33,8 +35,12 @@ class Sweep:
         direction: "maximize" or "minimize".
         trials: how many settings are tried, at most.
         repeats: seeds per setting in the search (0, 1, ...); a setting is judged by their mean.
-        finalists: how many of the best settings are run again on fresh seeds.
+        finalists: how many of the best settings are run again on fresh seeds, at most; None: ten in
+            a race, else two.
         final_seeds: how many fresh seeds each finalist gets (1000, 1001, ...).
+        race: drop a finalist as soon as it is behind the best one by the paired differences of
+            their validation scores; its seeds that are left are not run. None: in a space that is
+            small enough to be walked point by point.
         pruner: stops trials that look poor early; None lets all of them finish. Only the first
             repeat of a setting reports to it.
         question: one sentence for the report.
@@ -46,8 +52,9 @@ class Sweep:
     direction: Literal["maximize", "minimize"]
     trials: int
     repeats: int = 1
-    finalists: int = 2
+    finalists: int | None = None
     final_seeds: int = 5
+    race: bool | None = None
     pruner: BasePruner | None = None
     question: str = ""
     attempts: int = 3
@@ -69,8 +76,12 @@ class Sweep:
         least = {"trials": 1, "repeats": 1, "finalists": 0, "final_seeds": 0, "attempts": 1}
         for field, low in least.items():
             value = getattr(self, field)
+            if field == "finalists" and value is None:
+                continue
             if not isinstance(value, int) or isinstance(value, bool) or value < low:
                 problems.append(f"{field} = {value!r}: a whole number of at least {low} is needed")
+        if self.race not in (None, True, False):
+            problems.append(f"race = {self.race!r}: True, False or None is needed")
         if isinstance(self.repeats, int) and self.repeats > FINAL_SEED:
             problems.append(f"repeats = {self.repeats}: at most {FINAL_SEED} seeds are searched")
         if self.pruner is not None and not isinstance(self.pruner, BasePruner):
@@ -78,6 +89,21 @@ class Sweep:
         if problems:
             raise ConfigError("; ".join(problems))
         object.__setattr__(self, "settings", tuple(self.settings))
+
+    def settled(self, *, finite: bool) -> "Sweep":
+        """The same with what was left open decided, for a space that is walked or not."""
+        race = finite if self.race is None else self.race
+        usual = RACED if race else CHOSEN
+        return replace(
+            self, race=race, finalists=usual if self.finalists is None else self.finalists
+        )
+
+    @property
+    def most_finalists(self) -> int:
+        """How many settings are run again on fresh seeds, at most."""
+        if self.finalists is not None:
+            return self.finalists
+        return CHOSEN if self.race is False else RACED
 
     @property
     def search_seeds(self) -> range:
