@@ -273,12 +273,12 @@ def _most(definition: Definition) -> int:
 def _amount(study: SweepStudy) -> str:
     """How much work a sweep is, before it begins."""
     sweep, trials = study.definition.sweep, study.budget
-    finals = min(sweep.finalists, trials) * sweep.final_seeds
+    best = min(sweep.most_finalists, trials)
+    finals = best * sweep.final_seeds
     parts = [f"{trials} setting{'s' if trials > 1 else ''}"]
     if sweep.repeats > 1:
         parts.append(f"on {sweep.repeats} seeds each")
     if finals:
-        best = min(sweep.finalists, trials)
         parts.append(f"and the best {best} on {sweep.final_seeds} fresh seeds each")
     runs = trials * sweep.repeats + finals
     return (

@@ -75,7 +75,7 @@ def create(
                 "config_dir": definition.config_dir,
                 "trials": definition.sweep.trials,
                 "finalists": definition.finalists,
-                "command": definition.command,
+                "command": definition.command if record is None else record.get("command"),
                 "patience_s": patience_s(patience) if record is None else record["patience_s"],
                 "asks": {name: getattr(settled, name) for name in _ASKS}
                 if record is None
@@ -198,8 +198,9 @@ def _check_same(record: dict[str, Any], definition: Definition) -> None:
     if record["fingerprint"] != definition.fingerprint:
         points = definition.grid()
         proposed = None if points is None else [point.overrides for point in points]
-        listed = differences(record, definition, proposed)
-        if "command" in record:
+        settled = definition.sweep.settled(finite=points is not None)
+        listed = differences(record, replace(definition, sweep=settled), proposed)
+        if record.get("command"):
             listed.append(f"begun with: {record['command']}")
         raise ConfigError(
             f"sweep '{definition.name}' was begun with another space, objective or settings than "
