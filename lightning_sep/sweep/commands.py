@@ -34,6 +34,7 @@ from lightning_sep.sweep.study import SweepStudy
 from lightning_sep.sweep.worker import WORK_LEFT, wait_s
 
 POLL_S = 0.5
+SLURM_S = 20.0  # between two questions of one command
 GRACE_S = 60.0
 
 Page = Callable[[list[str], Path], Path]
@@ -132,19 +133,32 @@ def launch(
         return _conclude(studies, home, page or _page)
 
 
-def status(sweep: str | None = None, json: bool = False, home: Path | None = None) -> int:
+def status(
+    sweep: str | None = None, json: bool = False, home: Path | None = None, *, watch: bool = False
+) -> int:
     """Print what runs, waits and has failed, and why; of one sweep, or of all, newest first, and of
     the single runs that are not done.
 
+    Args:
+        sweep: its name; all of the home without one.
+        json: print one JSON document.
+        home: folder of all runs.
+        watch: show it anew every few seconds, on a terminal, until ``q`` is typed.
+
     Raises:
-        ConfigError: there is no sweep of this name.
+        ConfigError: there is no sweep of this name, or nothing to watch it on.
     """
     home = runs_home() if home is None else home
-    names = [sweep] if sweep is not None else sweep_names(home)
-    if sweep is None:
-        names.sort(key=lambda one: -_changed_s(home, one))
-    found = [_with_jobs(reports.status(look(home, one)), sweep_folder(home, one)) for one in names]
-    alone = singles(home) if sweep is None else []
+    if watch:
+        if json or not sys.stdout.isatty():
+            what = "--json prints one document" if json else "this is no terminal"
+            raise ConfigError(f"--watch needs a terminal of its own, and {what}: leave it out")
+        from lightning_sep.sweep import watch as watching
+
+        queues = _Queues()
+        watching.watch(lambda: _found(sweep, home, queues))
+        return 0
+    found, alone = _found(sweep, home, _Queues())
     if json:
         by_hand = [{"sweep": None, "runs": alone}] if alone else []
         print(json_text.dumps(found[0] if sweep is not None else [*found, *by_hand], indent=1))
@@ -163,18 +177,41 @@ def status(sweep: str | None = None, json: bool = False, home: Path | None = Non
     return 0
 
 
-def _with_jobs(found: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """A sweep's state, and what Slurm has of its jobs where some were submitted."""
-    jobs = Jobs([folder])
-    if found["state"] == "done" or not jobs.arrays():
-        return found
-    try:
-        queue = jobs.queue()
-    except ConfigError as error:
-        return {**found, "jobs": {"unknown": str(error)}}
-    if found["state"] in ("stopped", "queued") and queue.tasks:
-        found["state"] = "queued" if not queue.running else "running"
-    return {**found, "jobs": {**queue.as_json(), "line": queue.line()}}
+def _found(
+    sweep: str | None, home: Path, queues: "_Queues"
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The states of sweeps, and of the single runs that are not done."""
+    names = [sweep] if sweep is not None else sweep_names(home)
+    if sweep is None:
+        names.sort(key=lambda one: -_changed_s(home, one))
+    found = [
+        queues.beside(reports.status(look(home, one)), sweep_folder(home, one)) for one in names
+    ]
+    return found, singles(home) if sweep is None else []
+
+
+class _Queues:
+    """What Slurm has of sweeps' jobs; a scheduler that serves everybody is asked now and then."""
+
+    def __init__(self) -> None:
+        self._asked: dict[Path, tuple[float, dict[str, Any]]] = {}
+
+    def beside(self, found: dict[str, Any], folder: Path) -> dict[str, Any]:
+        """A sweep's state, and what Slurm has of its jobs where some were submitted."""
+        jobs = Jobs([folder])
+        if found["state"] == "done" or not jobs.arrays():
+            return found
+        at_s, said = self._asked.get(folder, (-math.inf, {}))
+        if time.monotonic() - at_s > SLURM_S:
+            try:
+                queue = jobs.queue()
+                said = {**queue.as_json(), "line": queue.line()}
+            except ConfigError as error:
+                said = {"unknown": str(error)}
+            self._asked[folder] = time.monotonic(), said
+        if found["state"] in ("stopped", "queued") and said.get("tasks"):
+            found["state"] = "running" if said["running"] else "queued"
+        return {**found, "jobs": said}
 
 
 def report(sweeps: Sequence[str], home: Path | None = None) -> int:

@@ -21,7 +21,8 @@ def differences(
         points: what the points of a finite space propose now.
     """
     asked = dict(record["asks"])
-    now = {name: getattr(definition.sweep, name) for name in asked if name != "question"}
+    sweep = definition.sweep.settled(finite=points is not None)
+    now = {name: getattr(sweep, name) for name in asked if name != "question"}
     found = [
         *_settings("shared setting", asked.pop("settings", ()), now.pop("settings", ())),
         *_settings("given setting", record["extra"], definition.extra),
