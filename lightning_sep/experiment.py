@@ -43,6 +43,7 @@ from lightning_sep.record import (
 )
 from lightning_sep.run_folder import ATTEMPTS, LEASE, RunFolder
 from lightning_sep.settings import FILLED_IN, Settings, build, locate
+from lightning_sep.settings.fitting import refuse_unfit
 from lightning_sep.settings.signature import arguments
 from lightning_sep.tasks.base import Parts, Task
 from lightning_sep.terminal import duration
@@ -105,6 +106,7 @@ def build_parts(settings: Settings, prepared: Any | None = None) -> Built:
         ConfigError: parts do not go together.
         DataError: the data are not prepared, or not usable.
     """
+    refuse_unfit(settings.tree, settings.choices)
     prepared = prepared if prepared is not None else open_data(settings)
     build(settings.tree["plan"]).check(patience=settings.tree["trainer"]["patience"])
     examples = build(settings.tree["examples"])
@@ -201,6 +203,21 @@ def print_model(settings: Settings) -> str:
     return "\n".join(lines)
 
 
+def print_config(settings: Settings, *, home: Path) -> str:
+    """The settings of a run as YAML, with its id and what is there of it as a comment on top.
+
+    Raises:
+        ConfigError: parts do not go together.
+        DataError: the data are not prepared, or not usable.
+    """
+    refuse_unfit(settings.tree, settings.choices)
+    identity = identify(settings)
+    record = read_record(home / identity)
+    begun = "begun" if (home / identity / ATTEMPTS).exists() else "not begun"
+    state = begun if record is None else record["state"]
+    return f"# run {identity}: {state}\n" + yaml.safe_dump(settings.tree, sort_keys=False)
+
+
 def run(
     settings: Settings,
     *,
@@ -240,6 +257,7 @@ def run(
         NonFiniteLoss: training diverged; the record says so.
         StorageError: the disk is full; what was there is whole.
     """
+    refuse_unfit(settings.tree, settings.choices)
     prepared = open_data(settings) if data is None else data
     identity = identify(settings, prepared)
     folder = RunFolder(home / identity)
@@ -286,7 +304,7 @@ class _Run:
         should_stop: Callable[[], bool] | None,
         alive: Callable[[], None] | None,
         report: Callable[[int, float], bool] | None,
-        watched: bool,
+        watched: bool = False,
     ) -> None:
         self.settings = settings
         self.parts = parts
@@ -349,7 +367,7 @@ class _Run:
     def _train(self, about: Mapping[str, Any]) -> dict[str, Any]:
         from lightning_sep.callbacks.bar import Bar
         from lightning_sep.callbacks.checkpoint import BestLost
-        from lightning_sep.training import Attempt, Training, flat
+        from lightning_sep.training import Attempt, Training
 
         bar = Bar() if self.watched else None
         tree = self.settings.tree
@@ -358,18 +376,13 @@ class _Run:
             print(slow, file=sys.stderr, flush=True)
         for remark in filter(None, (slow, *self.parts.task.facts.remarks)):
             self.log.write(remark)
+        name, mode = self.parts.task.monitor
         mirrored = {
-            "group": about["sweep"],
-            "job_type": about["task"],
-            "tags": [about["purpose"], *sorted(f"{k}={v}" for k, v in choices.items())],
-            "config": {
-                "run_id": self.parts.run_id,
-                "config_hash": about["config_hash"],
-                "data_hash": self.parts.prepared.hash,
-                **choices,
-                **dict(flat(tree)),
-            },
-            "monitor": self.parts.task.monitor,
+            **about,
+            "choices": choices,
+            "monitor": {"name": name, "mode": mode},
+            "data": {self.parts.prepared.name: self.parts.prepared.hash},
+            "environment": {**software(), **self.fingerprint},
         }
         attempt = Attempt(
             run_id=self.parts.run_id,
