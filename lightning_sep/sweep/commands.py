@@ -85,17 +85,16 @@ def launch(
     home = runs_home() if home is None else home
     PATIENCE.home = home if os.path.isdir(home) else None  # what is yet to be made cannot be away
     folder = str(Path(config_dir).expanduser().resolve()) if config_dir is not None else None
-    mine = [item for item in overrides if override_key(item).split(".")[0] == "launcher"]
-    shared = [item for item in overrides if item not in mine]
-    definitions = _definitions(files, shared, grid, trials, name, folder)
-    launcher = launcher or _launcher(mine, workers, folder)
+    mine, shared = apart(overrides)
+    definitions = definitions_in(files, shared, grid, trials, name, folder)
+    launcher = launcher or launcher_of(mine, workers, folder)
     runner = runner or ExperimentRunner(home, folder)
     examined = [runner.examine(definition) for definition in definitions]
     threads = max(one.threads for one in examined)
     if dry_run:
         names = [definition.name for definition in definitions]
-        most = sum(_most(definition) for definition in definitions)
-        print(launcher.plan(_assignment(names, command, home, most, threads)))
+        most = sum(most_runs(definition) for definition in definitions)
+        print(launcher.plan(assignment(names, command, home, most, threads)))
         return 0
     studies = [
         create(home, definition, one.targets, one.entries, launcher.patience_s)
@@ -212,7 +211,13 @@ def report(sweeps: Sequence[str], home: Path | None = None) -> int:
     return WORK_LEFT if left else _conclude(studies, home, _page)
 
 
-def _definitions(
+def apart(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The settings of the launcher, and those of all trials."""
+    mine = [item for item in overrides if override_key(item).split(".")[0] == "launcher"]
+    return mine, [item for item in overrides if item not in mine]
+
+
+def definitions_in(
     files: Sequence[Path | str],
     overrides: Sequence[str],
     grid: bool | Sequence[str],
@@ -220,6 +225,11 @@ def _definitions(
     name: str | None,
     config_dir: str | None,
 ) -> list[Definition]:
+    """What is asked, by files or by a grid.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     if files and grid:
         raise ConfigError(f"--grid and {files[0]}: a sweep is a file or a grid, not both")
     if grid:
@@ -260,7 +270,12 @@ def _first(axis: str) -> str:
     return f"{key}={values.split(',')[0]}" if "[" not in values else axis
 
 
-def _launcher(overrides: Sequence[str], workers: int | None, config_dir: str | None) -> Launcher:
+def launcher_of(overrides: Sequence[str], workers: int | None, config_dir: str | None) -> Launcher:
+    """What starts the workers.
+
+    Raises:
+        ConfigError: its settings cannot be used.
+    """
     from lightning_sep.settings import build, compose
 
     chosen = [*overrides, *([f"launcher.workers={workers}"] if workers is not None else [])]
@@ -270,18 +285,20 @@ def _launcher(overrides: Sequence[str], workers: int | None, config_dir: str | N
     return launcher
 
 
-def _assignment(
+def assignment(
     names: Sequence[str],
     command: Callable[[Sequence[str]], list[str]],
     home: Path,
     most: int,
     threads: int,
 ) -> Assignment:
+    """What workers of some sweeps are started for."""
     folders = [sweep_folder(home, name) for name in names]
     return Assignment(names, command(names), folders, home, most, threads)
 
 
-def _most(definition: Definition) -> int:
+def most_runs(definition: Definition) -> int:
+    """Trials and final runs, at most."""
     sweep = definition.sweep
     return sweep.trials + sweep.most_finalists * sweep.final_seeds
 
@@ -308,7 +325,7 @@ def _work(
     states = look_at()
     left = sum(state.work_total - state.work_done for state in states)
     names = [study.definition.name for study in studies]
-    crew = launcher.start(_assignment(names, command, home, max(1, left), threads))
+    crew = launcher.start(assignment(names, command, home, max(1, left), threads))
     if isinstance(crew, str):
         print(crew)
         return 0
