@@ -1,6 +1,7 @@
 """What a command is: its words, its arguments, and what it does."""
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -97,3 +98,11 @@ def seconds(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r}: a positive number of seconds is needed")
     return value
+
+
+def time_span(text: str) -> float:
+    """Seconds of an option such as ``90s``, ``30min``, ``2h`` or ``1.5d``."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d)?", text.strip())
+    if not match or float(match[1]) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: a time such as 90s, 30min or 2h is needed")
+    return float(match[1]) * {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}[match[2] or "s"]

@@ -53,7 +53,6 @@ def _add(parser: Parser, common: Parser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int | None:
-    tell_twice(arguments.settings)
     given = arguments.settings
     if arguments.config is not None:
         from lightning_sep.settings.file import read_settings
@@ -63,6 +62,7 @@ def _run(arguments: argparse.Namespace) -> int | None:
     from lightning_sep.settings import compose
 
     settings = compose(given, arguments.config_dir)
+    tell_twice(arguments.settings)
     from lightning_sep import experiment
 
     if arguments.print_config:

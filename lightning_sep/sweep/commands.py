@@ -18,6 +18,7 @@ from lightning_sep.errors import ConfigError, Interrupted, SweepError
 from lightning_sep.fsio import PATIENCE
 from lightning_sep.homes import runs_home
 from lightning_sep.launchers.base import Assignment, Crew, Launcher, worker_command
+from lightning_sep.launchers.local import Local
 from lightning_sep.launchers.slurm_jobs import Jobs
 from lightning_sep.leases.presence import Peers
 from lightning_sep.sweep import report as reports
@@ -46,6 +47,9 @@ def launch(
     grid: bool | Sequence[str] = False,
     workers: int | None = None,
     trials: int | None = None,
+    finalists: int | None = None,
+    enqueue: Sequence[str] = (),
+    time_budget_s: float | None = None,
     name: str | None = None,
     home: Path | None = None,
     config_dir: Path | str | None = None,
@@ -64,6 +68,9 @@ def launch(
             ``overrides`` that list several values.
         workers: number of workers; the launcher chooses without it.
         trials: another budget of trials than the files'.
+        finalists: another number of settings that are run again on fresh seeds; 0 is none.
+        enqueue: settings to try first, ``head=tanh loss.margin=2`` each.
+        time_budget_s: seconds after which the workers of this machine save and stop.
         name: another name than the file's.
         home: folder of all runs; LIGHTNING_SEP_HOME or ``runs`` without it.
         config_dir: a folder with the user's own entries of settings.
@@ -75,7 +82,7 @@ def launch(
 
     Returns:
         The exit code: 0 when all sweeps are done, or go on without this command; 1 when one of them
-        found nothing, 130 after Ctrl-C.
+        found nothing, 75 when the time is up before they are done, 130 after Ctrl-C.
 
     Raises:
         ConfigError: a definition or a setting cannot be used, or a sweep asks something else now.
@@ -86,8 +93,13 @@ def launch(
     PATIENCE.home = home if os.path.isdir(home) else None  # what is yet to be made cannot be away
     folder = str(Path(config_dir).expanduser().resolve()) if config_dir is not None else None
     mine, shared = apart(overrides)
-    definitions = definitions_in(files, shared, grid, trials, name, folder)
+    definitions = definitions_in(files, shared, grid, trials, finalists, name, folder)
     launcher = launcher or launcher_of(mine, workers, folder)
+    if time_budget_s is not None and not isinstance(launcher, Local):
+        raise ConfigError(
+            f"--time-budget is for workers of this machine, {type(launcher).__name__}'s outlive "
+            "this command: `lightning-sep stop NAME` ends them"
+        )
     runner = runner or ExperimentRunner(home, folder)
     examined = [runner.examine(definition) for definition in definitions]
     threads = max(one.threads for one in examined)
@@ -103,11 +115,16 @@ def launch(
     PATIENCE.home = home
     for definition in definitions:
         stop_file(home, definition.name).unlink(missing_ok=True)
+    for study in studies:
+        for text in enqueue:
+            study.enqueue(text.split())
     with ExitStack() as cleanup:
         if not all(Finals(study).done() for study in studies):
+            for study in studies:
+                tell(_amount(study))
             with _signals() as received:
                 cleanup.enter_context(_patience(received))
-                code = _work(studies, launcher, command, home, threads, received)
+                code = _work(studies, launcher, command, home, threads, received, time_budget_s)
             if code is not None:
                 return code
         return _conclude(studies, home, page or _page)
@@ -222,6 +239,7 @@ def definitions_in(
     overrides: Sequence[str],
     grid: bool | Sequence[str],
     trials: int | None,
+    finalists: int | None,
     name: str | None,
     config_dir: str | None,
 ) -> list[Definition]:
@@ -247,6 +265,7 @@ def definitions_in(
             direction=direction,
             name=name,
             trials=trials,
+            finalists=finalists,
             config_dir=config_dir,
         )
         return [definition]
@@ -255,7 +274,9 @@ def definitions_in(
     if name is not None and len(files) > 1:
         raise ConfigError(f"--name {name}: only one sweep file can be renamed, got {len(files)}")
     found = [
-        load_sweep(path, overrides, name=name, trials=trials, config_dir=config_dir)
+        load_sweep(
+            path, overrides, name=name, trials=trials, finalists=finalists, config_dir=config_dir
+        )
         for path in files
     ]
     names = [definition.name for definition in found]
@@ -303,6 +324,22 @@ def most_runs(definition: Definition) -> int:
     return sweep.trials + sweep.most_finalists * sweep.final_seeds
 
 
+def _amount(study: SweepStudy) -> str:
+    """How much work a sweep is, before it begins."""
+    sweep, trials = study.definition.sweep, study.budget
+    best = min(sweep.most_finalists, trials)
+    finals = best * sweep.final_seeds
+    parts = [f"{trials} setting{'s' if trials > 1 else ''}"]
+    if sweep.repeats > 1:
+        parts.append(f"on {sweep.repeats} seeds each")
+    if finals:
+        parts.append(f"and the best {best} on {sweep.final_seeds} fresh seeds each")
+    runs = trials * sweep.repeats + finals
+    return (
+        f"{study.definition.name}: {' '.join(parts)}, {runs} run{'s' if runs > 1 else ''} at most"
+    )
+
+
 def _work(
     studies: Sequence[SweepStudy],
     launcher: Launcher,
@@ -310,6 +347,7 @@ def _work(
     home: Path,
     threads: int,
     received: list[int],
+    time_budget_s: float | None = None,
 ) -> int | None:
     """Let workers work until everything is done; an exit code when it ended before that.
 
@@ -320,7 +358,9 @@ def _work(
         home: folder of all runs.
         threads: the most threads that a run uses.
         received: the signals that have come so far.
+        time_budget_s: seconds after which they are stopped.
     """
+    end_s = time.monotonic() + (math.inf if time_budget_s is None else time_budget_s)
     look_at = _Looks(studies)
     states = look_at()
     left = sum(state.work_total - state.work_done for state in states)
@@ -353,6 +393,11 @@ def _work(
                     crew.terminate(GRACE_S, hurry=lambda: len(received) > 1)
                     tell("stopped; the same command goes on")
                     return 130 if received[0] == signal.SIGINT else 1
+                if time.monotonic() >= end_s:
+                    tell("the time is up: the workers save what they have")
+                    crew.terminate(GRACE_S, hurry=lambda: bool(received))
+                    tell("stopped; the same command goes on")
+                    return WORK_LEFT
                 stopping = [study for study in studies if study.stopping]
                 if crew.poll() == 0:
                     if all(state.done for state in look_at()):
@@ -425,7 +470,9 @@ def _conclude(studies: Sequence[SweepStudy], home: Path, page: Page) -> int:
 def _page(names: list[str], home: Path) -> Path:
     from lightning_sep.leaderboard import commands
 
-    print("\n".join(commands.summary_lines(names, home)))
+    ranked = [name for name in names if (sweep_folder(home, name) / "finals").is_dir()]
+    for line in commands.summary_lines(ranked, home) if ranked else ():
+        print(line)
     return commands.write_page(names, home)
 
 

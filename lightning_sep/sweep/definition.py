@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -132,6 +133,19 @@ class Definition:
     sweep: Sweep
     propose: Callable[[BaseTrial], Iterator[str]]
     config_dir: str | None = None
+    finalists: int | None = None  # given in place of the source's
+    axes: tuple[str, ...] = ()  # of a grid, as they were typed
+
+    @property
+    def command(self) -> str:
+        """What to type to begin this sweep, or to go on with it."""
+        words = ["--grid", *self.axes] if self.axes else [self.path]
+        words += [*self.extra, "--name", self.name]
+        if self.finalists is not None:
+            words += ["--finalists", str(self.finalists)]
+        if self.config_dir is not None:
+            words += ["--config-dir", self.config_dir]
+        return shlex.join(["lightning-sep", "sweep", *words, "--trials", str(self.sweep.trials)])
 
     @property
     def fingerprint(self) -> str:
@@ -142,7 +156,8 @@ class Definition:
         """
         points = space.points(self.propose, limit=64)
         values = None if points is None else [point.values for point in points]
-        text = json.dumps([_canonical(self.source), list(self.extra), values])
+        asks = [] if self.finalists is None else [self.finalists]
+        text = json.dumps([ast.dump(meaning_of(self.source)), list(self.extra), values, *asks])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -244,6 +259,7 @@ def load_sweep(
     *,
     name: str | None = None,
     trials: int | None = None,
+    finalists: int | None = None,
     config_dir: str | None = None,
 ) -> Definition:
     """Read a sweep file.
@@ -252,6 +268,7 @@ def load_sweep(
         overrides: settings from the command line, shared by all trials.
         name: the sweep's name; the file's without one.
         trials: another budget than the file's.
+        finalists: another number of them than the file's.
         config_dir: a folder with the user's own entries of settings.
 
     Raises:
@@ -272,6 +289,7 @@ def load_sweep(
         overrides,
         name=name or path.stem,
         trials=trials,
+        finalists=finalists,
         config_dir=config_dir,
     )
 
@@ -283,6 +301,8 @@ def read_sweep(
     *,
     name: str,
     trials: int | None = None,
+    finalists: int | None = None,
+    axes: Sequence[str] = (),
     config_dir: str | None = None,
 ) -> Definition:
     """A definition from the text of a sweep file; ``path`` is only for messages.
@@ -315,7 +335,10 @@ def read_sweep(
         raise ConfigError(
             f"{path}: def overrides(trial) is missing; it yields settings such as 'head=tanh'"
         )
-    definition = Definition(name, path, source, tuple(overrides), sweep, propose, config_dir)
+    if finalists is not None:
+        sweep = replace(sweep, finalists=finalists)
+    told = (name, path, source, tuple(overrides), sweep, propose, config_dir)
+    definition = Definition(*told, finalists=finalists, axes=tuple(axes))
     if trials is not None:
         try:
             definition = definition.limited(trials)
@@ -329,7 +352,7 @@ def override_key(item: str) -> str:
     return item.partition("=")[0].lstrip("+~").strip()
 
 
-def _canonical(source: str) -> str:
+def meaning_of(source: str) -> ast.Module:
     """The meaning of a sweep file: its syntax tree less docstrings, positions and the budget."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
@@ -342,7 +365,7 @@ def _canonical(source: str) -> str:
             node.body = node.body[1:]
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Sweep"):
             node.keywords = [k for k in node.keywords if k.arg not in _BUDGET_FIELDS]
-    return ast.dump(tree)
+    return tree
 
 
 def _where(path: str, error: BaseException) -> str:

@@ -16,6 +16,7 @@ from lightning_sep.leases.lease import forget_crashes
 from lightning_sep.leases.lock import FileLock
 from lightning_sep.leases.presence import patience_s
 from lightning_sep.sweep.definition import Definition, Sweep, read_sweep
+from lightning_sep.sweep.differences import differences
 from lightning_sep.sweep.names import sweep_folder, sweep_names
 from lightning_sep.sweep.space import Point
 from lightning_sep.sweep.study import SweepStudy
@@ -73,6 +74,8 @@ def create(
                 "extra": list(definition.extra),
                 "config_dir": definition.config_dir,
                 "trials": definition.sweep.trials,
+                "finalists": definition.finalists,
+                "command": definition.command if record is None else record.get("command"),
                 "patience_s": patience_s(patience) if record is None else record["patience_s"],
                 "asks": {name: getattr(settled, name) for name in _ASKS}
                 if record is None
@@ -106,6 +109,7 @@ def open_sweep(home: Path, name: str) -> SweepStudy:
         record["extra"],
         name=name,
         trials=record["trials"],
+        finalists=record.get("finalists"),
         config_dir=record["config_dir"],
     )
     _check_format(record, name)
@@ -192,9 +196,14 @@ _NEW = "`--name NEW` starts a new sweep; runs with the same settings are reused,
 def _check_same(record: dict[str, Any], definition: Definition) -> None:
     _check_format(record, definition.name)
     if record["fingerprint"] != definition.fingerprint:
+        points = definition.grid()
+        proposed = None if points is None else [point.overrides for point in points]
+        listed = differences(record, definition, proposed)
+        if record.get("command"):
+            listed.append(f"begun with: {record['command']}")
         raise ConfigError(
             f"sweep '{definition.name}' was begun with another space, objective or settings than "
-            f"{definition.path} has now; {_NEW}"
+            f"{definition.path} has now; {_NEW}" + "".join(f"\n    {one}" for one in listed)
         )
     _check_versions(record, definition.name)
 

@@ -86,7 +86,7 @@ def preflight(
     home = runs_home() if home is None else home
     folder = str(Path(config_dir).expanduser().resolve()) if config_dir is not None else None
     mine, shared = commands.apart(overrides)
-    definitions = commands.definitions_in(files, shared, grid, None, name, folder)
+    definitions = commands.definitions_in(files, shared, grid, None, None, name, folder)
     launcher = commands.launcher_of(mine, None, folder)
     runner = ExperimentRunner(home, folder)
     threads = max(runner.examine(definition).threads for definition in definitions)

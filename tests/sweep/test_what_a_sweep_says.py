@@ -134,6 +134,8 @@ def test_a_sweep_is_kept_as_it_was_begun(sandbox: Any, monkeypatch: pytest.Monke
         "extra": ["more=1"],
         "config_dir": None,
         "trials": 3,
+        "finalists": None,
+        "command": f"lightning-sep sweep {path} more=1 --name quick --trials 3",
         "patience_s": 2.0,
         "source": path.read_text(),
         "targets": [TANH],

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 import wandb
+
 from lightning_sep import cli, experiment
 from lightning_sep.fsio import append_line
 from lightning_sep.record import write_record
