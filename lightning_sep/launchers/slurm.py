@@ -2,6 +2,8 @@
 
 import shlex
 import shutil
+import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
@@ -12,7 +14,8 @@ from lightning_sep.fsio import storage_errors, write_aside
 from lightning_sep.homes import data_home
 from lightning_sep.launchers.base import Assignment, Launcher, own_command
 from lightning_sep.launchers.local import thread_environment
-from lightning_sep.launchers.slurm_jobs import Array, Jobs, submitted
+from lightning_sep.launchers.shared_disk import unseen
+from lightning_sep.launchers.slurm_jobs import Array, Jobs, asked, submitted
 
 FOLDER = "slurm"  # in a sweep's folder: scripts and logs
 LONGEST_ARRAY = 1000  # Slurm's own bound (MaxArraySize), unless a site has moved it
@@ -78,8 +81,8 @@ class Slurm(Launcher):
         self.limit = limit
         self.patience_s = lease_s
         self.setup = list(setup)
-        asked = {"partition": partition, "account": account, "qos": qos, "constraint": constraint}
-        self.where = [f"--{name}={value}" for name, value in asked.items() if value is not None]
+        chosen = {"partition": partition, "account": account, "qos": qos, "constraint": constraint}
+        self.where = [f"--{name}={value}" for name, value in chosen.items() if value is not None]
         self.extra = list(extra)
         for line in [*self.where, *self.extra, *self.setup]:
             if not isinstance(line, str) or "\n" in line:
@@ -115,6 +118,7 @@ class Slurm(Launcher):
             write_aside(report, self.report_script(work, array))
             jobs.add(array)  # before it is submitted: it is found by its name
             try:
+                self._refuse(script, work)
                 number = submitted([str(script)])
                 try:
                     submitted([f"--dependency=afterany:{number}", str(report)])
@@ -128,6 +132,46 @@ class Slurm(Launcher):
                 raise
         size = f"{array.workers} worker{'s' if array.workers > 1 else ''}"
         return f"job {number} was submitted: {size} at once. {_watch(work)}"
+
+    def check(self, work: Assignment) -> list[str]:
+        """What Slurm says of the very script, and what the nodes would miss."""
+        array = self._array(work, self._count(work))
+        with tempfile.TemporaryDirectory(dir=work.home, prefix=".preflight-") as place:
+            script = Path(place) / "array.sh"
+            script.write_text(self.script(work, array))
+            found = []
+            try:
+                asked(["sbatch", "--test-only", str(script)])
+            except ConfigError as error:
+                found.append(str(error))
+            else:
+                found += self._beyond_the_limit()
+                found += unseen([script, *_needed()], self.where)
+        return found
+
+    def _refuse(self, script: Path, work: Assignment) -> None:
+        """Refuse what Slurm would take, and no node could run.
+
+        Raises:
+            ConfigError: Slurm does not take it, or the nodes do not see what it needs.
+        """
+        asked(["sbatch", "--test-only", str(script)])  # no node is bothered with what is refused
+        if missing := unseen([script, *_needed()], self.where):
+            raise ConfigError("; ".join(missing))
+
+    def _beyond_the_limit(self) -> list[str]:
+        """That the partition gives less time: Slurm lets such a job wait for ever."""
+        if self.time_min is None:
+            return []
+        where = [one for one in self.where if one.startswith("--partition=")]
+        lines = asked(["sinfo", "--noheader", "--format=%P|%l", *where]).split()
+        limits = dict(line.split("|") for line in lines)
+        own = {name: limit for name, limit in limits.items() if where or name.endswith("*")}
+        return [
+            f"launcher.time_min={self.time_min}: partition {name.rstrip('*')} gives {limit}"
+            for name, limit in own.items()
+            if (given := minutes(limit)) is not None and given < self.time_min
+        ]
 
     def script(self, work: Assignment, array: Array) -> str:
         """What a task of the array runs."""
@@ -190,6 +234,29 @@ class Slurm(Launcher):
             *self.setup,
             *(f"export {name}={shlex.quote(value)}" for name, value in kept.items()),
         ]
+
+
+def _needed() -> list[Path]:
+    """What a worker takes from the disk besides the home."""
+    package = Path(__file__).parents[1]
+    found = [Path(sys.executable), package, Path.cwd(), data_home()]
+    return [path for path in found if path.exists()]
+
+
+def minutes(limit: str) -> float | None:
+    """A time as Slurm writes it, such as ``1-12:00:00``; ``None`` where nothing bounds it.
+
+    Example:
+        >>> minutes("1-12:00:00"), minutes("30:00"), minutes("infinite")
+        (2160.0, 30.0, None)
+    """
+    days, _, clock = limit.rpartition("-")
+    parts = clock.split(":")
+    if not all(part.isdecimal() for part in parts) or not (days or "0").isdecimal():
+        return None
+    hours, rest = (parts[0], parts[1:]) if len(parts) == 3 else ("0", parts)
+    seconds = int(rest[1]) if len(rest) > 1 else 0
+    return 1440.0 * int(days or 0) + 60 * int(hours) + int(rest[0]) + seconds / 60
 
 
 def _quoted(option: str) -> str:

@@ -235,6 +235,8 @@ class Jobs:
     def scale(self, workers: int) -> str:
         """Let another number of tasks run at once; those that are too many save and end.
 
+        The number is that of all arrays of the sweep together.
+
         Raises:
             ConfigError: nothing waits or runs, or Slurm refuses.
         """
@@ -244,15 +246,25 @@ class Jobs:
                 "no job of this sweep waits or runs: `lightning-sep sweep … launcher=slurm "
                 f"launcher.workers={workers}` submits some"
             )
-        *older, last = queue.jobs
-        self.cancel(older, waiting_only=True)
-        asked(["scontrol", "update", f"JobId={last}", f"ArrayTaskThrottle={workers}"], late=True)
-        surplus = sorted(queue.running, key=lambda task: (int(task.job), int(task.task)))[workers:]
-        if surplus:
-            tasks = [f"{task.job}_{task.task}" for task in surplus]
-            asked(["scancel", "--batch", "--signal=USR1", *tasks], late=True)
-        ends = f"; {len(surplus)} save what they have and end" if surplus else ""
-        return f"job {last}: {workers} at once{ends}"
+        said, ends = [], 0
+        left = workers
+        for job in reversed(queue.jobs):  # the newest keeps what it has, and gets what is added
+            own = [task for task in queue.tasks if task.job == job]
+            share = min(left, Queue(tuple(own)).workers)
+            if job == queue.jobs[-1]:
+                share += max(0, workers - queue.workers)
+            left -= share
+            if share:
+                limit = f"ArrayTaskThrottle={share}"
+                asked(["scontrol", "update", f"JobId={job}", limit], late=True)
+                said.append(f"job {job}: {share} at once")
+            else:  # no number of tasks that Slurm knows of means none
+                self.cancel([job], waiting_only=True)
+            running = sorted((one for one in own if not one.waits), key=lambda one: int(one.task))
+            if surplus := [f"{one.job}_{one.task}" for one in running[share:]]:
+                asked(["scancel", "--batch", "--signal=USR1", *surplus], late=True)
+                ends += len(surplus)
+        return ", ".join(said) + (f"; {ends} save what they have and end" if ends else "")
 
 
 def submitted(command: Sequence[str]) -> str:
