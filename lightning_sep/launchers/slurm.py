@@ -118,7 +118,7 @@ class Slurm(Launcher):
             write_aside(report, self.report_script(work, array))
             jobs.add(array)  # before it is submitted: it is found by its name
             try:
-                self._refuse(script, work)
+                self._refuse(script)
                 number = submitted([str(script)])
                 try:
                     submitted([f"--dependency=afterany:{number}", str(report)])
@@ -146,18 +146,20 @@ class Slurm(Launcher):
                 found.append(str(error))
             else:
                 found += self._beyond_the_limit()
-                found += unseen([script, *_needed()], self.where)
+                found += self._unseen(script)
         return found
 
-    def _refuse(self, script: Path, work: Assignment) -> None:
+    def _refuse(self, script: Path) -> None:
         """Refuse what Slurm would take, and no node could run.
 
         Raises:
-            ConfigError: Slurm does not take it, or the nodes do not see what it needs.
+            ConfigError: the nodes do not see what it needs.
         """
-        asked(["sbatch", "--test-only", str(script)])  # no node is bothered with what is refused
-        if missing := unseen([script, *_needed()], self.where):
+        if missing := self._unseen(script):
             raise ConfigError("; ".join(missing))
+
+    def _unseen(self, script: Path) -> list[str]:
+        return unseen([script, *_needed()], [*self.where, *self._gpus()])
 
     def _beyond_the_limit(self) -> list[str]:
         """That the partition gives less time: Slurm lets such a job wait for ever."""
@@ -184,7 +186,7 @@ class Slurm(Launcher):
             "--requeue",
             "--ntasks=1",
             f"--cpus-per-task={self.cpus or work.threads}",
-            *([f"--gres=gpu:{self.gpus}"] if self.gpus else []),
+            *self._gpus(),
             *self._memory(),
         ]
         ends = []
@@ -217,6 +219,9 @@ class Slurm(Launcher):
         tasks = self.limit or min(32 * workers, LONGEST_ARRAY)
         name = f"lightning-sep-{work.names[0]}-{uuid4().hex[:8]}"
         return Array(name, workers=workers, tasks=max(tasks, workers), sweeps=tuple(work.names))
+
+    def _gpus(self) -> list[str]:
+        return [f"--gres=gpu:{self.gpus}"] if self.gpus else []
 
     def _memory(self) -> list[str]:
         return [] if self.memory_gb is None else [f"--mem={round(1024 * self.memory_gb)}M"]

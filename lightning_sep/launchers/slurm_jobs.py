@@ -95,8 +95,9 @@ class Task:
 
     @property
     def held(self) -> bool:
-        """Whether somebody has to let it go."""
-        return self.waits and any(word in self.reason.lower() for word in ("held", "hold"))
+        """Whether somebody has to let it go; some of several that wait together do not count."""
+        reasons = self.reason.lower().split(",")
+        return self.waits and all("held" in one or "hold" in one for one in reasons)
 
 
 @dataclass(frozen=True)
@@ -143,8 +144,7 @@ class Queue:
         for task in self.waiting:
             why[task.reason] += task.count
         for reason, count in why.items():
-            words = _REASONS.get(reason.partition(",")[0], "")
-            said.append(f"{count} wait ({reason}{f': {words}' if words else ''})")
+            said.append(f"{count} wait ({_in_words(reason)})")
         return f"job {', '.join(self.jobs)}: {', '.join(said)}"
 
     def as_json(self) -> dict[str, Any]:
@@ -302,6 +302,14 @@ def asked(command: Sequence[str], *, late: bool = False) -> str:
         lines = [re.sub(r"^\w+: error: ", "", one) for one in done.stderr.splitlines() if one]
         raise ConfigError(f"{command[0]}: {'; '.join(dict.fromkeys(lines)) or 'refused'}")
     return done.stdout
+
+
+def _in_words(reason: str) -> str:
+    """Why tasks wait; Slurm strings together the reasons of those that wait together."""
+    known = [one for one in reason.split(",") if one in _REASONS]
+    if len(known) > 1:
+        return "; ".join(f"{one}: {_REASONS[one]}" for one in known)
+    return f"{reason}: {_REASONS[known[0]]}" if known else reason
 
 
 def _task(line: str) -> Task:

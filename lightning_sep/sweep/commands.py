@@ -122,8 +122,6 @@ def launch(
             study.enqueue(text.split())
     with ExitStack() as cleanup:
         if not all(Finals(study).done() for study in studies):
-            for study in studies:
-                tell(_amount(study))
             with _signals() as received:
                 cleanup.enter_context(_patience(received))
                 code = _work(studies, launcher, command, home, threads, received, time_budget_s)
@@ -369,6 +367,8 @@ def _work(
     left = sum(state.work_total - state.work_done for state in states)
     names = [study.definition.name for study in studies]
     crew = launcher.start(assignment(names, command, home, max(1, left), threads))
+    for study in studies:  # said once nothing is refused any more
+        tell(_amount(study))
     if isinstance(crew, str):
         print(crew)
         return 0
