@@ -14,6 +14,7 @@ import tempfile
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from statistics import median
 
 from _measure import ROOT, Line, table
 
@@ -37,7 +38,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="lightning-sep-bench-") as folder:
             for line in importlib.import_module(name).lines(arguments.rounds, Path(folder)):
                 lines.append(line)
-                print(f"{name}: {line.what}", file=sys.stderr, flush=True)
+                said = f"{name}: {line.what}: {median(line.ratios):.3g} of {line.peer_name}"
+                print(said, file=sys.stderr, flush=True)
     document = {"about": about(), "rounds": arguments.rounds, "lines": [x.as_json() for x in lines]}
     arguments.json.write_text(json.dumps(document, indent=1) + "\n")
     print(table(lines))

@@ -13,6 +13,7 @@ from _sweeps import TINY, child, template
 
 CROWDS = (1, 8, 32)
 TRIALS = 4  # of each worker
+SLOTS = 8  # processes that import what trains at the same time: more starve any machine's cores
 START, BEHIND = 64, 10_000
 
 
@@ -34,16 +35,15 @@ def lines(rounds: int, folder: Path) -> Iterator[Line]:
 
     for workers in CROWDS:
         what = f"from a trial to the next, {workers} worker{'s' if workers > 1 else ''}"
-        for peer in ("optuna_among", "process_among"):
-            trials = 2 if peer == "process_among" else TRIALS
-            ours, theirs = in_turn(
-                rounds,
-                lambda workers=workers: pause("among", workers),  # type: ignore[misc]
-                lambda peer=peer, workers=workers, trials=trials: pause(  # type: ignore[misc]
-                    peer, workers, trials
-                ),
-            )
-            named = "a process per trial" if peer == "process_among" else "Optuna alone"
+        slots = min(workers, SLOTS)
+        peers = {
+            "Optuna alone": lambda workers=workers: pause("optuna_among", workers),
+            f"a process per trial, {slots} at once": lambda slots=slots: pause(
+                "process_among", slots, 2
+            ),
+        }
+        for named, peer in peers.items():
+            ours, theirs = in_turn(rounds, lambda workers=workers: pause("among", workers), peer)  # type: ignore[misc]
             yield Line("crowd", what, named, ours, theirs, "s")
 
     run(child("fill", folder / "runs", "many", BEHIND), env)
