@@ -722,8 +722,8 @@ def launched(sandbox: Any, launcher: Launcher, path: Path, **more: Any) -> int:
 
 
 def test_the_command_line_chooses_the_launcher() -> None:
-    assert commands._launcher([], 3, None).workers == 3  # type: ignore[attr-defined]
-    chosen = commands._launcher(["launcher.workers=2"], None, None)
+    assert commands.launcher_of([], 3, None).workers == 3  # type: ignore[attr-defined]
+    chosen = commands.launcher_of(["launcher.workers=2"], None, None)
     assert chosen.workers == 2  # type: ignore[attr-defined]
     assert commands._first("head=tanh,sine") == "head=tanh"
     assert commands._first("net.a=[1,2]") == "net.a=[1,2]"
