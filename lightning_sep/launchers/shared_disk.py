@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -30,12 +29,6 @@ def unseen(paths: Sequence[Path], where: Sequence[str]) -> list[str]:
         return []
     missing = _asked_of_a_node(own, where)
     if missing is None:
-        print(
-            "no node can be asked now whether it sees "
-            f"{own[0]}, which lies on a disk of this machine ({disk(own[0])})",
-            file=sys.stderr,
-            flush=True,
-        )
         missing = [path for path in own if disk(path).startswith(_MEMORY)]
     return [
         f"the nodes do not see {path}: it has to lie on a disk that they share" for path in missing

@@ -129,6 +129,9 @@ class Queue:
             own = [task for task in self.tasks if task.job == job]
             count = sum(task.count for task in own if not task.held)
             bounds = [task.throttle for task in own if task.throttle]
+            if not bounds and any("JobArrayTaskLimit" in task.reason for task in own):
+                # Slurm leaves the bound out where a task was requeued: as many run as may
+                bounds = [len([task for task in own if not task.waits])]
             total += min([count, *bounds])
         return total
 

@@ -57,6 +57,7 @@ def test_what_is_held_among_those_that_wait_together_is_named() -> None:
         ("12|3|RUNNING|None|n1|x\n15|0-9%2|PENDING|Resources||y", 3),
         ("12|5|PENDING|JobHeldUser||x", 0),
         ("12|1,3-5,...%2|PENDING|Priority||x", 2),
+        ("12|0,2-5|PENDING|JobArrayTaskLimit,None||x\n12|1|RUNNING|None|n1|x", 1),
     ],
 )
 def test_how_many_work_at_once_when_there_is_room(text: str, workers: int) -> None:
