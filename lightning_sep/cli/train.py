@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,11 +48,18 @@ def _run(arguments: argparse.Namespace) -> int | None:
     from lightning_sep.settings import compose
 
     settings = compose(arguments.settings, arguments.config_dir)
-    from lightning_sep import experiment
+    from lightning_sep import experiment, ranks
 
     if arguments.print_model:
         print(experiment.print_model(settings))
         return None
+    place = ranks.seat(os.environ)
+    if place is not None:
+        if place.rank > 0:
+            from lightning_sep.cli import follow
+
+            return follow.main(place)
+        ranks.lead(place)
     try:
         with stopped_by_signals() as should_stop:
             result = experiment.run(
