@@ -34,7 +34,7 @@ from lightning_sep.homes import data_home
 from lightning_sep.leases.lease import Lease, Leases
 from lightning_sep.leases.presence import Peers, Presence, patience_s
 from lightning_sep.leases.process import Owner
-from lightning_sep.ranks import Order, dismiss, together
+from lightning_sep.ranks import Order, dismiss, refuse_missing, together
 from lightning_sep.record import (
     RECORD,
     misfits,
@@ -264,6 +264,9 @@ def run(
         cleanup.enter_context(_threads(settings.tree["trainer"]["threads"]))
         parts = build_parts(settings, prepared)  # what is refused leaves no folder behind
         identities.refuse_edited(settings.tree)
+        trainer = build(settings.tree["trainer"])
+        cuda = _device(trainer.device) == "cuda"
+        refuse_missing(devices=trainer.devices, nodes=trainer.nodes, cuda=cuda)
         with storage_errors(folder.path / RECORD):
             PATIENCE.until_back(lambda: make_folder(folder.path))
         workers = home / "leases" / "workers"

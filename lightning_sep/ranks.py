@@ -267,7 +267,6 @@ def together(*, devices: int, nodes: int, cuda: bool, order: Order) -> Iterator[
         order: what :func:`follow` hands to its ``work`` in the others.
 
     Raises:
-        ConfigError: there are not as many.
         RankLost: one of them is gone.
         Exception: what one of them has met, as if it had been met here.
     """
@@ -275,7 +274,6 @@ def together(*, devices: int, nodes: int, cuda: bool, order: Order) -> Iterator[
     if ranks == 1:
         yield
         return
-    _refuse_missing(devices, nodes, cuda)
     team = _team_of(ranks, devices)
     number = team.order({**order, "ranks": ranks, "devices": devices, "cuda": cuda})
     try:
@@ -291,7 +289,12 @@ def together(*, devices: int, nodes: int, cuda: bool, order: Order) -> Iterator[
         team.wait_done(number, ranks)
 
 
-def _refuse_missing(devices: int, nodes: int, cuda: bool) -> None:
+def refuse_missing(*, devices: int, nodes: int, cuda: bool) -> None:
+    """Refuse what this machine, or this step of Slurm, cannot give.
+
+    Raises:
+        ConfigError: there are not as many GPUs or processes.
+    """
     if cuda:
         import torch
 
@@ -301,7 +304,7 @@ def _refuse_missing(devices: int, nodes: int, cuda: bool) -> None:
                 f"trainer.devices = {devices}: this machine has {known} GPU"
                 f"{'s' if known != 1 else ''} for it; trainer.device=cpu trains on its cores"
             )
-    if _place is not None and devices * nodes != _place.world:
+    if _place is not None and devices * nodes not in (1, _place.world):
         raise ConfigError(
             f"trainer.devices = {devices} on trainer.nodes = {nodes}: srun has started "
             f"{_place.world} tasks, and {devices * nodes} are needed"
@@ -314,7 +317,7 @@ def _team_of(world: int, devices: int) -> _Team:
     global _team
     if _team is not None and _team.over and _place is not None:
         raise RankLost("the other processes that srun had started have ended")
-    if _team is not None and (_team.over or _team.world != world):
+    if _team is not None and (_team.over or _team.world < world):
         dismiss()
     if _team is None:
         _team = _Team(world, devices, _place)

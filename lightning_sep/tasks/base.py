@@ -359,7 +359,9 @@ class Task(Module, ABC):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         sums = checkpoint["train_sums"].reshape(-1, 5)
         if len(sums) != world_size():  # another number of processes: the first has all of it
-            sums = torch.cat([sums.sum(0, keepdim=True), sums.new_zeros(world_size() - 1, 5)])
+            share = world_size() / len(sums)  # of what each process counts for itself
+            whole = sums.sum(0, keepdim=True) * sums.new_tensor([1, 1, share, share, 1])
+            sums = torch.cat([whole, sums.new_zeros(world_size() - 1, 5)])
         self.train_sums = StepSums(sums[own_rank()].to(self.device))
 
 
