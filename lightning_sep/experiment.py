@@ -43,15 +43,15 @@ from lightning_sep.record import (
     supersede,
     write_record,
 )
-from lightning_sep.run_folder import LEASE, RunFolder
+from lightning_sep.run_folder import ATTEMPTS, LEASE, RunFolder
 from lightning_sep.settings import FILLED_IN, Settings, build, locate
 from lightning_sep.settings.signature import arguments
 from lightning_sep.tasks.base import Parts, Task
+from lightning_sep.terminal import duration
 
 if TYPE_CHECKING:
     from lightning_sep.training import Attempt, Training
 
-ATTEMPTS = "attempts.jsonl"
 T = TypeVar("T")
 
 
@@ -262,11 +262,13 @@ def run(
         return _result(folder.path, record)
     with ExitStack() as cleanup:
         cleanup.enter_context(_threads(settings.tree["trainer"]["threads"]))
+        trainer, cuda = build(settings.tree["trainer"]), _device(settings.tree) == "cuda"
+        refuse_missing(devices=trainer.devices, nodes=trainer.nodes, cuda=cuda)
+        watched = _watched(settings.tree, purpose)
+        if watched:
+            _announce(settings.tree, prepared, folder.path)
         parts = build_parts(settings, prepared)  # what is refused leaves no folder behind
         identities.refuse_edited(settings.tree)
-        trainer = build(settings.tree["trainer"])
-        cuda = _device(trainer.device) == "cuda"
-        refuse_missing(devices=trainer.devices, nodes=trainer.nodes, cuda=cuda)
         with storage_errors(folder.path / RECORD):
             PATIENCE.until_back(lambda: make_folder(folder.path))
         workers = home / "leases" / "workers"
@@ -277,7 +279,9 @@ def run(
         try:
             record = _finished(folder.path, purpose, sweep)  # while this one waited
             if record is None:
-                one = _Run(settings, parts, folder, lease, guard, should_stop, alive, report)
+                one = _Run(
+                    settings, parts, folder, lease, guard, should_stop, alive, report, watched
+                )
                 record = one.to_record(sweep=sweep, trial=trial, purpose=purpose)
         finally:
             with storage_errors(lease.path):
@@ -300,6 +304,7 @@ class _Run:
         should_stop: Callable[[], bool] | None,
         alive: Callable[[], None] | None,
         report: Callable[[int, float], bool] | None,
+        watched: bool,
     ) -> None:
         self.settings = settings
         self.parts = parts
@@ -309,6 +314,7 @@ class _Run:
         self.should_stop = should_stop or (lambda: False)
         self.alive = alive or (lambda: None)
         self.report = report
+        self.watched = watched
         self.log = _Log(folder.path / "log.txt")
         self.fingerprint: dict[str, Any] = {}
         self._tidy: Callable[[Mapping[str, str]], None] = lambda kept: None
@@ -341,7 +347,7 @@ class _Run:
             "trial": trial,
         }
         write_aside(path / "settings.yaml", yaml.safe_dump(tree, sort_keys=False))
-        self._note_attempt()
+        self._note_attempt(purpose)
         try:
             with _quiet(self.log.write):
                 outcome = self._train(about)
@@ -359,8 +365,10 @@ class _Run:
         return record
 
     def _train(self, about: Mapping[str, Any]) -> dict[str, Any]:
+        from lightning_sep.callbacks.bar import Bar
         from lightning_sep.training import Attempt, Training, flat
 
+        bar = Bar() if self.watched else None
         tree = self.settings.tree
         choices = self.settings.choices
         if slow := self.parts.prepared.remark():
@@ -392,6 +400,7 @@ class _Run:
             purpose=about["purpose"],
             log=self.log.write,
             show=partial(_show, tree, self.parts.task.monitor[0], about["purpose"]),
+            callbacks=() if bar is None else (bar,),
         )
 
         def conclude(training: Training, metrics: dict[str, float]) -> dict[str, Any]:
@@ -404,12 +413,13 @@ class _Run:
             return outcome
 
         trainer = build(tree["trainer"])
-        with together(
-            devices=trainer.devices,
-            nodes=trainer.nodes,
-            cuda=_device(trainer.device) == "cuda",
-            order=self._order(about),
-        ):
+        cuda, order = _device(tree) == "cuda", self._order(about)
+        with ExitStack() as shown:
+            if bar is not None:
+                bar.open(shown)
+            shown.enter_context(
+                together(devices=trainer.devices, nodes=trainer.nodes, cuda=cuda, order=order)
+            )
             return _trained(tree, self.parts, attempt, mirrored, conclude)
 
     def _order(self, about: Mapping[str, Any]) -> Order:
@@ -425,14 +435,17 @@ class _Run:
             "reports": self.report is not None,
         }
 
-    def _note_attempt(self) -> None:
-        trainer = build(self.settings.tree["trainer"])
-        device = _device(trainer.device)
+    def _note_attempt(self, purpose: str) -> None:
+        trainer, device = build(self.settings.tree["trainer"]), _device(self.settings.tree)
         self.fingerprint = fingerprint(device, trainer.deterministic, ranks=trainer.ranks)
         attempt = {
             "started": now(),
             "generation": self.lease.generation,
             **host(),
+            "purpose": purpose,
+            "overrides": list(self.settings.overrides),
+            "epochs": trainer.epochs,
+            "monitor": self.parts.task.monitor[0],
             "fingerprint_hash": digest(self.fingerprint),
             "fingerprint": self.fingerprint,
         }
@@ -563,12 +576,6 @@ def _trained(
     raise AssertionError("either attempt returns or raises")
 
 
-def _device(asked: str) -> str:
-    if asked == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return asked
-
-
 def _claim(
     leases: Leases, folder: RunFolder, identity: str, busy: Callable[[Owner | None], None]
 ) -> Lease:
@@ -655,6 +662,34 @@ def _quiet(write: Callable[[str], None]) -> Iterator[None]:
                 write(f"warning: {str(warning.message).splitlines()[0]}")
 
 
+def _device(tree: Mapping[str, Any]) -> str:
+    """Where a run computes: ``cpu`` or ``cuda``."""
+    asked: str = tree["trainer"]["device"]
+    return ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked
+
+
+def _watched(tree: Mapping[str, Any], purpose: str) -> bool:
+    """Whether somebody looks at this run on a terminal."""
+    return purpose == "single" and tree["trainer"]["progress"] and sys.stderr.isatty()
+
+
+def _announce(tree: Mapping[str, Any], prepared: Any, folder: Path) -> None:
+    """What is about to be trained, where and on what."""
+    device, threads = _device(tree), tree["trainer"]["threads"]
+    if device == "cuda":
+        device = torch.cuda.get_device_name()
+    else:
+        device = f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+    ranks = build(tree["trainer"]).ranks
+    if ranks > 1:
+        device = f"{ranks} x {device}"
+    print(
+        f"run {folder.name} on {device}, data {prepared.name}: {folder}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
 def _show(tree: Mapping[str, Any], name: str, purpose: str, row: dict[str, Any]) -> None:
     """One line per epoch on stderr: where it stands and how long it will take."""
     if purpose != "single" or not tree["trainer"]["progress"]:
@@ -663,7 +698,7 @@ def _show(tree: Mapping[str, Any], name: str, purpose: str, row: dict[str, Any])
     left = row["time_s"] / done * (epochs - done)
     print(
         f"epoch {done}/{epochs} · train/loss {row['train/loss']:.4g} · {name} {row[name]:.4g} · "
-        f"{row['time_s']:.0f} s, about {left:.0f} s left",
+        f"{row['time_s']:.0f} s, about {duration(left)} left",
         file=sys.stderr,
         flush=True,
     )

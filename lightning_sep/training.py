@@ -2,7 +2,7 @@
 
 import random
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -55,6 +55,7 @@ class Attempt:
         purpose: ``"single"``, ``"search"`` or ``"final"``.
         log: writes a line into the run's log.
         show: gets each line of the history, for whoever watches.
+        callbacks: of whoever watches; they change no number.
     """
 
     run_id: str
@@ -68,6 +69,7 @@ class Attempt:
     purpose: str
     log: Callable[[str], None]
     show: Callable[[dict[str, Any]], None]
+    callbacks: Sequence[pl.Callback] = ()
 
 
 class Training:
@@ -167,6 +169,7 @@ class Training:
                 self.history,
                 self.watch,
                 self.stages,
+                *attempt.callbacks,
                 self.checkpoints,
             ],
             reload_dataloaders_every_n_epochs=int(plan.changes_batch),

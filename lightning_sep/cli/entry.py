@@ -14,6 +14,7 @@ from lightning_sep.cli import (
     data,
     embed,
     evaluate,
+    export,
     generate,
     leaderboard,
     logs,
@@ -25,6 +26,7 @@ from lightning_sep.cli import (
     stop,
     sweep,
     train,
+    verify,
     worker,
 )
 from lightning_sep.cli.command import PROGRAM, Command, Parser, Run
@@ -44,6 +46,8 @@ COMMANDS: tuple[Command, ...] = (
     leaderboard.COMMAND,
     compare.COMMAND,
     reproduce.COMMAND,
+    export.COMMAND,
+    verify.COMMAND,
     data.COMMAND,
     evaluate.COMMAND,
     separate.COMMAND,

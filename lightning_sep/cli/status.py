@@ -6,7 +6,8 @@ from lightning_sep.cli.command import Command, Parser
 from lightning_sep.homes import runs_home
 
 _TEXT = """\
-What runs, waits, is finished or failed, and why. Without a name: all sweeps, newest first.
+What runs, waits, is finished or failed, and why, with the epoch and the last value of what runs.
+Without a name: all sweeps, newest first, and the single runs that are not done.
 
 examples:
     lightning-sep status

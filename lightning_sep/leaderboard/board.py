@@ -93,7 +93,11 @@ class Boards:
 
 
 def load_boards(
-    home: Path, names: Sequence[str] | None = None, *, missing_ok: bool = False
+    home: Path,
+    names: Sequence[str] | None = None,
+    *,
+    missing_ok: bool = False,
+    protocol: Protocol | None = None,
 ) -> Boards:
     """Read all records under ``home`` and rank them.
 
@@ -103,6 +107,7 @@ def load_boards(
             task and set of data, in this order. None shows every sweep by name, and the single runs
             where there is no sweep yet.
         missing_ok: pass over names that no record knows.
+        protocol: what ranked runs must share; that of each board's name without it.
 
     Raises:
         ConfigError: a name that no record knows.
@@ -136,7 +141,7 @@ def load_boards(
             f"{sweep}/{task}" if tasks[sweep] > 1 else sweep,
             members,
             asks=asks_of(home, sweep),
-            protocol=protocol_of(sweep),
+            protocol=protocol_of(sweep) if protocol is None else protocol,
         )
         for (sweep, task), members in sorted(
             chosen.items(), key=lambda item: (places.get(item[0][0], 0), item[0])

@@ -34,6 +34,7 @@ from lightning_sep.leaderboard.words import (
     empty_advice,
     empty_home_advice,
     headline,
+    made_with,
 )
 
 AUDIO_BYTES = 1_000_000  # encoded audio on the whole page
@@ -345,7 +346,7 @@ def _again(board: Board) -> str:
         )
     return (
         '<div class="card"><div class="pad"><h3>Run a row again</h3><p class="small quiet">The '
-        f"exact command of every seed.</p></div>{''.join(items)}</div>"
+        f"exact command of every seed. {escape(made_with(board))}</p></div>{''.join(items)}</div>"
     )
 
 

@@ -90,7 +90,8 @@ def _ranked_row(row: Row, board: Board, forest: Forest, place: int, with_device:
     cells = [
         f'<td role="cell" class="rank" data-v="{place}">{row.rank_text}{standing}</td>',
         f'<th scope="row" role="rowheader" class="name" data-v="{escape(row.name)}">'
-        f'{chips(row)}<span class="sub">run <code>{escape(row.run_id)}</code></span></th>',
+        f'{chips(row)}<span class="sub">run <code>{escape(row.run_id)}</code>'
+        f"{f' · {row.verified_text}' if row.verified_text else ''}</span></th>",
         f'<td role="cell" class="score" data-v="{_blank(mean)}">{metric.number(mean)}'
         f'<span class="sub">{interval if interval != "–" else "no interval"}</span></td>',
         f'<td role="cell" class="plot">{forest.row(row)}</td>',

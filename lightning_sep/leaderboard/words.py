@@ -55,6 +55,12 @@ def _beside(top: Row, board: Board) -> tuple[list[str], list[str]]:
     return (others, []) if top.may_be_best else ([], others)
 
 
+def made_with(board: Board) -> str:
+    """The commits that the ranked rows were made with; empty where they do not say."""
+    commits = dict.fromkeys(row.commit for row in board.rows if row.commit)
+    return f"Code: commit {_listed([one[:12] for one in commits])}." if commits else ""
+
+
 def known_as(row: Row, board: Board) -> str:
     """``9.31 ± 0.22 dB (95 % interval for ..., 5 seeds)``, or the mean of a lone seed, said so."""
     metric, interval = board.metric, row.interval

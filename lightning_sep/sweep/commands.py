@@ -27,6 +27,7 @@ from lightning_sep.sweep.folder import create, look, open_sweep
 from lightning_sep.sweep.grid import grid_sweep, is_axis
 from lightning_sep.sweep.names import JOURNAL, stop_file, sweep_folder, sweep_names, workers_folder
 from lightning_sep.sweep.runner import Examined, ExperimentRunner, Runner, task_monitor
+from lightning_sep.sweep.singles import far, singles
 from lightning_sep.sweep.study import SweepStudy
 from lightning_sep.sweep.worker import WORK_LEFT, wait_s
 
@@ -111,7 +112,8 @@ def launch(
 
 
 def status(sweep: str | None = None, json: bool = False, home: Path | None = None) -> int:
-    """Print what runs, waits and has failed, and why; of one sweep or of all, newest first.
+    """Print what runs, waits and has failed, and why; of one sweep, or of all, newest first, and of
+    the single runs that are not done.
 
     Raises:
         ConfigError: there is no sweep of this name.
@@ -121,13 +123,22 @@ def status(sweep: str | None = None, json: bool = False, home: Path | None = Non
     if sweep is None:
         names.sort(key=lambda one: -_changed_s(home, one))
     found = [_with_jobs(reports.status(look(home, one)), sweep_folder(home, one)) for one in names]
+    alone = singles(home) if sweep is None else []
     if json:
-        print(json_text.dumps(found[0] if sweep is not None else found, indent=1))
+        by_hand = [{"sweep": None, "runs": alone}] if alone else []
+        print(json_text.dumps(found[0] if sweep is not None else [*found, *by_hand], indent=1))
         return 0
-    if not found:
+    if not found and not alone:
         print(f"no sweeps in {home / 'sweeps'}; `lightning-sep sweep FILE` begins one")
     for one in found:
         print("\n".join(_status_lines(one)))
+    if alone:
+        print("single runs")
+    for one in alone:
+        what = " ".join(one["overrides"]) or "the defaults"
+        why = one.get("by") or one["reason"]
+        parts = [f"{one['state']}: {one['run']} ({what})", far(one), why]
+        print("    " + ": ".join(filter(None, parts)))
     return 0
 
 
@@ -140,7 +151,7 @@ def _with_jobs(found: dict[str, Any], folder: Path) -> dict[str, Any]:
         queue = jobs.queue()
     except ConfigError as error:
         return {**found, "jobs": {"unknown": str(error)}}
-    if found["state"] == "stopped" and queue.tasks:
+    if found["state"] in ("stopped", "queued") and queue.tasks:
         found["state"] = "queued" if not queue.running else "running"
     return {**found, "jobs": {**queue.as_json(), "line": queue.line()}}
 
@@ -386,8 +397,9 @@ def _status_lines(one: dict[str, Any]) -> Iterator[str]:
         yield f"    best so far: {one['metric']} {best['value']:.4g} ({overrides})"
     for kind in ("running", "waiting", "failed"):
         for entry in one[kind]:
-            why = entry.get("by") or entry.get("reason")
-            yield f"    {kind}: {_about(entry['trial'], entry)}: {why}"
+            parts = [_about(entry["trial"], entry), far(entry)]
+            parts.append(entry.get("by") or entry.get("reason"))
+            yield f"    {kind}: " + ": ".join(filter(None, parts))
 
 
 def _about(number: int, entry: dict[str, Any]) -> str:

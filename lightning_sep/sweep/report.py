@@ -13,6 +13,7 @@ from lightning_sep.leases.lease import Content
 from lightning_sep.leases.presence import Peers
 from lightning_sep.sweep.finals import Finals, finalists
 from lightning_sep.sweep.names import lease_file, trial_key, workers_folder
+from lightning_sep.sweep.singles import standing
 from lightning_sep.sweep.study import SweepStudy
 
 FORMAT = 1
@@ -196,7 +197,7 @@ def status(study: SweepStudy) -> dict[str, Any]:
         note = peers.read(lease.worker) or {}
         if peers.shows_life(lease.worker, lease.owner):
             about = {"by": str(lease.owner), "run": run, "waits_for": note.get("waits_for")}
-            running.append({**entry, **about})
+            running.append({**entry, **about, **(standing(study.home / run) if run else {})})
         else:
             why = f"{lease.owner} has died; another worker takes it over"
             waiting.append({**entry, "run": run, "reason": why})
@@ -218,7 +219,8 @@ def status(study: SweepStudy) -> dict[str, Any]:
             failed.append({**entry, "reason": result.get("reason")})
         elif result is None and lease_file(study.folder, final.key).exists():
             sort(entry, final.key)
-    state = "done" if now.done else "running" if running else "stopped"
+    begun = "stopped" if now.trials else "queued"
+    state = "done" if now.done else "running" if running else begun
     if study.stopping and running:
         state = "stopping"
     return {
