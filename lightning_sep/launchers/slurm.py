@@ -29,8 +29,8 @@ class Slurm(Launcher):
 
     Args:
         workers: tasks that run at once.
-        gpus: GPUs of a worker.
-        cpus: cores of a worker; ``null``: the threads of a run.
+        gpus: GPUs of a worker, on each of its nodes.
+        cpus: cores of a worker, for each of ``trainer.devices``; ``null``: the threads of a run.
         memory_gb: memory of a worker; ``null``: the partition's own default.
         time_min: time limit of a task in minutes; ``null``: the partition's own.
         partition: where the jobs go; ``null``: the cluster's default.
@@ -87,6 +87,7 @@ class Slurm(Launcher):
 
     def plan(self, work: Assignment) -> str:
         """The two scripts that would be submitted."""
+        self._check(work)
         array = self._array(work, self._count(work))
         return "\n".join([self.script(work, array), self.report_script(work, array)])
 
@@ -100,6 +101,7 @@ class Slurm(Launcher):
                 "launcher=slurm: there is no `sbatch` on PATH: submit from a node of the cluster, "
                 "or use launcher=local, which starts the workers on this machine"
             )
+        self._check(work)
         jobs = Jobs(work.folders)
         with jobs.locked():
             queue = jobs.queue()
@@ -129,6 +131,13 @@ class Slurm(Launcher):
         size = f"{array.workers} worker{'s' if array.workers > 1 else ''}"
         return f"job {number} was submitted: {size} at once. {_watch(work)}"
 
+    def _check(self, work: Assignment) -> None:
+        if 0 < self.gpus < work.devices:
+            raise ConfigError(
+                f"launcher.gpus = {self.gpus}: a run with trainer.devices = {work.devices} needs "
+                "as many on each of its nodes"
+            )
+
     def script(self, work: Assignment, array: Array) -> str:
         """What a task of the array runs."""
         folder = work.folder.resolve() / FOLDER
@@ -138,8 +147,7 @@ class Slurm(Launcher):
             f"--output={folder}/%A_%a.log",
             "--open-mode=append",
             "--requeue",
-            "--ntasks=1",
-            f"--cpus-per-task={self.cpus or work.threads}",
+            *self._tasks(work),
             *([f"--gres=gpu:{self.gpus}"] if self.gpus else []),
             *self._memory(),
         ]
@@ -150,7 +158,13 @@ class Slurm(Launcher):
             options += [f"--time={self.time_min}", f"--signal=B:USR1@{notice_s}"]
             ends = [_END % (60 * self.time_min)]
         done = shlex.quote(str(folder / f"{array.name}.done"))
-        run = _WORKER % {"run": shlex.join(work.command), "done": done}
+        command, term = list(work.command), "TERM"
+        if work.ranks > 1:
+            # Slurm sends SIGTERM to the tasks itself; from us, `srun` would take it as an order to
+            # kill them.
+            command = ["srun", "--kill-on-bad-exit=1", *self._tasks(work), *command]
+            term = "USR1"
+        run = _WORKER % {"run": shlex.join(command), "done": done, "term": term}
         return "\n".join([*self._head(options, work), *ends, run])
 
     def report_script(self, work: Assignment, array: Array) -> str:
@@ -173,6 +187,15 @@ class Slurm(Launcher):
         tasks = self.limit or min(32 * workers, LONGEST_ARRAY)
         name = f"lightning-sep-{work.names[0]}-{uuid4().hex[:8]}"
         return Array(name, workers=workers, tasks=max(tasks, workers), sweeps=tuple(work.names))
+
+    def _tasks(self, work: Assignment) -> list[str]:
+        """What a worker needs, of ``sbatch`` and of ``srun``."""
+        several = [f"--nodes={work.nodes}", f"--ntasks-per-node={work.devices}"]
+        return [
+            f"--ntasks={work.ranks}",
+            *(several if work.ranks > 1 else []),
+            f"--cpus-per-task={self.cpus or work.threads}",
+        ]
 
     def _memory(self) -> list[str]:
         return [] if self.memory_gb is None else [f"--mem={round(1024 * self.memory_gb)}M"]
@@ -213,7 +236,7 @@ _WORKER = """\
 [ -e %(done)s ] && exit 0
 %(run)s &
 worker=$!
-trap 'kill -TERM $worker' TERM
+trap 'kill -%(term)s $worker' TERM
 trap 'kill -USR1 $worker' USR1
 while :; do
     wait $worker
