@@ -85,11 +85,10 @@ class _Team:
 
     Args:
         world: how many there are, this one included.
-        devices: of them on each node.
         place: where they meet when Slurm has started them; else they are started here.
     """
 
-    def __init__(self, world: int, devices: int, place: Seat | None) -> None:
+    def __init__(self, world: int, place: Seat | None) -> None:
         from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
         self.world = world
@@ -146,8 +145,8 @@ class _Team:
             return
         until_s = time.monotonic() + GRACE_S
         while time.monotonic() < until_s:
-            self._raise_ended()
             self.raise_reported(number, ranks)
+            self._raise_ended()
             time.sleep(0.05)
         raise RankLost(f"the processes that train together lost each other: {_line(error)}")
 
@@ -245,7 +244,7 @@ def lead(place: Seat) -> None:
     """Be the first of the processes that Slurm has started."""
     global _place
     _place = place
-    _team_of(place.world, place.world)
+    _team_of(place.world)
 
 
 def dismiss() -> None:
@@ -274,8 +273,12 @@ def together(*, devices: int, nodes: int, cuda: bool, order: Order) -> Iterator[
     if ranks == 1:
         yield
         return
-    team = _team_of(ranks, devices)
-    number = team.order({**order, "ranks": ranks, "devices": devices, "cuda": cuda})
+    team = _team_of(ranks)
+    try:
+        number = team.order({**order, "ranks": ranks, "devices": devices, "cuda": cuda})
+    except BaseException:  # those who are ready wait for those who will not come
+        team.end()
+        raise
     try:
         with team.working():
             try:
@@ -313,14 +316,14 @@ def refuse_missing(*, devices: int, nodes: int, cuda: bool) -> None:
         raise refusal("trainer.nodes", nodes, "srun has to start the processes of several nodes")
 
 
-def _team_of(world: int, devices: int) -> _Team:
+def _team_of(world: int) -> _Team:
     global _team
     if _team is not None and _team.over and _place is not None:
         raise RankLost("the other processes that srun had started have ended")
     if _team is not None and (_team.over or _team.world < world):
         dismiss()
     if _team is None:
-        _team = _Team(world, devices, _place)
+        _team = _Team(world, _place)
     return _team
 
 
@@ -359,6 +362,7 @@ def follow(place: Seat, work: Callable[[Order], None]) -> int:
     meet = timedelta(seconds=MEET_S)
     store = TCPStore(place.host, place.port, is_master=False, wait_for_workers=False, timeout=meet)
     beats = TCPStore(place.host, place.port, is_master=False, wait_for_workers=False, timeout=meet)
+    beats.set_timeout(timedelta(seconds=SILENT_S))
     threading.Thread(target=_beat, args=(place, beats), name="ranks", daemon=True).start()
     number = 0
     while True:

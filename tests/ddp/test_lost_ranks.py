@@ -22,7 +22,7 @@ from tests.faults.harness import (
     write_sweep,
 )
 
-TWO = ["trainer.devices=2", "trainer.device=cpu", "trainer.epochs=15"]
+TWO = ["trainer.devices=2", "trainer.device=cpu", "trainer.epochs=7"]
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_an_interrupted_run_ends_all_its_processes_and_goes_on(
     until(lambda: gone(mine), 60)
 
     second = lab.train(*TWO)
-    second.until(lambda: within(folder, 6))
+    second.until(lambda: within(folder, 4))
     mine = others(second)
     second.send(signal.SIGKILL)
     second.end(-signal.SIGKILL)

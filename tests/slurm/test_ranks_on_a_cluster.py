@@ -10,7 +10,7 @@ from tests.faults.harness import TINY, Lab, history, record_of, steps, until, wr
 from tests.slurm.cluster import Cluster
 from tests.slurm.test_sweeps_on_a_cluster import asked, finished
 
-SHARED = ["trainer.device=cpu", "trainer.epochs=60", "trainer.checkpoint_every_steps=7"]
+SHARED = ["trainer.device=cpu", "trainer.epochs=24", "trainer.checkpoint_every_steps=7"]
 
 
 def workers() -> dict[int, tuple[int, str]]:
@@ -48,7 +48,7 @@ def test_two_ranks_are_preempted_lose_one_of_them_and_end_as_undisturbed(
     def within(step: int) -> bool:
         return any(one > step and one % 10 for one in steps(folder))
 
-    until(lambda: within(20), 120, cluster.logs())
+    until(lambda: within(10), 120, cluster.logs())
     first = {node for _, node in workers().values()}
     assert len(first) == 2
     nodes = ",".join(sorted(first))
