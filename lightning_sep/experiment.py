@@ -45,6 +45,7 @@ from lightning_sep.record import (
 )
 from lightning_sep.run_folder import ATTEMPTS, LEASE, RunFolder
 from lightning_sep.settings import FILLED_IN, Settings, build, locate
+from lightning_sep.settings.fitting import refuse_unfit
 from lightning_sep.settings.signature import arguments
 from lightning_sep.tasks.base import Parts, Task
 from lightning_sep.terminal import duration
@@ -112,6 +113,7 @@ def build_parts(settings: Settings, prepared: Any | None = None) -> Built:
         ConfigError: parts do not go together.
         DataError: the data are not prepared, or not usable.
     """
+    refuse_unfit(settings.tree, settings.choices)
     prepared = prepared if prepared is not None else open_data(settings)
     build(settings.tree["plan"]).check(patience=settings.tree["trainer"]["patience"])
     examples = build(settings.tree["examples"])
@@ -215,6 +217,21 @@ def print_model(settings: Settings) -> str:
     return "\n".join(lines)
 
 
+def print_config(settings: Settings, *, home: Path) -> str:
+    """The settings of a run as YAML, with its id and what is there of it as a comment on top.
+
+    Raises:
+        ConfigError: parts do not go together.
+        DataError: the data are not prepared, or not usable.
+    """
+    refuse_unfit(settings.tree, settings.choices)
+    identity = identify(settings)
+    record = read_record(home / identity)
+    begun = "begun" if (home / identity / ATTEMPTS).exists() else "not begun"
+    state = begun if record is None else record["state"]
+    return f"# run {identity}: {state}\n" + yaml.safe_dump(settings.tree, sort_keys=False)
+
+
 def run(
     settings: Settings,
     *,
@@ -254,6 +271,7 @@ def run(
         NonFiniteLoss: training diverged; the record says so.
         StorageError: the disk is full; what was there is whole.
     """
+    refuse_unfit(settings.tree, settings.choices)
     prepared = open_data(settings) if data is None else data
     identity = identify(settings, prepared)
     folder = RunFolder(home / identity)
@@ -304,7 +322,7 @@ class _Run:
         should_stop: Callable[[], bool] | None,
         alive: Callable[[], None] | None,
         report: Callable[[int, float], bool] | None,
-        watched: bool,
+        watched: bool = False,
     ) -> None:
         self.settings = settings
         self.parts = parts
@@ -366,7 +384,7 @@ class _Run:
 
     def _train(self, about: Mapping[str, Any]) -> dict[str, Any]:
         from lightning_sep.callbacks.bar import Bar
-        from lightning_sep.training import Attempt, Training, flat
+        from lightning_sep.training import Attempt, Training
 
         bar = Bar() if self.watched else None
         tree = self.settings.tree
@@ -375,18 +393,13 @@ class _Run:
             print(slow, file=sys.stderr, flush=True)
         for remark in filter(None, (slow, *self.parts.task.facts.remarks)):
             self.log.write(remark)
+        name, mode = self.parts.task.monitor
         mirrored = {
-            "group": about["sweep"],
-            "job_type": about["task"],
-            "tags": [about["purpose"], *sorted(f"{k}={v}" for k, v in choices.items())],
-            "config": {
-                "run_id": self.parts.run_id,
-                "config_hash": about["config_hash"],
-                "data_hash": self.parts.prepared.hash,
-                **choices,
-                **dict(flat(tree)),
-            },
-            "monitor": self.parts.task.monitor,
+            **about,
+            "choices": choices,
+            "monitor": {"name": name, "mode": mode},
+            "data": {self.parts.prepared.name: self.parts.prepared.hash},
+            "environment": {**software(), **self.fingerprint},
         }
         attempt = Attempt(
             run_id=self.parts.run_id,
@@ -413,7 +426,13 @@ class _Run:
             return outcome
 
         trainer = build(tree["trainer"])
-        cuda, order = _device(tree) == "cuda", self._order(about)
+        cuda = _device(tree) == "cuda"
+        order = {
+            **mirrored,
+            "home": str(self.folder.path.parent.resolve()),
+            "generation": self.lease.generation,
+            "reports": self.report is not None,
+        }
         with ExitStack() as shown:
             if bar is not None:
                 bar.open(shown)
@@ -421,19 +440,6 @@ class _Run:
                 together(devices=trainer.devices, nodes=trainer.nodes, cuda=cuda, order=order)
             )
             return _trained(tree, self.parts, attempt, mirrored, conclude)
-
-    def _order(self, about: Mapping[str, Any]) -> Order:
-        """What the other processes of this run have to know; see :func:`follow`."""
-        tree = self.settings.tree
-        return {
-            "run_id": self.parts.run_id,
-            "settings": tree,
-            "home": str(self.folder.path.parent.resolve()),
-            "generation": self.lease.generation,
-            "sweep": about["sweep"],
-            "purpose": about["purpose"],
-            "reports": self.report is not None,
-        }
 
     def _note_attempt(self, purpose: str) -> None:
         trainer, device = build(self.settings.tree["trainer"]), _device(self.settings.tree)
@@ -487,12 +493,12 @@ def follow(order: Order) -> None:
     """Train a run together with the process that has claimed it, as one that writes nothing.
 
     Args:
-        order: the run: its settings, and what the first process has to say of it.
+        order: what the record will say of the run, and what the first process knows besides.
 
     Raises:
         ConfigError: on this machine it is another run.
     """
-    from lightning_sep.training import Attempt, flat
+    from lightning_sep.training import Attempt
 
     tree = order["settings"]
     with _threads(tree["trainer"]["threads"]), _quiet(lambda line: None):
@@ -515,14 +521,7 @@ def follow(order: Order) -> None:
             log=_nothing,
             show=_nothing,
         )
-        about = {
-            "group": order["sweep"],
-            "job_type": "",
-            "tags": [],
-            "config": dict(flat(tree)),
-            "monitor": parts.task.monitor,
-        }
-        _trained(tree, parts, attempt, about, _nothing)
+        _trained(tree, parts, attempt, order, _nothing)
 
 
 def _nothing(*_: Any) -> None:

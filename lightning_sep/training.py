@@ -191,8 +191,8 @@ class Training:
     def _open_tracker(self, tracking: Any, about: Mapping[str, Any], cleanup: ExitStack) -> None:
         if self._quiet:
             tracking.mode = "disabled"
-        self.tracker = tracking.open(folder=self.folder.path, run_id=self.attempt.run_id, **about)
-        cleanup.callback(self.tracker.close)
+        self.tracker = tracking.open(self.folder.path, about)
+        cleanup.push(self.tracker.left)
 
     def resume(self, *, from_start: bool = False) -> None:
         """Take over what earlier attempts have left: the newest checkpoint that verifies.
@@ -284,12 +284,8 @@ class Training:
                 self.trainer.test(self.task, loader, verbose=False, weights_only=True)
             metrics |= self.task.epoch_metrics
             of_first(lambda: self._write_examples(loader))
-        audio = {} if self.watch.pruned or self._quiet else self._write_audio()
-        self.tracker.finish(
-            {key: value for key, value in metrics.items() if key.startswith("test/")},
-            audio,
-            self.task.facts.sample_rate,
-        )
+        if not self.watch.pruned and not self._quiet:
+            self._write_audio()
         return metrics
 
     def _write_examples(self, loader: Any) -> None:
@@ -298,12 +294,12 @@ class Training:
         write_json(self.folder.examples(self.attempt.generation), values)
 
     def outcome(self, metrics: Mapping[str, float]) -> dict[str, Any]:
-        """What the record says of the training."""
+        """What the record says of the training; the tracker is told, and closed."""
         generation = self.attempt.generation
         examples = self.folder.examples(generation)
         tested = not self.watch.pruned
         kept = [self.folder.best(generation)]
-        return {
+        outcome = {
             "state": "finished" if tested else "pruned",
             "metrics": dict(sorted(metrics.items())),
             "monitor": {
@@ -323,6 +319,8 @@ class Training:
             "wall_s": round(self.history.elapsed_s, 3),
             "device_s": round(self.history.device_s, 3),
         }
+        self.tracker.finish(outcome)
+        return outcome
 
     def tidy(self, kept: Mapping[str, str]) -> None:
         """Remove what a finished run no longer needs: it keeps the weights that its record names.
@@ -335,23 +333,20 @@ class Training:
             if path.name not in kept:
                 checkpoint_files.remove(path)
 
-    def _write_audio(self) -> dict[str, np.ndarray]:
-        """Audio of the first test examples: FLAC in the run's folder, samples for the tracker."""
+    def _write_audio(self) -> None:
+        """Audio of the first test examples, as FLAC in the run's folder."""
         if not self.audio_count:
-            return {}
+            return
         batch = next(iter(self.loader("test", rank=0, world=1)))
         task = self.task.eval()
         with torch.no_grad():
             examples = task.audio_examples(batch.to(task.device), self.audio_count)
-        audio = {}
         for name, waveform in examples.items():
             # One example's signals share a gain, so that their levels can be compared by ear.
             samples = waveform.detach().cpu().float().clamp(-1, 1).T.numpy()
             encoded = BytesIO()
             soundfile.write(encoded, samples, task.facts.sample_rate, format="FLAC")
             write_aside(self.folder.path / "audio" / f"{name}.flac", encoded.getvalue())
-            audio[name] = samples
-        return audio
 
 
 class _Environment(LightningEnvironment):
@@ -444,12 +439,3 @@ def _interruptible() -> Iterator[None]:
             raise
         signal.signal(signal.SIGINT, held)
         raise KeyboardInterrupt from None
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The settings of a tree by their dotted paths, without class paths."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
-        elif key != "_target_":
-            yield f"{prefix}{key}", value

@@ -86,9 +86,10 @@ def empty_advice(board: Board) -> str:
             "before goes on with what is left."
         )
     return (
-        "No final runs yet. A sweep runs its finalists again on fresh seeds once the search has "
-        f"ended, and only those are ranked; `lightning-sep status {shlex.quote(board.name)}` says "
-        "how far it is, and giving the sweep command again lets it go on."
+        "No final runs yet. Only runs on fresh seeds are ranked: finalists get them once the "
+        "search has ended, unless the sweep asks for none; "
+        f"`lightning-sep status {shlex.quote(board.name)}` says how far it is, and giving the "
+        "sweep command again lets it go on."
     )
 
 

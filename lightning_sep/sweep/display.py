@@ -2,8 +2,9 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 from lightning_sep.sweep.report import Progress
 from lightning_sep.sweep.study import SweepStudy
@@ -17,6 +18,19 @@ def tell(line: str) -> None:
     print(plain(line), file=sys.stderr, flush=True)  # rich's bars take what is printed
 
 
+class Work(Protocol):
+    """Something that is counted."""
+
+    @property
+    def work_done(self) -> int: ...
+
+    @property
+    def work_total(self) -> int: ...
+
+    @property
+    def trials(self) -> Mapping[str, int]: ...
+
+
 class Clock:
     """Time left, from the work done since the first of it began.
 
@@ -28,7 +42,7 @@ class Clock:
         self.began_s = time.monotonic()
         self.first: int | None = None
 
-    def left(self, states: Sequence[Progress]) -> str:
+    def left(self, states: Sequence[Work]) -> str:
         """Such as ``about 40 s left``; empty where nothing is known, or left."""
         done = sum(state.work_done for state in states)
         total = sum(state.work_total for state in states)

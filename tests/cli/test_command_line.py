@@ -217,7 +217,7 @@ def test_threads_are_settled_before_torch_is_imported(torch_watch, monkeypatch, 
     told = python(f"""
         import os, torch_watch
         from lightning_sep.cli import main
-        main(["train", "trainer.epochs=big"{asked}])
+        main(["train", "optimizer.learning_rate=big"{asked}])
     """)
     assert told.splitlines()[0] == f"{threads} passive"
 

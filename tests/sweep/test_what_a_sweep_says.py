@@ -80,7 +80,13 @@ class Ticking:
 def test_what_is_not_said_of_a_sweep() -> None:
     sweep = Sweep(metric="val/r2", direction="maximize", trials=7)
     given = (sweep.settings, sweep.repeats, sweep.finalists, sweep.final_seeds, sweep.attempts)
-    assert given == ((), 1, 2, 5, 3)
+    assert given == ((), 1, None, 5, 3)
+    assert (sweep.race, sweep.most_finalists) == (None, 10)
+    settled = [sweep.settled(finite=finite) for finite in (True, False)]
+    assert [(one.race, one.finalists) for one in settled] == [(True, 10), (False, 2)]
+    assert [one.most_finalists for one in settled] == [10, 2]
+    asked = replace(sweep, finalists=3, race=False).settled(finite=True)
+    assert (asked.race, asked.finalists) == (False, 3)
     assert (sweep.pruner, sweep.question, sweep.sign) == (None, "", -1.0)
     assert list(sweep.search_seeds) == [0]
     assert list(sweep.fresh_seeds) == [1000, 1001, 1002, 1003, 1004]
@@ -128,6 +134,8 @@ def test_a_sweep_is_kept_as_it_was_begun(sandbox: Any, monkeypatch: pytest.Monke
         "extra": ["more=1"],
         "config_dir": None,
         "trials": 3,
+        "finalists": None,
+        "command": f"lightning-sep sweep {path} more=1 --name quick --trials 3",
         "patience_s": 2.0,
         "source": path.read_text(),
         "targets": [TANH],
@@ -137,7 +145,7 @@ def test_a_sweep_is_kept_as_it_was_begun(sandbox: Any, monkeypatch: pytest.Monke
     assert {name: record[name] for name in expected} == expected
     assert record["asks"] == {
         **{"settings": ["steps=4"], "metric": "val/value", "direction": "maximize"},
-        **{"repeats": 2, "finalists": 1, "final_seeds": 3, "question": "why?"},
+        **{"repeats": 2, "finalists": 1, "final_seeds": 3, "question": "why?", "race": True},
     }
     points = definition.grid()
     assert points is not None
@@ -310,6 +318,7 @@ def test_a_sweep_finds_the_best_in_its_direction(
         "std": pytest.approx(0.5 / math.sqrt(2)),
         "n": 2,
         "failed": 0,
+        "dropped": None,
         "confirmed": True,
     }
     assert content["best"] == content["finalists"][1] == second
