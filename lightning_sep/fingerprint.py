@@ -36,6 +36,7 @@ _PACKAGES = (
 # is how many there are, which is a setting.
 _CHOOSE_KERNELS = ("ATEN_CPU_CAPABILITY", "NVIDIA_TF32_OVERRIDE")
 _PREFIXES = ("MKL_", "ONEDNN_", "DNNL_", "KMP_DETERMINISTIC")
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 _THREADS = ("MKL_NUM_THREADS", "MKL_DYNAMIC", "ONEDNN_VERBOSE", "DNNL_VERBOSE", "MKL_VERBOSE")
 
 
@@ -83,8 +84,7 @@ def fingerprint(device: str, deterministic: bool, *, ranks: int = 1) -> dict[str
 
 def digest(value: Any) -> str:
     """SHA-256 of a JSON value, in hex, whatever the order of its keys."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()
 
 
 def weights_hash(state: Mapping[str, Any]) -> str:

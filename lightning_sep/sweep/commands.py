@@ -94,7 +94,9 @@ def launch(
     folder = str(Path(config_dir).expanduser().resolve()) if config_dir is not None else None
     mine = [item for item in overrides if override_key(item).split(".")[0] == "launcher"]
     shared = [item for item in overrides if item not in mine]
-    definitions = _definitions(files, shared, grid, trials, finalists, name, folder)
+    definitions = definitions_of(
+        files, shared, grid, trials=trials, finalists=finalists, name=name, config_dir=folder
+    )
     launcher = launcher or _launcher(mine, workers, folder)
     if time_budget_s is not None and not isinstance(launcher, Local):
         raise ConfigError(
@@ -228,15 +230,21 @@ def report(sweeps: Sequence[str], home: Path | None = None) -> int:
     return WORK_LEFT if left else _conclude(studies, home, _page)
 
 
-def _definitions(
+def definitions_of(
     files: Sequence[Path | str],
     overrides: Sequence[str],
     grid: bool | Sequence[str],
-    trials: int | None,
-    finalists: int | None,
-    name: str | None,
-    config_dir: str | None,
+    *,
+    trials: int | None = None,
+    finalists: int | None = None,
+    name: str | None = None,
+    config_dir: str | None = None,
 ) -> list[Definition]:
+    """The sweeps that a command asks for; see :func:`launch` for the arguments.
+
+    Raises:
+        ConfigError: a file or a grid cannot be used.
+    """
     if files and grid:
         raise ConfigError(f"--grid and {files[0]}: a sweep is a file or a grid, not both")
     if grid:

@@ -301,3 +301,34 @@ class TestFile:
         with pytest.raises(ConfigError, match=r"mine\.yaml") as raised:
             protocol_of("mine", [tmp_path])
         assert words in str(raised.value)
+
+
+def test_examples_of_a_search_count_only_where_its_run_is_a_final(three) -> None:
+    folder = three.path / "tanh1002"
+    seal(folder, purpose="search", trial=3)
+    edited_example(folder)
+    assert not load_boards(three.path).skipped
+    final = three.path / "sweeps" / "bounded_heads" / "finals" / "final-0003-1002.json"
+    final.parent.mkdir(parents=True)
+    final.write_text(json.dumps({"run_id": "tanh1002", "trial": 3, "seed": 1002}))
+    (apart,) = load_boards(three.path).boards[0].apart  # it is no run of the finals
+    assert apart.reasons[0] == "4 of 5 fresh seeds finished"
+    seal(folder)
+    edit(folder, '"test/si', ' "test/si', "test_examples.json")
+    assert "test_examples.json was changed" in load_boards(three.path).skipped[0].reason
+
+
+def test_one_seed_left_changes_no_other_row(three) -> None:
+    before = as_json(load_boards(three.path))["boards"][0]
+    for seed in (1000, 1001, 1003, 1004):
+        failed(three.path / f"tanh{seed}")
+    after = as_json(load_boards(three.path))["boards"][0]
+    kept = [row for row in before["rows"] if row["name"] != "head=tanh"]
+    for row in (*kept, *after["rows"]):
+        row.pop("rank_low"), row.pop("rank_high"), row.pop("place")
+    assert after["rows"] == kept
+    (apart,) = after["apart"]
+    assert apart["reasons"] == [
+        "1 of 5 fresh seeds finished",
+        *(f"seed {seed} failed: diverged" for seed in (1000, 1001, 1003, 1004)),
+    ]
