@@ -89,12 +89,12 @@ def preflight(
     definitions = commands.definitions_of(files, shared, grid, name=name, config_dir=folder)
     launcher = commands.launcher_of(mine, None, folder)
     runner = ExperimentRunner(home, folder)
-    threads = max(runner.examine(definition).threads for definition in definitions)
+    examined = [runner.examine(definition) for definition in definitions]
     found = Found(runs=sum(_runs(definition) for definition in definitions))
     try:
         with _place(home) as place:
             names = [definition.name for definition in definitions]
-            work = commands.assignment(names, worker_command, home, found.runs, threads)
+            work = commands.assignment(names, worker_command, home, found.runs, examined)
             found.problems += launcher.check(work)
             for definition in definitions:
                 for tried in _covering(definition, folder, place, found.problems):
