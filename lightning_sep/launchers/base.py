@@ -99,6 +99,10 @@ class Launcher(ABC):
             ConfigError: no worker can be started with these settings.
         """
 
+    def check(self, work: Assignment) -> list[str]:
+        """What would keep the workers from working, a line each; nothing is started."""
+        return []
+
     @abstractmethod
     def start(self, work: Assignment) -> Crew | str:
         """Start workers.

@@ -2,6 +2,8 @@
 
 import shlex
 import shutil
+import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
@@ -12,7 +14,8 @@ from lightning_sep.fsio import storage_errors, write_aside
 from lightning_sep.homes import data_home
 from lightning_sep.launchers.base import Assignment, Launcher, own_command
 from lightning_sep.launchers.local import thread_environment
-from lightning_sep.launchers.slurm_jobs import Array, Jobs, submitted
+from lightning_sep.launchers.shared_disk import unseen
+from lightning_sep.launchers.slurm_jobs import Array, Jobs, asked, submitted
 
 FOLDER = "slurm"  # in a sweep's folder: scripts and logs
 LONGEST_ARRAY = 1000  # Slurm's own bound (MaxArraySize), unless a site has moved it
@@ -78,8 +81,8 @@ class Slurm(Launcher):
         self.limit = limit
         self.patience_s = lease_s
         self.setup = list(setup)
-        asked = {"partition": partition, "account": account, "qos": qos, "constraint": constraint}
-        self.where = [f"--{name}={value}" for name, value in asked.items() if value is not None]
+        chosen = {"partition": partition, "account": account, "qos": qos, "constraint": constraint}
+        self.where = [f"--{name}={value}" for name, value in chosen.items() if value is not None]
         self.extra = list(extra)
         for line in [*self.where, *self.extra, *self.setup]:
             if not isinstance(line, str) or "\n" in line:
@@ -87,7 +90,7 @@ class Slurm(Launcher):
 
     def plan(self, work: Assignment) -> str:
         """The two scripts that would be submitted."""
-        self._check(work)
+        self._refuse_too_few(work)
         array = self._array(work, self._count(work))
         return "\n".join([self.script(work, array), self.report_script(work, array)])
 
@@ -101,7 +104,7 @@ class Slurm(Launcher):
                 "launcher=slurm: there is no `sbatch` on PATH: submit from a node of the cluster, "
                 "or use launcher=local, which starts the workers on this machine"
             )
-        self._check(work)
+        self._refuse_too_few(work)
         jobs = Jobs(work.folders)
         with jobs.locked():
             queue = jobs.queue()
@@ -117,6 +120,7 @@ class Slurm(Launcher):
             write_aside(report, self.report_script(work, array))
             jobs.add(array)  # before it is submitted: it is found by its name
             try:
+                self._refuse(script)
                 number = submitted([str(script)])
                 try:
                     submitted([f"--dependency=afterany:{number}", str(report)])
@@ -131,7 +135,51 @@ class Slurm(Launcher):
         size = f"{array.workers} worker{'s' if array.workers > 1 else ''}"
         return f"job {number} was submitted: {size} at once. {_watch(work)}"
 
-    def _check(self, work: Assignment) -> None:
+    def check(self, work: Assignment) -> list[str]:
+        """What Slurm says of the very script, and what the nodes would miss."""
+        self._refuse_too_few(work)
+        array = self._array(work, self._count(work))
+        with tempfile.TemporaryDirectory(dir=work.home, prefix=".preflight-") as place:
+            script = Path(place) / "array.sh"
+            script.write_text(self.script(work, array))
+            found = []
+            try:
+                asked(["sbatch", "--test-only", str(script)])
+            except ConfigError as error:
+                found.append(str(error))
+            else:
+                found += self._beyond_the_limit()
+                found += self._unseen(script)
+        return found
+
+    def _refuse(self, script: Path) -> None:
+        """Refuse what Slurm would take, and no node could run.
+
+        Raises:
+            ConfigError: the nodes do not see what it needs.
+        """
+        if missing := self._unseen(script):
+            raise ConfigError("; ".join(missing))
+
+    def _unseen(self, script: Path) -> list[str]:
+        return unseen([script, *_needed()], [*self.where, *self._gpus()])
+
+    def _beyond_the_limit(self) -> list[str]:
+        """That the partition gives less time: Slurm lets such a job wait for ever."""
+        if self.time_min is None:
+            return []
+        where = [one for one in self.where if one.startswith("--partition=")]
+        lines = asked(["sinfo", "--noheader", "--format=%P|%l", *where]).split()
+        limits = dict(line.split("|") for line in lines)
+        own = {name: limit for name, limit in limits.items() if where or name.endswith("*")}
+        return [
+            f"launcher.time_min={self.time_min}: partition {name.rstrip('*')} gives {limit}"
+            for name, limit in own.items()
+            if (given := minutes(limit)) is not None and given < self.time_min
+        ]
+
+    def _refuse_too_few(self, work: Assignment) -> None:
+        """Refuse jobs with fewer GPUs than a run trains on."""
         if 0 < self.gpus < work.devices:
             raise ConfigError(
                 f"launcher.gpus = {self.gpus}: a run with trainer.devices = {work.devices} needs "
@@ -148,7 +196,7 @@ class Slurm(Launcher):
             "--open-mode=append",
             "--requeue",
             *self._tasks(work),
-            *([f"--gres=gpu:{self.gpus}"] if self.gpus else []),
+            *self._gpus(),
             *self._memory(),
         ]
         ends = []
@@ -188,6 +236,9 @@ class Slurm(Launcher):
         name = f"lightning-sep-{work.names[0]}-{uuid4().hex[:8]}"
         return Array(name, workers=workers, tasks=max(tasks, workers), sweeps=tuple(work.names))
 
+    def _gpus(self) -> list[str]:
+        return [f"--gres=gpu:{self.gpus}"] if self.gpus else []
+
     def _tasks(self, work: Assignment) -> list[str]:
         """What a worker needs, of ``sbatch`` and of ``srun``."""
         several = [f"--nodes={work.nodes}", f"--ntasks-per-node={work.devices}"]
@@ -213,6 +264,29 @@ class Slurm(Launcher):
             *self.setup,
             *(f"export {name}={shlex.quote(value)}" for name, value in kept.items()),
         ]
+
+
+def _needed() -> list[Path]:
+    """What a worker takes from the disk besides the home."""
+    package = Path(__file__).parents[1]
+    found = [Path(sys.executable), package, Path.cwd(), data_home()]
+    return [path for path in found if path.exists()]
+
+
+def minutes(limit: str) -> float | None:
+    """A time as Slurm writes it, such as ``1-12:00:00``; ``None`` where nothing bounds it.
+
+    Example:
+        >>> minutes("1-12:00:00"), minutes("30:00"), minutes("infinite")
+        (2160.0, 30.0, None)
+    """
+    days, _, clock = limit.rpartition("-")
+    parts = clock.split(":")
+    if not all(part.isdecimal() for part in parts) or not (days or "0").isdecimal():
+        return None
+    hours, rest = (parts[0], parts[1:]) if len(parts) == 3 else ("0", parts)
+    seconds = int(rest[1]) if len(rest) > 1 else 0
+    return 1440.0 * int(days or 0) + 60 * int(hours) + int(rest[0]) + seconds / 60
 
 
 def _quoted(option: str) -> str:

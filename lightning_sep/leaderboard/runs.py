@@ -146,11 +146,11 @@ def reused_runs(home: Path, runs: Sequence[Run]) -> list[Run]:
         try:
             final = json.loads(path.read_text(encoding="utf-8"))
             run, trial = known[final["run_id"]], final["trial"]
-            if run.purpose == "search":
-                run = read_run(run.folder)  # its values per example count now
         except (OSError, ValueError, KeyError, TypeError):
             continue
         sweep = path.parents[1].name
+        if run.purpose == "search":
+            run = _with_examples(run)
         if (run.sweep, run.purpose) != (sweep, "final"):
             reused.append(replace(run, sweep=sweep, purpose="final", trial=trial))
     for path in sorted(home.glob("sweeps/*/trials.json")):
@@ -166,6 +166,14 @@ def reused_runs(home: Path, runs: Sequence[Run]) -> list[Run]:
             if run.sweep != sweep
         ]
     return reused
+
+
+def _with_examples(run: Run) -> Run:
+    """A run whose values per example count now; one that they do not fit is no result."""
+    try:
+        return read_run(run.folder)
+    except (OSError, ValueError) as problem:
+        return replace(run, state="failed", error=_one_line(problem))
 
 
 def read_run(folder: Path, *, examples_of_search: bool = True) -> Run:

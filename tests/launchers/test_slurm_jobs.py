@@ -39,6 +39,17 @@ def test_a_queue_is_counted_task_by_task() -> None:
     assert "1 wait (JobHoldMaxRequeue: held: it was requeued too often" in line
 
 
+def test_what_is_held_among_those_that_wait_together_is_named() -> None:
+    found = queue("12|0,2-5%2|PENDING|JobArrayTaskLimit,JobHeldUser||x\n12|1|RUNNING|None|n1|x")
+    assert found.workers == 2
+    line = found.line()
+    assert "5 wait (JobArrayTaskLimit: as many as are wanted" in line
+    assert "; JobHeldUser: held by its user" in line
+    assert "1 wait (ReqNodeNotAvail, UnavailableNodes:n1: the nodes" in (
+        queue("12|3|PENDING|ReqNodeNotAvail, UnavailableNodes:n1||x").line()
+    )
+
+
 def test_a_worker_whose_runs_train_on_several_devices_is_a_step_of_as_many_tasks(
     tmp_path: Path,
 ) -> None:
