@@ -21,6 +21,7 @@ MOST_READ = 40  # settings whose curves and examples are on the page, from the t
 MOST_EPOCHS = 60  # points of a curve; of a longer one every k-th, and the last
 MOST_EXAMPLES = 400  # of a larger test set every k-th
 MOST_TRIALS = 3000  # on a page, the newest
+MOST_TIMES = 2000  # runs of the timeline, the newest
 CURVE_NUMBERS = 150_000  # of all curves of the page: the monitored metric first, then by name
 EXAMPLE_NUMBERS = 60_000  # of all examples of the page
 
@@ -62,7 +63,7 @@ def board_json(board: Board, entries: Sequence[Entry], axes: Sequence[Axis], boa
         "baselines": [[label, _brief(value, metric.scale)] for label, value in board.baselines],
         "trials": _trials(board, entries, axes, metric.scale_of(monitor)),
         "weights": [[name, _brief(share)] for name, share in importance(board)],
-        "runs": _times(board),
+        "runs": _times(board, entries),
         "curves": _curves(read, metric, monitor, CURVE_NUMBERS // boards),
         "examples": _examples(read, metric, EXAMPLE_NUMBERS // boards),
         "differ": _differ(entries),
@@ -74,9 +75,11 @@ def _setting(entry: Entry, place: int, metric: Metric, axes: Sequence[Axis]) -> 
         "name": entry.short,
         "kind": entry.kind,
         "values": [_value(axis, place) for axis in axes],
-        "ids": [run.run_id for run in entry.runs],
     }
     row = entry.row
+    others = entry.runs if row is None else row.failed
+    if others:
+        found["ids"] = [run.run_id for run in others]
     if row is None:
         return found
     scale = metric.scale
@@ -192,22 +195,26 @@ def _explained(groups: Sequence[Sequence[float]]) -> float | None:
     return max(0.0, 1 - (within / (count - kinds)) / (total / (count - 1)))
 
 
-def _times(board: Board) -> list[list[Any]]:
-    """``[name, purpose, state, start, end]`` of all runs that say when, in seconds since 1970."""
-    runs: dict[str, tuple[str, Run]] = {}
-    for row in [*board.rows, *(one.row for one in board.apart)]:
-        for run in row.runs:
-            seed = "" if run.seed is None else f" seed {run.seed}"
-            runs[run.run_id] = (f"{row.name}{seed}", run)
-    for trial in board.search.trials[-MOST_TRIALS:] if board.search else []:
+def _times(board: Board, entries: Sequence[Entry]) -> list[list[Any]]:
+    """``[setting, trial, seed, purpose, state, start, seconds]`` of the runs that say when.
+
+    A run is one of a setting, by its place, or of a trial; the start is in seconds since 1970.
+    """
+    runs: dict[str, tuple[int | None, int | None, Run]] = {}
+    for place, entry in enumerate(entries):
+        for run in entry.row.runs if entry.row else ():
+            runs[run.run_id] = place, None, run
+    for trial in board.search.trials if board.search else ():
         for run in trial.runs:
-            runs.setdefault(run.run_id, (f"trial {trial.number}", run))
-    found = []
-    for name, run in runs.values():
+            runs.setdefault(run.run_id, (None, trial.number, run))
+    found: list[tuple[float, list[Any]]] = []
+    for setting, number, run in runs.values():
         started, ended = _seconds(run.started), _seconds(run.finished)
         if started is not None and ended is not None and ended >= started:
-            found.append([name, run.purpose, run.state, started, ended])
-    return sorted(found, key=lambda one: (one[3], one[0]))
+            took = round(ended - started, 1)
+            told = [setting, number, run.seed, run.purpose, run.state, started, took]
+            found.append((started, told))
+    return [told for _, told in sorted(found, key=lambda one: one[0])[-MOST_TIMES:]]
 
 
 def _seconds(text: str) -> float | None:

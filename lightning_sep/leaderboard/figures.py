@@ -7,7 +7,7 @@ from lightning_sep.leaderboard.audio import TEST_SET, Example
 from lightning_sep.leaderboard.board import Board
 from lightning_sep.leaderboard.charts import Json, importance
 from lightning_sep.leaderboard.entries import Entry
-from lightning_sep.leaderboard.ranked import copy_button
+from lightning_sep.leaderboard.ranked import MOST_AGAIN, copy_button
 from lightning_sep.leaderboard.words import PERCENT
 
 
@@ -251,7 +251,7 @@ def _column(signal: str) -> str:
 def again(board: Board, entries: Sequence[Entry], place: int) -> str:
     """The commands that repeat the rows, and what became of each seed."""
     items = []
-    for at, entry in enumerate(entries):
+    for at, entry in enumerate(entries[:MOST_AGAIN]):
         row = entry.row
         if row is None:
             continue
@@ -268,32 +268,30 @@ def again(board: Board, entries: Sequence[Entry], place: int) -> str:
         body = ""
         if row.scores:
             first = row.scores[0]
-            others = ", ".join(f"seed={one.seed}" for one in row.scores[1:] if one.seed is not None)
             body = _command(first.command, f"command-{place}-{at}")
-            if others:
-                body += f'<p class="small quiet">The others are the same with {others}.</p>'
-            body += (
-                '<p class="small quiet">To train one of them anew and compare it with its record:'
-                f"</p>{_command(f'lightning-sep reproduce {first.run.run_id}')}"
-            )
+            body += _command(f"lightning-sep reproduce {first.run.run_id}")
             if row.prediction and row.prediction.low is not None:
                 low, high = board.metric.clipped(row.prediction.low, row.prediction.high)
-                body += (
-                    f'<p class="small quiet">One more seed should score between '
-                    f"{board.metric.number(low)} and {escape(board.metric.with_unit(high))} "
-                    f"({PERCENT} prediction interval).</p>"
+                seeds.append(
+                    f"one more seed: {board.metric.number(low)} to "
+                    f"{escape(board.metric.with_unit(high))}"
                 )
         rank = "–" if entry.reasons else row.rank_text
         items.append(
             f'<details class="item"><summary>{escape(rank)} · {escape(entry.name)}</summary><div>'
-            f'<ul class="small plainlist">{"".join(f"<li>{one}</li>" for one in seeds)}</ul>'
-            f"{body}</div></details>"
+            f'{body}<ul class="small plainlist">{"".join(f"<li>{one}</li>" for one in seeds)}</ul>'
+            "</div></details>"
         )
     if not items:
         return ""
+    more = sum(entry.row is not None for entry in entries[MOST_AGAIN:])
+    left = f" The JSON has the commands of {more} more rows." if more else ""
     return (
         '<details class="card"><summary><h3>Run a row again</h3> <span class="small quiet">the '
-        f"command of every row, and its runs</span></summary>{''.join(items)}</details>"
+        'command of every row, and its runs</span></summary><p class="small quiet again">The first '
+        "command trains a row’s first seed; the others are the same with their own seed. The "
+        "second trains it anew in a folder of its own and compares it with its record. One more "
+        f"seed: {PERCENT} prediction interval.{left}</p>{''.join(items)}</details>"
     )
 
 

@@ -1,6 +1,5 @@
 (() => {
   "use strict";
-  document.documentElement.classList.remove("still");
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const make = (tag, attributes = {}, ...inside) => {
     const made = document.createElement(tag);
@@ -52,10 +51,7 @@
       const head = this.heads[column], first = head.dataset.first;
       const other = first === "ascending" ? "descending" : "ascending";
       const now = order ?? (head.getAttribute("aria-sort") === first ? other : first);
-      for (const cell of this.heads) cell.removeAttribute("aria-sort");
-      head.setAttribute("aria-sort", now);
-      this.by.value = column;
-      this.order.textContent = now === "ascending" ? "↑" : "↓";
+      this.mark(column, now);
       const sign = now === "ascending" ? 1 : -1, values = this.values(column);
       const words = new Intl.Collator(undefined, { numeric: true });
       for (const body of this.table.tBodies) {
@@ -67,6 +63,12 @@
         });
         body.prepend(...rows);
       }
+    }
+    mark(column, order) {
+      for (const cell of this.heads) cell.removeAttribute("aria-sort");
+      this.heads[column].setAttribute("aria-sort", order);
+      this.by.value = column;
+      this.order.textContent = order === "ascending" ? "↑" : "↓";
     }
     wire() {
       const field = this.tools.querySelector("input[type=search]");
@@ -240,9 +242,9 @@
         const table = section.querySelector(`table[data-table=${name}]`);
         return table && new Table(table, ids, () => this.refresh());
       };
-      this.table = tables("settings", (at) => data.settings[at].ids.join(" "));
+      this.table = tables("settings", (at) => [...(data.settings[at].ids ?? []), ...(data.settings[at].seeds ?? []).map((one) => one[2])].join(" "));
       this.trials = tables("trials", () => "");
-      if (this.table) this.table.sort(this.table.heads.findIndex((one) => one.classList.contains("rank")), "ascending");
+      this.table?.mark(this.table.heads.findIndex((one) => one.classList.contains("rank")), "ascending"); // as it was written
       for (const card of all("[data-chart]", section)) {
         const plot = card.querySelector(".plot");
         const chart = { card, plot, name: card.dataset.chart, seen: false };
@@ -253,6 +255,12 @@
       }
       const b = section.querySelector("[data-chart=examples] .b");
       if (b) b.selectedIndex = 1;
+      for (const [at, { name }] of data.settings.entries()) { // said here once instead of in every row
+        const row = this.table.rows[at];
+        row.querySelector(".pick input").ariaLabel = `Compare ${name}`;
+        const copy = row.querySelector("button.copy");
+        if (copy) copy.ariaLabel = `Copy the command of ${name}`;
+      }
       this.zoom();
       this.differ();
       this.say();
@@ -600,11 +608,12 @@
     }
     timeline() {
       const { runs } = this.data, lanes = [], colours = { finished: ink.accent, pruned: "transparent", failed: ink.second };
-      const rows = runs.map(([name, purpose, state, from, to]) => {
+      const rows = runs.map(([setting, trial, seed, purpose, state, from, took]) => {
+        const to = from + took, name = setting === null ? `trial ${trial}` : `${this.label(setting)}, seed ${seed}`;
         let lane = lanes.findIndex((end) => end <= from);
         if (lane < 0) lane = lanes.push(0) - 1;
         lanes[lane] = to;
-        return { value: [lane, from * 1000, to * 1000], state, said: [`${name} (${purpose})`, `${state}, ${number(to - from, 3)} s`, new Date(from * 1000).toISOString().replace("T", " ").slice(0, 19)], final: purpose === "final" };
+        return { value: [lane, from * 1000, to * 1000], state, said: [`${name} (${purpose})`, `${state}, ${number(took, 3)} s`, new Date(from * 1000).toISOString().replace("T", " ").slice(0, 19)], final: purpose === "final" };
       });
       const height = Math.min(420, 90 + 26 * lanes.length);
       return {

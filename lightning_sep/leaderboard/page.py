@@ -42,9 +42,9 @@ def page(found: Boards) -> str:
     sections, data = [html for html, _ in drawn], [numbers for _, numbers in drawn]
     if not sections:
         sections = [f'<div class="card empty">{_sentence(empty_home_advice(found))}</div>']
-    scripts = [_piece("page.js")]
+    scripts = [_AWAKE, _piece("page.js")]
     if found.boards:
-        scripts.insert(0, _piece("echarts/echarts.min.js"))
+        scripts.insert(1, _piece("echarts/echarts.min.js"))
     hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
     policy = (
         f"default-src 'none'; style-src 'unsafe-inline'; script-src {hashes}; "
@@ -59,6 +59,7 @@ def page(found: Boards) -> str:
             '<meta name="referrer" content="no-referrer">',
             f"<title>{escape(_title(found))}</title>",
             '<link rel="icon" href="data:,">',
+            f"<script>{scripts[0]}</script>",
             f"<style>{_sheet()}</style></head><body>",
             '<a class="skip" href="#boards">Skip to the boards</a>',
             f'<header class="top wrap"><h1>Leaderboard</h1>{_about(found)}</header>',
@@ -68,10 +69,14 @@ def page(found: Boards) -> str:
             "own records. This page holds all it shows and fetches nothing. Charts by Apache "
             "ECharts 6.1.0 (Apache-2.0; zrender and d3: BSD-3-Clause).</footer>",
             f'<script type="application/json" id="data">{_block(data)}</script>',
-            *(f"<script>{script}</script>" for script in scripts),
+            *(f"<script>{script}</script>" for script in scripts[1:]),
             "</body></html>\n",
         ]
     )
+
+
+# Before anything is laid out: the sheet tells apart the pages whose script runs and the others.
+_AWAKE = 'document.documentElement.classList.remove("still")'
 
 
 def _digest(script: str) -> str:

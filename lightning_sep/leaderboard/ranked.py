@@ -22,6 +22,8 @@ from lightning_sep.leaderboard.table import (
 )
 from lightning_sep.leaderboard.words import PERCENT, tried_text, validation_text
 
+MOST_AGAIN = 1000  # settings whose commands are on the page; the JSON has all
+
 
 @dataclass(frozen=True)
 class Column:
@@ -235,7 +237,7 @@ def _row(
     name = row_id(board, entry)
     validation = entry.validation
     start = (
-        f'<tr id="{escape(name)}" data-s="{at}" class="{_kinds(entry)}">{_pick(entry.name)}'
+        f'<tr id="{escape(name)}" data-s="{at}" class="{_kinds(entry)}">{_BOX}'
         f"{_rank(entry, board, name)}{_axis_cells(axes, at, entry.name)}"
     )
     if row is None or entry.reasons:
@@ -268,9 +270,8 @@ def _row(
     if with_device:
         cells.append(f"<td>{escape(row.device)}</td>")
     button = (
-        f'<button type="button" class="copy js" data-copy="{place}-{at}" '
-        f'aria-label="{escape(f"Copy the command of {entry.name}")}">Copy</button>'
-        if row.scores
+        f'<button type="button" class="copy js" data-copy="{place}-{at}">Copy</button>'
+        if row.scores and at < MOST_AGAIN
         else ""
     )
     cells.append(
@@ -293,8 +294,8 @@ def _rank(entry: Entry, board: Board, name: str) -> str:
     below = f'<span class="sub">{standing}</span>' if standing else ""
     first = 0 if row is not None and row is board.best else place  # the chosen one stands first
     return (
-        f'<td class="rank" data-v="{first}"><a class="anchor" href="#{escape(name)}" '
-        f'title="Link to this row">{words}</a>{below}</td>'
+        f'<td class="rank" data-v="{first}"><a class="anchor" href="#{escape(name)}">'
+        f"{words}</a>{below}</td>"
     )
 
 
@@ -325,7 +326,7 @@ def _trial(trial: Trial, at: int, board: Board, axes: Sequence[Axis]) -> str:
     name = label_text([(k, v) for k, v in trial.settings.items()])
     why = f'<span class="sub">{escape(run.error)}</span>' if run and run.error else ""
     return (
-        f'<tr data-s="{at}" class="{trial.state}">{_pick(f"trial {trial.number}")}'
+        f'<tr data-s="{at}" class="{trial.state}">{_BOX}'
         f'<td class="rank">{trial.number}</td>{_axis_cells(mine, 0, name)}'
         f"{_validated(trial.value, board, 'score')}"
         f'<td class="state">{_MARKS.get(trial.state, "")} {escape(trial.state)}{why}</td>'
@@ -344,9 +345,7 @@ def _when(text: str) -> str:
         return "–"
 
 
-def _pick(name: str) -> str:
-    said = escape(f"Compare {name}")
-    return f'<td class="pick"><input type="checkbox" class="js" aria-label="{said}"></td>'
+_BOX = '<td class="pick"><input type="checkbox" class="js"></td>'  # the script names it
 
 
 def _cell(value: float | None, words: str, kind: str = "", *, scale: float = 1.0) -> str:
@@ -423,4 +422,4 @@ def copy_button() -> str:
 
 
 def _blank(value: float | None, scale: float = 1.0) -> str:
-    return "" if value is None else f"{value * scale:.9g}"
+    return "" if value is None else f"{value * scale:.6g}"
