@@ -21,6 +21,12 @@ class DataError(LightningSepError, ValueError):
     exit_code = 2
 
 
+class ArchiveError(LightningSepError, ValueError):
+    """A board's archive is not as it was written; the message names the member."""
+
+    exit_code = 2
+
+
 class StorageError(LightningSepError):
     """The disk refused a write (full, quota, permission); what was there before is whole."""
 

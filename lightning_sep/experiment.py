@@ -41,12 +41,12 @@ from lightning_sep.record import (
     supersede,
     write_record,
 )
-from lightning_sep.run_folder import LEASE, RunFolder
+from lightning_sep.run_folder import ATTEMPTS, LEASE, RunFolder
 from lightning_sep.settings import FILLED_IN, Settings, build, locate
+from lightning_sep.settings.fitting import refuse_unfit
 from lightning_sep.settings.signature import arguments
 from lightning_sep.tasks.base import Parts, Task
-
-ATTEMPTS = "attempts.jsonl"
+from lightning_sep.terminal import duration
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ def build_parts(settings: Settings, prepared: Any | None = None) -> Built:
         ConfigError: parts do not go together.
         DataError: the data are not prepared, or not usable.
     """
+    refuse_unfit(settings.tree, settings.choices)
     prepared = prepared if prepared is not None else open_data(settings)
     build(settings.tree["plan"]).check(patience=settings.tree["trainer"]["patience"])
     examples = build(settings.tree["examples"])
@@ -202,6 +203,21 @@ def print_model(settings: Settings) -> str:
     return "\n".join(lines)
 
 
+def print_config(settings: Settings, *, home: Path) -> str:
+    """The settings of a run as YAML, with its id and what is there of it as a comment on top.
+
+    Raises:
+        ConfigError: parts do not go together.
+        DataError: the data are not prepared, or not usable.
+    """
+    refuse_unfit(settings.tree, settings.choices)
+    identity = identify(settings)
+    record = read_record(home / identity)
+    begun = "begun" if (home / identity / ATTEMPTS).exists() else "not begun"
+    state = begun if record is None else record["state"]
+    return f"# run {identity}: {state}\n" + yaml.safe_dump(settings.tree, sort_keys=False)
+
+
 def run(
     settings: Settings,
     *,
@@ -241,6 +257,7 @@ def run(
         NonFiniteLoss: training diverged; the record says so.
         StorageError: the disk is full; what was there is whole.
     """
+    refuse_unfit(settings.tree, settings.choices)
     prepared = open_data(settings) if data is None else data
     identity = identify(settings, prepared)
     folder = RunFolder(home / identity)
@@ -249,6 +266,9 @@ def run(
         return _result(folder.path, record)
     with ExitStack() as cleanup:
         cleanup.enter_context(_threads(settings.tree["trainer"]["threads"]))
+        watched = _watched(settings.tree, purpose)
+        if watched:
+            _announce(settings.tree, prepared, folder.path)
         parts = build_parts(settings, prepared)  # what is refused leaves no folder behind
         identities.refuse_edited(settings.tree)
         with storage_errors(folder.path / RECORD):
@@ -261,7 +281,9 @@ def run(
         try:
             record = _finished(folder.path, purpose, sweep)  # while this one waited
             if record is None:
-                one = _Run(settings, parts, folder, lease, guard, should_stop, alive, report)
+                one = _Run(
+                    settings, parts, folder, lease, guard, should_stop, alive, report, watched
+                )
                 record = one.to_record(sweep=sweep, trial=trial, purpose=purpose)
         finally:
             with storage_errors(lease.path):
@@ -282,6 +304,7 @@ class _Run:
         should_stop: Callable[[], bool] | None,
         alive: Callable[[], None] | None,
         report: Callable[[int, float], bool] | None,
+        watched: bool = False,
     ) -> None:
         self.settings = settings
         self.parts = parts
@@ -291,6 +314,7 @@ class _Run:
         self.should_stop = should_stop or (lambda: False)
         self.alive = alive or (lambda: None)
         self.report = report
+        self.watched = watched
         self.log = _Log(folder.path / "log.txt")
         self.fingerprint: dict[str, Any] = {}
         self._tidy: Callable[[Mapping[str, str]], None] = lambda kept: None
@@ -323,7 +347,7 @@ class _Run:
             "trial": trial,
         }
         write_aside(path / "settings.yaml", yaml.safe_dump(tree, sort_keys=False))
-        self._note_attempt()
+        self._note_attempt(purpose)
         try:
             with _quiet(self.log):
                 outcome = self._train(about)
@@ -341,27 +365,24 @@ class _Run:
         return record
 
     def _train(self, about: Mapping[str, Any]) -> dict[str, Any]:
+        from lightning_sep.callbacks.bar import Bar
         from lightning_sep.callbacks.checkpoint import BestLost
-        from lightning_sep.training import Attempt, Training, flat
+        from lightning_sep.training import Attempt, Training
 
+        bar = Bar() if self.watched else None
         tree = self.settings.tree
         choices = self.settings.choices
         if slow := self.parts.prepared.remark():
             print(slow, file=sys.stderr, flush=True)
         for remark in filter(None, (slow, *self.parts.task.facts.remarks)):
             self.log.write(remark)
+        name, mode = self.parts.task.monitor
         mirrored = {
-            "group": about["sweep"],
-            "job_type": about["task"],
-            "tags": [about["purpose"], *sorted(f"{k}={v}" for k, v in choices.items())],
-            "config": {
-                "run_id": self.parts.run_id,
-                "config_hash": about["config_hash"],
-                "data_hash": self.parts.prepared.hash,
-                **choices,
-                **dict(flat(tree)),
-            },
-            "monitor": self.parts.task.monitor,
+            **about,
+            "choices": choices,
+            "monitor": {"name": name, "mode": mode},
+            "data": {self.parts.prepared.name: self.parts.prepared.hash},
+            "environment": {**software(), **self.fingerprint},
         }
         attempt = Attempt(
             run_id=self.parts.run_id,
@@ -375,12 +396,15 @@ class _Run:
             purpose=about["purpose"],
             log=self.log.write,
             show=partial(_show, tree, self.parts.task.monitor[0], about["purpose"]),
+            callbacks=() if bar is None else (bar,),
         )
         for again in (False, True):
             task = self.parts.task
             if again:  # as it was initialised
                 task = build_task(tree, task.facts)
             with ExitStack() as cleanup:
+                if bar is not None:
+                    bar.open(cleanup)
                 PATIENCE.pulse()  # what leads to the first step may take long, and does not hang
                 training = Training(tree, task, self._loader, attempt, mirrored, cleanup)
                 PATIENCE.pulse()
@@ -411,16 +435,17 @@ class _Run:
             parts.prepared, split, seed=tree["seed"], workers=workers, **where
         )
 
-    def _note_attempt(self) -> None:
+    def _note_attempt(self, purpose: str) -> None:
         trainer = self.settings.tree["trainer"]
-        device = trainer["device"]
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.fingerprint = fingerprint(device, trainer["deterministic"])
+        self.fingerprint = fingerprint(_device(self.settings.tree), trainer["deterministic"])
         attempt = {
             "started": now(),
             "generation": self.lease.generation,
             **host(),
+            "purpose": purpose,
+            "overrides": list(self.settings.overrides),
+            "epochs": trainer["epochs"],
+            "monitor": self.parts.task.monitor[0],
             "fingerprint_hash": digest(self.fingerprint),
             "fingerprint": self.fingerprint,
         }
@@ -544,6 +569,31 @@ def _quiet(log: _Log) -> Iterator[None]:
                 log.write(f"warning: {str(warning.message).splitlines()[0]}")
 
 
+def _device(tree: Mapping[str, Any]) -> str:
+    """Where a run computes: ``cpu`` or ``cuda``."""
+    asked: str = tree["trainer"]["device"]
+    return ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked
+
+
+def _watched(tree: Mapping[str, Any], purpose: str) -> bool:
+    """Whether somebody looks at this run on a terminal."""
+    return purpose == "single" and tree["trainer"]["progress"] and sys.stderr.isatty()
+
+
+def _announce(tree: Mapping[str, Any], prepared: Any, folder: Path) -> None:
+    """What is about to be trained, where and on what."""
+    device, threads = _device(tree), tree["trainer"]["threads"]
+    if device == "cuda":
+        device = torch.cuda.get_device_name()
+    else:
+        device = f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+    print(
+        f"run {folder.name} on {device}, data {prepared.name}: {folder}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
 def _show(tree: Mapping[str, Any], name: str, purpose: str, row: dict[str, Any]) -> None:
     """One line per epoch on stderr: where it stands and how long it will take."""
     if purpose != "single" or not tree["trainer"]["progress"]:
@@ -552,7 +602,7 @@ def _show(tree: Mapping[str, Any], name: str, purpose: str, row: dict[str, Any])
     left = row["time_s"] / done * (epochs - done)
     print(
         f"epoch {done}/{epochs} · train/loss {row['train/loss']:.4g} · {name} {row[name]:.4g} · "
-        f"{row['time_s']:.0f} s, about {left:.0f} s left",
+        f"{row['time_s']:.0f} s, about {duration(left)} left",
         file=sys.stderr,
         flush=True,
     )

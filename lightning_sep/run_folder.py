@@ -17,6 +17,7 @@ from lightning_sep.fsio import PATIENCE, link_over, read_lines
 
 HISTORY = "metrics.jsonl"
 LEASE = "lease.json"
+ATTEMPTS = "attempts.jsonl"
 _STEP = re.compile(r"step-(\d+)(?:\.(\d+))?\.ckpt")
 _BEST = re.compile(r"best(?:\.(\d+))?\.ckpt")
 _HISTORY = re.compile(r"metrics\.(\d+)\.jsonl")

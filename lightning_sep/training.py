@@ -2,7 +2,7 @@
 
 import random
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -48,6 +48,7 @@ class Attempt:
         purpose: ``"single"``, ``"search"`` or ``"final"``.
         log: writes a line into the run's log.
         show: gets each line of the history, for whoever watches.
+        callbacks: of whoever watches; they change no number.
     """
 
     run_id: str
@@ -61,6 +62,7 @@ class Attempt:
     purpose: str
     log: Callable[[str], None]
     show: Callable[[dict[str, Any]], None]
+    callbacks: Sequence[pl.Callback] = ()
 
 
 class Training:
@@ -155,6 +157,7 @@ class Training:
                 self.history,
                 self.watch,
                 self.stages,
+                *attempt.callbacks,
                 self.checkpoints,
             ],
             reload_dataloaders_every_n_epochs=int(plan.changes_batch),
@@ -174,8 +177,8 @@ class Training:
         self._open_tracker(tracking, about, cleanup)
 
     def _open_tracker(self, tracking: Any, about: Mapping[str, Any], cleanup: ExitStack) -> None:
-        self.tracker = tracking.open(folder=self.folder.path, run_id=self.attempt.run_id, **about)
-        cleanup.callback(self.tracker.close)
+        self.tracker = tracking.open(self.folder.path, about)
+        cleanup.push(self.tracker.left)
 
     def resume(self, *, from_start: bool = False) -> None:
         """Take over what earlier attempts have left: the newest checkpoint that verifies.
@@ -261,21 +264,17 @@ class Training:
             values = loader.told(self.task.example_values, "test")
             self.attempt.guard()
             write_json(self.folder.examples(self.attempt.generation), values)
-        audio = {} if self.watch.pruned else self._write_audio()
-        self.tracker.finish(
-            {key: value for key, value in metrics.items() if key.startswith("test/")},
-            audio,
-            self.task.facts.sample_rate,
-        )
+        if not self.watch.pruned:
+            self._write_audio()
         return metrics
 
     def outcome(self, metrics: Mapping[str, float]) -> dict[str, Any]:
-        """What the record says of the training."""
+        """What the record says of the training; the tracker is told, and closed."""
         generation = self.attempt.generation
         examples = self.folder.examples(generation)
         tested = not self.watch.pruned
         kept = [self.folder.best(generation)]
-        return {
+        outcome = {
             "state": "finished" if tested else "pruned",
             "metrics": dict(sorted(metrics.items())),
             "monitor": {
@@ -295,6 +294,8 @@ class Training:
             "wall_s": round(self.history.elapsed_s, 3),
             "device_s": round(self.history.device_s, 3),
         }
+        self.tracker.finish(outcome)
+        return outcome
 
     def tidy(self, kept: Mapping[str, str]) -> None:
         """Remove what a finished run no longer needs: it keeps the weights that its record names.
@@ -307,23 +308,20 @@ class Training:
             if path.name not in kept:
                 checkpoint_files.remove(path)
 
-    def _write_audio(self) -> dict[str, np.ndarray]:
-        """Audio of the first test examples: FLAC in the run's folder, samples for the tracker."""
+    def _write_audio(self) -> None:
+        """Audio of the first test examples, as FLAC in the run's folder."""
         if not self.audio_count:
-            return {}
+            return
         batch = next(iter(self.loader("test")))
         task = self.task.eval()
         with torch.no_grad():
             examples = task.audio_examples(batch.to(task.device), self.audio_count)
-        audio = {}
         for name, waveform in examples.items():
             # One example's signals share a gain, so that their levels can be compared by ear.
             samples = waveform.detach().cpu().float().clamp(-1, 1).T.numpy()
             encoded = BytesIO()
             soundfile.write(encoded, samples, task.facts.sample_rate, format="FLAC")
             write_aside(self.folder.path / "audio" / f"{name}.flac", encoded.getvalue())
-            audio[name] = samples
-        return audio
 
 
 class _Unprofiled(PassThroughProfiler):
@@ -348,12 +346,3 @@ def _interruptible() -> Iterator[None]:
             raise
         signal.signal(signal.SIGINT, held)
         raise KeyboardInterrupt from None
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The settings of a tree by their dotted paths, without class paths."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
-        elif key != "_target_":
-            yield f"{prefix}{key}", value

@@ -161,9 +161,8 @@ def separate(run: str | Path, files: list[Path], out: Path) -> list[Path]:
     task: Separation = _load(run, Separation, "separate")
     with storage_errors(out / "a source"):
         out.mkdir(parents=True, exist_ok=True)
-    console = Console(file=sys.stderr)
     written = []
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    with _bar() as progress:
         for file in files:
             row = progress.add_task(escape(plain(file.name)), total=1)
 
@@ -172,6 +171,12 @@ def separate(run: str | Path, files: list[Path], out: Path) -> list[Path]:
 
             written += _separate_file(task, file, out, done)
     return written
+
+
+def _bar() -> Progress:
+    """How far a command is, on a terminal."""
+    console = Console(file=sys.stderr)
+    return Progress(console=console, transient=True, disable=not console.is_terminal)
 
 
 def _separate_file(
@@ -349,6 +354,8 @@ def generate(
         ConfigError: the run is not one of autoregression, ``seconds`` is not a positive number,
             or ``out`` has another ending.
         DataError: ``start`` cannot be used or is shorter than a frame.
+
+    A terminal shows how far it is.
     """
     finite_number("seconds", seconds, above=0)
     if out.suffix.lower() != ".wav":
@@ -364,7 +371,16 @@ def generate(
         if not count:
             raise DataError(f"{start} is shorter than a frame of {size} samples at {rate} Hz")
         frames = gain * waveform[:, -count * size :].reshape(1, count, size)
-    made = task.continue_frames(frames, int(np.ceil(seconds * rate / size)), generator)
+    count = int(np.ceil(seconds * rate / size))
+    with _bar() as progress:
+        row = progress.add_task(escape(plain(out.name)), total=count)
+        every = max(1, count // 100)
+
+        def told(made: int) -> None:
+            if made % every == 0:
+                progress.update(row, completed=made)
+
+        made = task.continue_frames(frames, count, generator, told)
     _write(out, (made.flatten() / gain).numpy()[: round(seconds * rate)], rate)
     return out
 

@@ -34,7 +34,6 @@ SWEEP = Sweep(
     metric="val/r2",
     direction="maximize",
     trials=len(HEADS),
-    finalists=len(HEADS),  # a run takes seconds
     final_seeds=5,
 )
 

@@ -65,7 +65,7 @@ TESTS = {
     "sweep": WORKERS,
     "tasks": ["tasks", "end_to_end/test_resume.py"],
     "terminal.py": ["cli/test_plain_terminal.py"],
-    "tracking.py": ["tracking"],
+    "tracking": ["tracking"],
     "trainer_settings.py": ["settings/test_optimizer_and_trainer.py", "end_to_end/test_train.py"],
     "training.py": RUNS,
     "use.py": ["use"],

@@ -1,7 +1,9 @@
 """What a command is: its words, its arguments, and what it does."""
 
 import argparse
-from collections.abc import Callable
+import re
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -29,6 +31,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; see `{self.prog} --help`")
 
+    def options(self) -> list[str]:
+        """The options that it takes, as they are typed."""
+        return [one for one in self._option_string_actions if one.startswith("--")]
+
 
 @dataclass(frozen=True)
 class Command:
@@ -40,7 +46,8 @@ class Command:
         text: what ``--help`` says, with examples.
         run: does it and returns the exit code; ``None`` is 0.
         add: adds its arguments; gets the parser and the options that all commands share.
-        closing: the end of its help, for a folder of the user's own entries.
+        closing: the end of its help, for a folder of the user's own entries and the settings that
+            stand beside ``--help``.
     """
 
     name: str
@@ -48,13 +55,23 @@ class Command:
     text: str
     run: Run
     add: Callable[[Parser, Parser], None]
-    closing: Callable[[str | None], str] | None = None
+    closing: Callable[[str | None, Sequence[str]], str] | None = None
 
 
 def add_settings(parser: argparse.ArgumentParser, text: str) -> None:
     """Let a command take settings, before and after its options."""
     parser.add_argument("settings", nargs="*", metavar="SETTING", help=text)
     parser.set_defaults(rest="settings")
+
+
+def tell_twice(settings: Sequence[str]) -> None:
+    """Tell on stderr which of the settings that somebody typed give way to later ones."""
+    given: dict[str, str] = {}
+    for one in settings:
+        key, equals, _ = one.partition("=")
+        if equals and given.get(key, one) != one:
+            print(f"{PROGRAM}: {given[key]} gives way to {one}", file=sys.stderr)
+        given[key] = one
 
 
 def count(text: str) -> int:
@@ -81,3 +98,11 @@ def seconds(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r}: a positive number of seconds is needed")
     return value
+
+
+def time_span(text: str) -> float:
+    """Seconds of an option such as ``90s``, ``30min``, ``2h`` or ``1.5d``."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d)?", text.strip())
+    if not match or float(match[1]) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: a time such as 90s, 30min or 2h is needed")
+    return float(match[1]) * {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}[match[2] or "s"]

@@ -11,12 +11,15 @@ from typing import NoReturn
 from lightning_sep import __version__
 from lightning_sep.cli import (
     compare,
+    completion,
     data,
     embed,
     evaluate,
+    export,
     generate,
     leaderboard,
     logs,
+    mirror,
     report,
     reproduce,
     scale,
@@ -24,7 +27,9 @@ from lightning_sep.cli import (
     status,
     stop,
     sweep,
+    sync,
     train,
+    verify,
     worker,
 )
 from lightning_sep.cli.command import PROGRAM, Command, Parser, Run
@@ -44,11 +49,16 @@ COMMANDS: tuple[Command, ...] = (
     leaderboard.COMMAND,
     compare.COMMAND,
     reproduce.COMMAND,
+    export.COMMAND,
+    verify.COMMAND,
+    sync.COMMAND,
+    mirror.COMMAND,
     data.COMMAND,
     evaluate.COMMAND,
     separate.COMMAND,
     generate.COMMAND,
     embed.COMMAND,
+    completion.COMMAND,
 )
 
 _TOP = """\
@@ -59,6 +69,15 @@ Train audio models and compare their last layers: separation, autoregression, sp
     lightning-sep status                           what runs, waits, failed, and why
     lightning-sep leaderboard                      the runs, ranked
 """
+# What other tools' options are called here.
+_MANY = " Several values are a sweep: `lightning-sep sweep --grid head=tanh,sine`."
+_INSTEAD = {
+    "-m": _MANY,
+    "--multirun": _MANY,
+    "--cfg": " `--print-config` shows the composed settings.",
+    "--print_config": " Did you mean '--print-config'?",
+    "--resume": " The same command goes on by itself.",
+}
 _FOLDERS = """\
 Runs go to runs/ or LIGHTNING_SEP_HOME, data to data/ or LIGHTNING_SEP_DATA.
 `lightning-sep COMMAND --help` explains a command with examples.
@@ -101,12 +120,20 @@ def _answered(given: list[str]) -> int:
 def _run(given: list[str]) -> int:
     # Not set_defaults: it would also reset what stands before the command, `--debug train`.
     defaults = argparse.Namespace(debug=False, config_dir=None, rest="")
-    arguments, unread = _parser(_config_dir_in(given)).parse_known_args(given, defaults)
+    _refuse_unknown(given)
+    parser, commands = _parser(_config_dir_in(given), given)
+    arguments, unread = parser.parse_known_args(given, defaults)
     options = [one for one in unread if one.startswith("-")]
     if options or (unread and not hasattr(arguments, arguments.rest)):
+        hint = _INSTEAD.get(options[0], "") if options else ""
+        if options and not hint:
+            from lightning_sep.settings.words import did_you_mean
+
+            known = commands[arguments.command].options()
+            hint = did_you_mean(options[0].partition("=")[0], known)
         raise ConfigError(
-            f"unknown argument: {' '.join(options or unread)}; "
-            f"see `{PROGRAM} {arguments.command} --help`"
+            f"unknown argument: {' '.join(options or unread)}.{hint} "
+            f"See `{PROGRAM} {arguments.command} --help`"
         )
     if unread:  # settings may stand before and after options; argparse reads one stretch of them
         getattr(arguments, arguments.rest).extend(unread)
@@ -114,7 +141,32 @@ def _run(given: list[str]) -> int:
     return handler(arguments) or 0
 
 
-def _parser(config_dir: str | None) -> Parser:
+def _refuse_unknown(given: Sequence[str]) -> None:
+    """See that the first word is a command."""
+    names = [command.name for command in COMMANDS]
+    before = ""
+    for word in given:
+        if before != "--config-dir" and not word.startswith("-"):
+            if word not in names:
+                from lightning_sep.settings.words import nearest
+
+                raise ConfigError(f"no command {word!r}.{nearest(word, names)}")
+            return
+        before = word
+
+
+def parsers() -> dict[str, Parser]:
+    """The parser of each command."""
+    return _parser(None, ())[1]
+
+
+def _parser(config_dir: str | None, given: Sequence[str]) -> tuple[Parser, dict[str, Parser]]:
+    """The parser of all commands, and that of each.
+
+    Args:
+        config_dir: a folder with entries of the user's own, for the help.
+        given: the words of the command line, for the help.
+    """
     common = Parser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--debug", action="store_true", help="show tracebacks")
     common.add_argument(
@@ -128,6 +180,7 @@ def _parser(config_dir: str | None) -> Parser:
     commands = parser.add_subparsers(
         dest="command", metavar="COMMAND", required=True, title="commands"
     )
+    made_for = {}
     for command in COMMANDS:
         closing = command.closing
         made: Parser = commands.add_parser(
@@ -135,11 +188,12 @@ def _parser(config_dir: str | None) -> Parser:
             help=command.brief,
             description=command.text,
             parents=[common],
-            closing=None if closing is None else lambda closing=closing: closing(config_dir),
+            closing=None if closing is None else lambda closing=closing: closing(config_dir, given),
         )
         made.set_defaults(handler=command.run)
         command.add(made, common)
-    return parser
+        made_for[command.name] = made
+    return parser, made_for
 
 
 def _config_dir_in(given: Sequence[str]) -> str | None:

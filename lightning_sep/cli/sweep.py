@@ -3,7 +3,15 @@
 import argparse
 
 from lightning_sep.cli.choices import choices_text
-from lightning_sep.cli.command import Command, Parser, add_settings, count
+from lightning_sep.cli.command import (
+    Command,
+    Parser,
+    add_settings,
+    count,
+    number,
+    tell_twice,
+    time_span,
+)
 from lightning_sep.errors import ConfigError
 from lightning_sep.homes import runs_home
 
@@ -14,8 +22,10 @@ SWEEP and a function overrides(trial), or a grid given here. Every configuration
 examples:
     lightning-sep sweep sweeps/bounded_heads.py                   a question asked in a file
     lightning-sep sweep sweeps/bounded_heads.py trainer.epochs=2  the same, with a setting for all
-    lightning-sep sweep --grid head=tanh,sine,hard_clip           every entry once
-    lightning-sep sweep --grid reweighting=loss_softmax reweighting.alpha=0,0.1,0.3 seed=0,1
+    lightning-sep sweep --grid head=tanh,sine,hard_clip           each, the best 2 on fresh seeds
+    lightning-sep sweep --grid head=tanh,sine --finalists 0       these two runs and no more
+    lightning-sep sweep --grid head=tanh seed=0,1,2               these three runs and no more
+    lightning-sep sweep my.py --enqueue "head=tanh" --time-budget 2h   this guess first; stop then
     lightning-sep sweep sweeps/margin.py launcher=slurm launcher.gpus=1   the workers are Slurm jobs
 """
 
@@ -28,6 +38,22 @@ def _add(parser: Parser, common: Parser) -> None:
     )
     parser.add_argument("--trials", type=count, metavar="N", help="trials in all")
     parser.add_argument(
+        "--finalists", type=number, metavar="N", help="settings run again on fresh seeds; 0: none"
+    )
+    parser.add_argument(
+        "--enqueue",
+        action="append",
+        default=[],
+        metavar='"A=1 B=2"',
+        help="parameters of the space to try next; may be given again",
+    )
+    parser.add_argument(
+        "--time-budget",
+        type=time_span,
+        metavar="2h",
+        help="save and stop after so long (s, min, h)",
+    )
+    parser.add_argument(
         "--dry-run", action="store_true", help="show what would be started, and do nothing"
     )
     parser.add_argument("--workers", type=count, metavar="N", help="processes (default: per core)")
@@ -36,6 +62,7 @@ def _add(parser: Parser, common: Parser) -> None:
 def _run(arguments: argparse.Namespace) -> int | None:
     from lightning_sep.sweep import commands
 
+    tell_twice(arguments.settings)
     files = [one for one in arguments.settings if one.endswith(".py") and "=" not in one]
     overrides = [one for one in arguments.settings if one not in files]
     if not files and not arguments.grid:
@@ -46,6 +73,9 @@ def _run(arguments: argparse.Namespace) -> int | None:
         grid=arguments.grid,
         workers=arguments.workers,
         trials=arguments.trials,
+        finalists=arguments.finalists,
+        enqueue=arguments.enqueue,
+        time_budget_s=arguments.time_budget,
         name=arguments.name,
         home=runs_home(),
         config_dir=arguments.config_dir,

@@ -3,10 +3,11 @@
 import argparse
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lightning_sep.cli.choices import choices_text
-from lightning_sep.cli.command import Command, Parser, add_settings
+from lightning_sep.cli.command import Command, Parser, add_settings, tell_twice
 from lightning_sep.cli.process import ready_process, stopped_by_signals, threads_in, told_stopped
 from lightning_sep.errors import Interrupted
 from lightning_sep.homes import runs_home
@@ -30,6 +31,9 @@ examples:
     lightning-sep train task=autoregression seed=1          another task brings its own defaults
     lightning-sep train reweighting=loss_softmax reweighting.alpha=0.1
     lightning-sep train net=sudo_rm_rf_small --print-model  layers, shapes, parameters; no training
+    lightning-sep train head=sine --print-config > mine.yaml  all settings and the id; no training
+    lightning-sep train --config mine.yaml seed=1           those of a file, and what differs
+    lightning-sep train head=softmax --help                 what can be set in an entry
 
 On a CPU a run computes with trainer.threads threads, one unless asked, whatever the environment
 says: the number of threads changes the last digits of a result, so it is part of the run's id.
@@ -39,16 +43,31 @@ says: the number of threads changes the last digits of a result, so it is part o
 def _add(parser: Parser, common: Parser) -> None:
     add_settings(parser, "settings of the run: GROUP=ENTRY, GROUP.SETTING=VALUE")
     parser.add_argument("--print-model", action="store_true", help="show the net and stop")
+    parser.add_argument(
+        "--print-config", action="store_true", help="show the composed settings and the run id"
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="settings in a file: a run's settings.yaml"
+    )
     parser.add_argument("--json", action="store_true", help="print the run's record as JSON")
 
 
 def _run(arguments: argparse.Namespace) -> int | None:
-    ready_process(threads_in(arguments.settings, arguments.config_dir))
+    given = arguments.settings
+    if arguments.config is not None:
+        from lightning_sep.settings.file import read_settings
+
+        given = read_settings(arguments.config, given, arguments.config_dir)
+    ready_process(threads_in(given, arguments.config_dir))
     from lightning_sep.settings import compose
 
-    settings = compose(arguments.settings, arguments.config_dir)
+    settings = compose(given, arguments.config_dir)
+    tell_twice(arguments.settings)
     from lightning_sep import experiment
 
+    if arguments.print_config:
+        print(experiment.print_config(settings, home=runs_home()), end="")
+        return None
     if arguments.print_model:
         print(experiment.print_model(settings))
         return None

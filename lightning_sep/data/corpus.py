@@ -84,6 +84,28 @@ class Table:
         """The rows that ``chosen`` marks."""
         return Table(*(getattr(self, name)[chosen] for name in self.columns()))
 
+    def read(
+        self,
+        reader: Reader,
+        rows: NDArray[np.int64],
+        offset: NDArray[np.int64],
+        count: int,
+        *,
+        repeat: bool = False,
+    ) -> Int16:
+        """``[*rows, channel, count]`` samples of the pieces ``rows`` from ``offset`` on, of the
+        same shape; what a piece lacks is as :meth:`Reader.read` says."""
+        flat = rows.reshape(-1)
+        samples = reader.read(
+            self.recording[flat],
+            self.start[flat],
+            self.samples[flat],
+            offset.reshape(-1),
+            count,
+            repeat=repeat,
+        )
+        return samples.reshape(*rows.shape, *samples.shape[1:])
+
 
 class Prepared:
     """A set that is ready to draw from: lhotse manifests, statistics and decoded samples.

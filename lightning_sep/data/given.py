@@ -160,14 +160,8 @@ class GivenDraw(Draw):
         # several of different lengths meet only in a last batch that processes share unevenly
         samples = self.samples if self.chosen is None else int(self.lengths[mixture].max())
         rows = self.rows[mixture]
-        flat = rows.reshape(-1)
-        segments = self.reader.read(
-            self.all.recording[flat],
-            self.all.start[flat],
-            self.all.samples[flat],
-            np.repeat(offset, rows.shape[1]),
-            samples,
-        ).reshape(*rows.shape, self.reader.channels, samples)
+        offsets = np.broadcast_to(offset[:, None], rows.shape)
+        segments = self.all.read(self.reader, rows, offsets, samples)
         sound = torch.from_numpy(to_float(segments))
         return Batch(
             waveform=sound[:, 0].contiguous(),

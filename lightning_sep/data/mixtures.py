@@ -167,17 +167,9 @@ class MixtureDraw(Draw):
 
     def batch(self, *, seed: int, epoch: int, index: Index) -> Batch:
         """See :meth:`Draw.batch`."""
-
         items, offset = self.places(seed=seed, epoch=epoch, index=index)
-        flat = items.reshape(-1)
-        segments = self.reader.read(
-            self.table.recording[flat],
-            self.table.start[flat],
-            self.table.samples[flat],
-            offset.reshape(-1) - self.context,
-            self.samples + 2 * self.context,
-        )
-        segments = segments.reshape(len(index), self.sources, *segments.shape[1:])
+        around = self.samples + 2 * self.context
+        segments = self.table.read(self.reader, items, offset - self.context, around)
         low, high = self.snr_range_db
         numbers = uniform(
             seed=seed, epoch=epoch, index=index, purpose="level", columns=self.sources

@@ -176,13 +176,7 @@ class SequenceDraw(Draw):
     def batch(self, *, seed: int, epoch: int, index: Index) -> Batch:
         """See :meth:`Draw.batch`."""
         item, offset = self.places(seed=seed, epoch=epoch, index=index)
-        samples = self.reader.read(
-            self.table.recording[item],
-            self.table.start[item],
-            self.table.samples[item],
-            offset,
-            self.samples,
-        )
+        samples = self.table.read(self.reader, item, offset, self.samples)
         return Batch(
             waveform=torch.from_numpy(to_float(samples) * self.gain),
             labels=torch.from_numpy(self.table.label[item]),

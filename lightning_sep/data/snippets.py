@@ -185,14 +185,7 @@ class SnippetDraw(Draw):
     def batch(self, *, seed: int, epoch: int, index: Index) -> Batch:
         """See :meth:`Draw.batch`."""
         item, offset = self.places(seed=seed, epoch=epoch, index=index)
-        samples = self.reader.read(
-            self.table.recording[item],
-            self.table.start[item],
-            self.table.samples[item],
-            offset,
-            self.samples,
-            repeat=True,
-        )
+        samples = self.table.read(self.reader, item, offset, self.samples, repeat=True)
         return Batch(
             waveform=torch.from_numpy(to_float(samples)),
             labels=torch.from_numpy(self.table.speaker[item]),

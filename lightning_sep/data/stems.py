@@ -215,15 +215,8 @@ class StemDraw(Draw):
     def batch(self, *, seed: int, epoch: int, index: Index) -> Batch:
         """See :meth:`Draw.batch`."""
         items, offset = self.places(seed=seed, epoch=epoch, index=index)
-        flat = items.reshape(-1)
-        segments = self.reader.read(
-            self.table.recording[flat],
-            self.table.start[flat],
-            self.table.samples[flat],
-            offset.reshape(-1) - self.context,
-            self.samples + 2 * self.context,
-        )
-        segments = segments.reshape(*items.shape, *segments.shape[1:])
+        around = self.samples + 2 * self.context
+        segments = self.table.read(self.reader, items, offset - self.context, around)
         heard = segments[..., self.context : self.context + self.samples]
         low, high = self.gain_range
         numbers = uniform(

@@ -6,14 +6,21 @@ better than it is.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 from lightning_sep.errors import ConfigError
 from lightning_sep.leaderboard.asks import Asks, asks_of
-from lightning_sep.leaderboard.axes import Value, axes, label_of, override_labels, settings_of
+from lightning_sep.leaderboard.axes import (
+    Value,
+    axes,
+    label_of,
+    label_text,
+    override_labels,
+    settings_of,
+)
 from lightning_sep.leaderboard.metric import Metric, metric_of
 from lightning_sep.leaderboard.protocol import Protocol, breaches, protocol_of
 from lightning_sep.leaderboard.ranking import standings
@@ -94,7 +101,11 @@ class Boards:
 
 
 def load_boards(
-    home: Path, names: Sequence[str] | None = None, *, missing_ok: bool = False
+    home: Path,
+    names: Sequence[str] | None = None,
+    *,
+    missing_ok: bool = False,
+    protocol: Protocol | None = None,
 ) -> Boards:
     """Read all records under ``home`` and rank them.
 
@@ -104,6 +115,7 @@ def load_boards(
             task and set of data, in this order. None shows every sweep by name, and the single runs
             where there is no sweep yet.
         missing_ok: pass over names that no record knows.
+        protocol: what ranked runs must share; that of each board's name without it.
 
     Raises:
         ConfigError: a name that no record knows.
@@ -137,7 +149,7 @@ def load_boards(
             f"{sweep}/{task}" if tasks[sweep] > 1 else sweep,
             members,
             asks=asks_of(home, sweep),
-            protocol=protocol_of(sweep),
+            protocol=protocol_of(sweep) if protocol is None else protocol,
         )
         for (sweep, task), members in sorted(
             chosen.items(), key=lambda item: (places.get(item[0][0], 0), item[0])
@@ -196,6 +208,7 @@ def build_board(
     if wanted is None and any(run.purpose == "final" for run in entrants):
         wanted = max(len(newest_per_seed(members)) for members in groups.values())
     rows, apart, beside = [], [], []
+    race = _race(entrants, asks, labels, metric)
     for config, members in groups.items():
         kept = newest_per_seed([run for run in members if run.run_id not in reasons])
         row = make_row(
@@ -204,7 +217,7 @@ def build_board(
             labels[config],
             [values.get(run.run_id) for run in kept if is_scored(run, metric)],
         )
-        why = _shortcomings(row, members, kept, wanted, reasons)
+        why = _shortcomings(row, members, kept, wanted, reasons, race)
         if why:
             apart.append(Apart(row, why))
         else:
@@ -290,8 +303,11 @@ def _shortcomings(
     kept: Sequence[Run],
     wanted: int | None,
     reasons: dict[str, list[str]],
+    race: Mapping[int, tuple[int, str]],
 ) -> list[str]:
     """Why a row is not ranked; nothing where it has all the seeds that the board asks for.
+
+    What a race has dropped owes no more seeds than it had then.
 
     Without a number, as for single runs, a setting owes the seeds that were begun: what failed is
     never made up for by what did not.
@@ -301,16 +317,36 @@ def _shortcomings(
     wanted = len(newest_per_seed(members)) if wanted is None else wanted
     if len(counted) >= max(1, wanted):
         return []
+    after, words = race.get(-1 if row.trial is None else row.trial, (wanted, ""))
+    if words and len(counted) >= after:
+        return [f"dropped after {after} of {wanted} fresh seeds: {words}"]
     fresh = "fresh seed" if final else "seed"
     count = f"{len(counted)} of {wanted} {fresh}{'' if wanted == 1 else 's'}"
     off = [run for run in members if run.run_id in reasons]
-    words = [f"{count} {'finished' if not off else 'count'}"]
-    words += [
+    said = [f"{count} {'finished' if not off else 'count'}"]
+    said += [
         f"{_seed(run)} failed: {run.error or 'no reason was recorded'}"
         for run in kept
         if not _counts(row, run)
     ]
-    return words + _off(off, reasons)
+    return said + _off(off, reasons)
+
+
+def _race(
+    finals: Sequence[Run],
+    asks: Asks | None,
+    labels: Mapping[str, list[tuple[str, Value]]],
+    metric: Metric,
+) -> dict[int, tuple[int, str]]:
+    """After how many seeds a race went on without a trial, and why, in words."""
+    names = {run.trial: label_text(labels[run.config_hash]) for run in finals}
+    same = {run.monitor_name.split("/", 1)[-1] for run in finals} == {metric.name}
+    found = {}
+    for trial, one in (asks.dropped if asks is not None else {}).items():
+        value = metric.with_unit(one.behind) if same else f"{one.behind:.4g}"
+        leader = names.get(one.leader, f"trial {one.leader}")
+        found[trial] = one.after, f"behind {leader} by {value} on validation"
+    return found
 
 
 def _off(runs: Sequence[Run], reasons: dict[str, list[str]]) -> list[str]:

@@ -117,6 +117,9 @@ def _row_json(row: Row, board: Board) -> dict[str, Any]:
         "parameters": row.parameters,
         "wall_s": row.wall_s,
         "device": row.device,
+        "verified": row.verified,
+        "differed": row.differed,
+        "commit": row.commit,
     }
 
 

@@ -8,7 +8,7 @@ from lightning_sep.leaderboard.board import Board
 from lightning_sep.leaderboard.charts import Json, importance
 from lightning_sep.leaderboard.entries import Entry
 from lightning_sep.leaderboard.ranked import MOST_AGAIN, copy_button
-from lightning_sep.leaderboard.words import PERCENT
+from lightning_sep.leaderboard.words import PERCENT, made_with
 
 
 def charts(board: Board, data: Json) -> str:
@@ -291,7 +291,8 @@ def again(board: Board, entries: Sequence[Entry], place: int) -> str:
         'command of every row, and its runs</span></summary><p class="small quiet again">The first '
         "command trains a row’s first seed; the others are the same with their own seed. The "
         "second trains it anew in a folder of its own and compares it with its record. One more "
-        f"seed: {PERCENT} prediction interval.{left}</p>{''.join(items)}</details>"
+        f"seed: {PERCENT} prediction interval. {escape(made_with(board))}{left}</p>"
+        f"{''.join(items)}</details>"
     )
 
 

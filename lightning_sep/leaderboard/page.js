@@ -195,12 +195,16 @@
     const [a, b] = [parts(ink.ramp[low]), parts(ink.ramp[low + 1])];
     return `rgb(${a.map((value, place) => Math.round(value + (b[place] - value) * part)).join(",")})`;
   };
-  const robust = (values) => { // a range that a few wild values do not stretch
+  // A range that a few wild values do not stretch; the good end (1: the upper, −1: the lower) is whole.
+  const robust = (values, good = 0) => {
     const ordered = values.filter(Number.isFinite).sort((a, b) => a - b);
     if (!ordered.length) return [0, 1];
     const first = ordered[ordered.length >> 2], third = ordered[(3 * ordered.length) >> 2];
-    const reach = 3 * (third - first) || Infinity;
-    const kept = ordered.filter((value) => value >= first - reach && value <= third + reach);
+    const middle = ordered[ordered.length >> 1], best = good > 0 ? ordered.at(-1) : ordered[0];
+    const reach = good ? 3 * Math.abs(best - middle) : 3 * (third - first);
+    const least = good > 0 ? middle - reach : good < 0 ? -Infinity : first - reach;
+    const most = good < 0 ? middle + reach : good > 0 ? Infinity : third + reach;
+    const kept = reach > 0.02 * (ordered.at(-1) - ordered[0]) ? ordered.filter((value) => value >= least && value <= most) : ordered;
     const low = kept[0], high = kept.at(-1), air = (high - low) * 0.06 || Math.abs(high) * 0.05 || 1;
     return [low - air, high + air];
   };
@@ -506,6 +510,7 @@
         data: points.filter((one) => one.state === state).map((one) => ({ value: [place(one), one.value], said: this.facts(one) })),
       }));
     }
+    get good() { return this.scores().higher ? 1 : -1; }
     scores() {
       const { searched } = this.points();
       return searched ? this.data.monitor : this.data.metric;
@@ -518,7 +523,7 @@
         if (one.state === "finished" && (best === null || (higher ? one.value > best : one.value < best))) { best = one.value; steps.push([one.at, best]); }
       }
       if (shown.length && best !== null) steps.push([Math.max(...shown.map((one) => one.at)), best]);
-      const ends = nice(robust(shown.map((one) => one.value)));
+      const ends = nice(robust(shown.map((one) => one.value), this.good));
       const failed = trials.filter((one, place) => one[2] === null && visible.has(place));
       return {
         said: `Validation score of ${shown.length} trials${best === null ? "" : `, best ${number(best)}`}`,
@@ -537,14 +542,14 @@
       const at = +chart.card.querySelector(".axis").value, { name, number: isNumber, log } = this.data.axes[at];
       const { shown } = this.points(), kept = shown.filter((one) => one.values[at] !== null), label = this.scores().label;
       const kinds = isNumber ? null : [...new Set(kept.map((one) => one.values[at]))].sort();
-      const narrow = chart.plot.clientWidth < 480;
+      const narrow = !isNumber && kinds.length * 110 > chart.plot.clientWidth - 90;
       const below = isNumber ? axis(name, log ? { type: "log" } : { splitLine: { show: false } })
-        : axis(name, { type: "category", data: kinds, nameGap: narrow ? 60 : 30, axisLabel: { color: ink.muted, fontSize: 12, interval: 0, width: narrow ? 80 : 110, overflow: "break", rotate: narrow && kinds.length > 3 ? 40 : 0 }, splitLine: { show: false } });
+        : axis(name, { type: "category", data: kinds, nameGap: narrow ? 72 : 30, axisLabel: { color: ink.muted, fontSize: 12, interval: 0, width: narrow ? 90 : 104, overflow: narrow ? "truncate" : "break", rotate: narrow ? 40 : 0 }, splitLine: { show: false } });
       return {
         said: `Score of ${kept.length} against ${name}`,
         option: {
-          grid: { left: 68, right: 22, top: 16, bottom: !isNumber && narrow ? 84 : 50, outerBoundsMode: "none" },
-          xAxis: below, yAxis: upright(label, nice(robust(kept.map((one) => one.value)))), series: this.states(kept, (one) => one.values[at]),
+          grid: { left: 68, right: 22, top: 16, bottom: narrow ? 92 : 50, outerBoundsMode: "none" },
+          xAxis: below, yAxis: upright(label, nice(robust(kept.map((one) => one.value), this.good))), series: this.states(kept, (one) => one.values[at]),
         },
       };
     }
@@ -552,7 +557,7 @@
       const { axes } = this.data, { shown, picked } = this.points(), { label, higher } = this.scores();
       chart.shown = shown;
       const width = chart.plot.clientWidth, upright = width < 110 * (axes.length + 1);
-      const scores = shown.map((one) => one.value), [low, high] = robust(scores), ends = nice([low, high]);
+      const scores = shown.map((one) => one.value), [low, high] = robust(scores, this.good), ends = nice([low, high]);
       const share = (value) => (higher ? value - low : high - value) / (high - low || 1);
       const kinds = axes.map((one, at) => {
         const values = [...new Set(shown.map((row) => row.values[at]).filter((value) => value !== null))];
@@ -572,7 +577,7 @@
             : { type: one.log ? "log" : "value", scale: true, ...(one.log || new Set(values).size < 2 ? {} : { min: Math.min(...values), max: Math.max(...values) }), axisLabel: { ...text, formatter: (value) => number(value, 3) } }),
         };
       });
-      dims.push({ dim: axes.length, name: `${short(label.replace(/^val\//, ""), room - 3)}${higher ? " ↑" : " ↓"}`, ...common, type: "value", ...ends, axisLabel: { ...text, formatter: (value) => number(value, 3) } });
+      dims.push({ dim: axes.length, name: `${short(label.replace(/^val\//, ""), room - 3)}${higher ? " ↑" : " ↓"}`, ...common, type: "value", ...ends, axisLabel: { ...text, formatter: (value) => number(value, 4) } });
       const best = new Set([...shown].sort((a, b) => share(b.value) - share(a.value)).slice(0, Math.max(1, Math.min(12, shown.length >> 2))));
       const ramp = chart.card.querySelector(".ramp");
       ramp.replaceChildren(number(higher ? low : high, 3), make("i"), number(higher ? high : low, 3));

@@ -269,14 +269,15 @@ def _row(
     ]
     if with_device:
         cells.append(f"<td>{escape(row.device)}</td>")
+    checked = f"<br>{row.verified_text}" if row.verified_text else ""
     button = (
         f'<button type="button" class="copy js" data-copy="{place}-{at}">Copy</button>'
         if row.scores and at < MOST_AGAIN
         else ""
     )
     cells.append(
-        f'<td class="copies">{button}<span class="sub"><code>{escape(row.run_id)}</code></span>'
-        "</td>"
+        f'<td class="copies">{button}<span class="sub"><code>{escape(row.run_id)}</code>{checked}'
+        "</span></td>"
     )
     return f"{start}{''.join(cells)}</tr>"
 

@@ -10,7 +10,7 @@ import numpy as np
 from lightning_sep.leaderboard.axes import Value, label_text
 from lightning_sep.leaderboard.metric import PERCENTILES, Metric
 from lightning_sep.leaderboard.ranking import Scores, Standing
-from lightning_sep.leaderboard.runs import Run
+from lightning_sep.leaderboard.runs import VERIFIED, Run
 from lightning_sep.leaderboard.statistics import (
     Floats,
     Interval,
@@ -70,6 +70,36 @@ class Row:
             return self.runs[0].run_id
         sign = 1.0 if valued[0].monitor_mode == "min" else -1.0
         return min(valued, key=lambda run: sign * (run.monitor_value or 0.0)).run_id
+
+    @property
+    def verified(self) -> int:
+        """How often one of its runs was reproduced and agreed with its record."""
+        return sum(grade in VERIFIED for run in self.runs for grade in run.grades)
+
+    @property
+    def differed(self) -> int:
+        """How often one of its runs was reproduced and gave something else."""
+        return sum(len(run.grades) for run in self.runs) - self.verified
+
+    @property
+    def verified_text(self) -> str:
+        """``verified 2 times``; empty where nobody has tried."""
+        times = {0: "", 1: "once"}
+        said = [
+            f"{word} {times.get(count, f'{count} times')}"
+            for word, count in (("verified", self.verified), ("differed", self.differed))
+            if count
+        ]
+        return ", ".join(said)
+
+    @property
+    def commit(self) -> str | None:
+        """The commit that all its runs were made with; None where there is no one such."""
+        found = {
+            None if run.uncommitted else run.environment.get("code_revision") for run in self.runs
+        }
+        (first, *others) = found
+        return first if not others and isinstance(first, str) else None
 
     @property
     def ranks(self) -> tuple[int, int] | None:

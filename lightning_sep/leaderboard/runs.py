@@ -3,12 +3,15 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lightning_sep.fsio import read_lines
 from lightning_sep.record import FORMAT, RECORD, misfits
+
+VERIFICATIONS = "verifications.jsonl"  # beside the record: a line for each reproduction
+VERIFIED = ("bitwise", "numeric", "statistical")  # grades that agree with the record
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Run:
     wall_s: float | None
     started: str
     finished: str
+    grades: tuple[str, ...] = field(default=(), compare=False)  # of its reproductions
 
     @property
     def device(self) -> str:
@@ -199,7 +203,18 @@ def read_run(folder: Path) -> Run:
         wall_s=_number(record.get("wall_s")),
         started=_text(record.get("started")),
         finished=_text(record.get("finished")),
+        grades=_grades(folder, record),
     )
+
+
+def _grades(folder: Path, record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Grades of the reproductions of this very record."""
+    path = folder / VERIFICATIONS
+    if not path.exists():
+        return ()
+    own = _object(record, "hashes").get("record")
+    said = [one.get("grade") for one in read_lines(path) if own and one.get("record") == own]
+    return tuple(one for one in said if one in (*VERIFIED, "different"))
 
 
 def _read_examples(path: Path, folder: Path, names: Sequence[str]) -> dict[str, list[Any]] | None:

@@ -13,6 +13,7 @@ from lightning_sep.leaderboard.words import (
     apart_text,
     empty_home_advice,
     headline,
+    made_with,
     tried_text,
 )
 from lightning_sep.terminal import plain as without_codes
@@ -51,7 +52,7 @@ def cells(row: Row, board: Board) -> list[str]:
         *(extra_text(row, key) for key, _ in metric.extras),
         count_text(row.parameters),
         time_text(row.wall_s),
-        row.run_id,
+        ", ".join(filter(None, [row.run_id, row.verified_text])),
     ]
 
 
@@ -78,7 +79,7 @@ def markdown(found: Boards) -> str:
             parts += [f"- {_markdown(apart_text(one))}" for one in board.apart] + [""]
         commands = [row.scores[0].command for row in board.rows]
         if commands:
-            parts += ["To repeat the first seed of each row, best first:", ""]
+            parts += [" ".join(filter(None, [made_with(board), _REPEAT])), ""]
             parts += [f"    {' '.join(command.split())}" for command in commands] + [""]
     if found.skipped:
         parts += [_markdown(skipped_text(found)), ""]
@@ -104,7 +105,8 @@ def plain(found: Boards) -> str:
                     for place, (cell, width) in enumerate(places)
                 )
                 parts.append(text.rstrip())
-            parts += ["", f"Intervals are for {board.truth}.", *board.notes]
+            parts += ["", *filter(None, [f"Intervals are for {board.truth}.", made_with(board)])]
+            parts += board.notes
         parts += [f"Not ranked: {apart_text(one)}" for one in board.apart]
         parts += _tried_lines(board)
         parts.append("")
@@ -120,7 +122,8 @@ def print_rich(found: Boards, console: Console) -> None:
         console.print(escape(headline(board)))
         if board.rows:
             console.print(_rich_table(board))
-            for note in [f"Intervals are for {board.truth}.", *board.notes]:
+            first = [f"Intervals are for {board.truth}.", made_with(board)]
+            for note in [*filter(None, first), *board.notes]:
                 console.print(f"[dim]{escape(note)}[/]")
         for one in board.apart:
             console.print(f"[dim]{escape(f'Not ranked: {apart_text(one)}')}[/]")
@@ -134,6 +137,7 @@ def escape(text: str) -> str:
     return escape_markup(without_codes(text))
 
 
+_REPEAT = "To repeat the first seed of each row, best first:"
 _TRIED = "Tried in the search alone, so not ranked:"
 
 

@@ -55,6 +55,12 @@ def _beside(top: Row, board: Board) -> tuple[list[str], list[str]]:
     return (others, []) if top.may_be_best else ([], others)
 
 
+def made_with(board: Board) -> str:
+    """The commits that the ranked rows were made with; empty where they do not say."""
+    commits = dict.fromkeys(row.commit for row in board.rows if row.commit)
+    return f"Code: commit {_listed([one[:12] for one in commits])}." if commits else ""
+
+
 def known_as(row: Row, board: Board) -> str:
     """``9.31 ± 0.22 dB (95 % interval for ..., 5 seeds)``, or the mean of a lone seed, said so."""
     metric, interval = board.metric, row.interval
@@ -80,9 +86,10 @@ def empty_advice(board: Board) -> str:
             "before goes on with what is left."
         )
     return (
-        "No final runs yet. A sweep runs its finalists again on fresh seeds once the search has "
-        f"ended, and only those are ranked; `lightning-sep status {shlex.quote(board.name)}` says "
-        "how far it is, and giving the sweep command again lets it go on."
+        "No final runs yet. Only runs on fresh seeds are ranked: finalists get them once the "
+        "search has ended, unless the sweep asks for none; "
+        f"`lightning-sep status {shlex.quote(board.name)}` says how far it is, and giving the "
+        "sweep command again lets it go on."
     )
 
 

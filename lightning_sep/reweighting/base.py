@@ -60,14 +60,9 @@ class Reweighting(nn.Module, ABC):
         """
         with torch.no_grad(), without_autocast(losses):
             losses = at_least_float32(losses.detach())
-            if losses.shape[0] == 0:
-                return losses
             kept = mask & losses.isfinite()
             scores = self.scores(torch.where(kept, losses, 0.0), groups, step)
             scores = at_least_float32(scores)
             largest = torch.finfo(scores.dtype).max
             scores = torch.where(kept, scores.clamp(-largest, largest), -torch.inf)
-            top = scores.amax(-1, keepdim=True)
-            shares = (scores - torch.where(top.isfinite(), top, 0.0)).exp()
-            total = shares.sum(-1, keepdim=True)
-            return (shares / torch.where(total > 0, total, 1.0)).detach()
+            return torch.where(kept, scores.softmax(-1), 0.0)

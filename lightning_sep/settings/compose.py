@@ -49,12 +49,16 @@ def compose(overrides: Sequence[str] = (), config_dir: Path | str | None = None)
     made = _composed(overrides, config_dir, problems)
     if made is None:
         raise together(problems)
-    tree = made.tree
-    if problems:  # torch is not imported to look for more in what the user did not speak of
-        tree = {name: tree[name] for name in tree if name in made.moved}
-    tree = checked(tree, made.choices, problems, held=made.held)
+    # First what the user spoke of: torch is not imported to look for more in the rest.
+    moved = {name: made.tree[name] for name in made.tree if name in made.moved}
+    fitting = checked(moved, made.choices, problems, held=made.held)
     if problems:
         raise together(problems)
+    rest = {name: made.tree[name] for name in made.tree if name not in made.moved}
+    fitting |= checked(rest, made.choices, problems, held=made.held)
+    if problems:
+        raise together(problems)
+    tree = {name: fitting[name] for name in made.tree}
     return Settings(tree, made.choices, tuple(overrides))
 
 

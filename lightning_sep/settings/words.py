@@ -30,11 +30,33 @@ def needs(annotation: Any) -> str:
     return _words(annotation, plural=False)
 
 
+# What other tools call what is called otherwise here.
+_ELSEWHERE = {
+    "model": "net", "network": "net", "backbone": "net", "activation": "head",
+    "criterion": "loss", "dataset": "data", "datamodule": "data", "optim": "optimizer",
+    "scheduler": "plan", "lr_scheduler": "plan", "weighting": "reweighting", "logger": "tracking",
+    "lr": "learning_rate", "wd": "weight_decay", "max_epochs": "epochs", "bs": "batch_size",
+    "accelerator": "device", "gradient_clip_val": "gradient_clip", "num_workers": "workers",
+    "random_seed": "seed", "hparams_search": "sweep", "tune": "sweep", "fit": "train",
+    "test": "evaluate", "predict": "separate", "ls": "status", "ps": "status", "resume": "train",
+}  # fmt: skip
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """`` Did you mean 'tanh'?``, as it is added to a message; empty where nothing is near.
+
+    Example:
+        >>> did_you_mean("tahn", ["sine", "tanh"]), did_you_mean("lr", ["learning_rate"])
+        (" Did you mean 'tanh'?", " Did you mean 'learning_rate'?")
+    """
+    close = [one for one in [_ELSEWHERE.get(name)] if one in known]
+    close += get_close_matches(name, known, n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
 def nearest(name: str, known: Sequence[str]) -> str:
     """`` Did you mean 'tanh'? Known: ...``, as it is added to a message."""
-    close = get_close_matches(name, known, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"{hint} Known: {', '.join(known) if known else 'none'}"
+    return f"{did_you_mean(name, known)} Known: {', '.join(known) if known else 'none'}"
 
 
 def together(problems: Sequence[str]) -> ConfigError:

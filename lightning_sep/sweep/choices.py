@@ -4,6 +4,7 @@ from functools import cache
 
 from lightning_sep.errors import ConfigError
 from lightning_sep.settings import compose, entries, locate
+from lightning_sep.settings.fitting import fitting
 
 
 @cache
@@ -22,9 +23,4 @@ def heads_for(task: str) -> tuple[str, ...]:
     """
     if task not in entries("task"):
         raise ConfigError(f"no task {task!r} in conf/task. Known: {', '.join(entries('task'))}")
-    wanted = getattr(locate(compose([f"task={task}"]).tree["task"]), "head_type", object)
-    return tuple(
-        name
-        for name in entries("head")
-        if issubclass(locate(compose([f"head={name}"]).tree["head"]), wanted)
-    )
+    return tuple(fitting("head", locate(compose([f"task={task}"]).tree["task"])))

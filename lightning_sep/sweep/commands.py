@@ -1,6 +1,7 @@
 """The commands around sweeps: launch or resume, status, report."""
 
 import json as json_text
+import math
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from lightning_sep.errors import ConfigError, Interrupted, SweepError
 from lightning_sep.fsio import PATIENCE
 from lightning_sep.homes import runs_home
 from lightning_sep.launchers.base import Assignment, Crew, Launcher, worker_command
+from lightning_sep.launchers.local import Local
 from lightning_sep.launchers.slurm_jobs import Jobs
 from lightning_sep.leases.presence import Peers
 from lightning_sep.sweep import report as reports
@@ -27,10 +29,12 @@ from lightning_sep.sweep.folder import create, look, open_sweep
 from lightning_sep.sweep.grid import grid_sweep, is_axis
 from lightning_sep.sweep.names import JOURNAL, stop_file, sweep_folder, sweep_names, workers_folder
 from lightning_sep.sweep.runner import ExperimentRunner, Runner, task_monitor
+from lightning_sep.sweep.singles import far, singles
 from lightning_sep.sweep.study import SweepStudy
 from lightning_sep.sweep.worker import WORK_LEFT, wait_s
 
 POLL_S = 0.5
+SLURM_S = 20.0  # between two questions of one command
 GRACE_S = 60.0
 
 Page = Callable[[list[str], Path], Path]
@@ -43,6 +47,9 @@ def launch(
     grid: bool | Sequence[str] = False,
     workers: int | None = None,
     trials: int | None = None,
+    finalists: int | None = None,
+    enqueue: Sequence[str] = (),
+    time_budget_s: float | None = None,
     name: str | None = None,
     home: Path | None = None,
     config_dir: Path | str | None = None,
@@ -61,6 +68,9 @@ def launch(
             ``overrides`` that list several values.
         workers: number of workers; the launcher chooses without it.
         trials: another budget of trials than the files'.
+        finalists: another number of settings that are run again on fresh seeds; 0 is none.
+        enqueue: settings to try first, ``head=tanh loss.margin=2`` each.
+        time_budget_s: seconds after which the workers of this machine save and stop.
         name: another name than the file's.
         home: folder of all runs; LIGHTNING_SEP_HOME or ``runs`` without it.
         config_dir: a folder with the user's own entries of settings.
@@ -72,7 +82,7 @@ def launch(
 
     Returns:
         The exit code: 0 when all sweeps are done, or go on without this command; 1 when one of them
-        found nothing, 130 after Ctrl-C.
+        found nothing, 75 when the time is up before they are done, 130 after Ctrl-C.
 
     Raises:
         ConfigError: a definition or a setting cannot be used, or a sweep asks something else now.
@@ -84,8 +94,13 @@ def launch(
     folder = str(Path(config_dir).expanduser().resolve()) if config_dir is not None else None
     mine = [item for item in overrides if override_key(item).split(".")[0] == "launcher"]
     shared = [item for item in overrides if item not in mine]
-    definitions = _definitions(files, shared, grid, trials, name, folder)
+    definitions = _definitions(files, shared, grid, trials, finalists, name, folder)
     launcher = launcher or _launcher(mine, workers, folder)
+    if time_budget_s is not None and not isinstance(launcher, Local):
+        raise ConfigError(
+            f"--time-budget is for workers of this machine, {type(launcher).__name__}'s outlive "
+            "this command: `lightning-sep stop NAME` ends them"
+        )
     runner = runner or ExperimentRunner(home, folder)
     examined = [runner.examine(definition) for definition in definitions]
     threads = max(one.threads for one in examined)
@@ -101,49 +116,100 @@ def launch(
     PATIENCE.home = home
     for definition in definitions:
         stop_file(home, definition.name).unlink(missing_ok=True)
+    for study in studies:
+        for text in enqueue:
+            study.enqueue(text.split())
     with ExitStack() as cleanup:
         if not all(Finals(study).done() for study in studies):
+            for study in studies:
+                tell(_amount(study))
             with _signals() as received:
                 cleanup.enter_context(_patience(received))
-                code = _work(studies, launcher, command, home, threads, received)
+                code = _work(studies, launcher, command, home, threads, received, time_budget_s)
             if code is not None:
                 return code
         return _conclude(studies, home, page or _page)
 
 
-def status(sweep: str | None = None, json: bool = False, home: Path | None = None) -> int:
-    """Print what runs, waits and has failed, and why; of one sweep or of all, newest first.
+def status(
+    sweep: str | None = None, json: bool = False, home: Path | None = None, *, watch: bool = False
+) -> int:
+    """Print what runs, waits and has failed, and why; of one sweep, or of all, newest first, and of
+    the single runs that are not done.
+
+    Args:
+        sweep: its name; all of the home without one.
+        json: print one JSON document.
+        home: folder of all runs.
+        watch: show it anew every few seconds, on a terminal, until ``q`` is typed.
 
     Raises:
-        ConfigError: there is no sweep of this name.
+        ConfigError: there is no sweep of this name, or nothing to watch it on.
     """
     home = runs_home() if home is None else home
-    names = [sweep] if sweep is not None else sweep_names(home)
-    if sweep is None:
-        names.sort(key=lambda one: -_changed_s(home, one))
-    found = [_with_jobs(reports.status(look(home, one)), sweep_folder(home, one)) for one in names]
-    if json:
-        print(json_text.dumps(found[0] if sweep is not None else found, indent=1))
+    if watch:
+        if json or not sys.stdout.isatty():
+            what = "--json prints one document" if json else "this is no terminal"
+            raise ConfigError(f"--watch needs a terminal of its own, and {what}: leave it out")
+        from lightning_sep.sweep import watch as watching
+
+        queues = _Queues()
+        watching.watch(lambda: _found(sweep, home, queues))
         return 0
-    if not found:
+    found, alone = _found(sweep, home, _Queues())
+    if json:
+        by_hand = [{"sweep": None, "runs": alone}] if alone else []
+        print(json_text.dumps(found[0] if sweep is not None else [*found, *by_hand], indent=1))
+        return 0
+    if not found and not alone:
         print(f"no sweeps in {home / 'sweeps'}; `lightning-sep sweep FILE` begins one")
     for one in found:
         print("\n".join(_status_lines(one)))
+    if alone:
+        print("single runs")
+    for one in alone:
+        what = " ".join(one["overrides"]) or "the defaults"
+        why = one.get("by") or one["reason"]
+        parts = [f"{one['state']}: {one['run']} ({what})", far(one), why]
+        print("    " + ": ".join(filter(None, parts)))
     return 0
 
 
-def _with_jobs(found: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """A sweep's state, and what Slurm has of its jobs where some were submitted."""
-    jobs = Jobs([folder])
-    if found["state"] == "done" or not jobs.arrays():
-        return found
-    try:
-        queue = jobs.queue()
-    except ConfigError as error:
-        return {**found, "jobs": {"unknown": str(error)}}
-    if found["state"] == "stopped" and queue.tasks:
-        found["state"] = "queued" if not queue.running else "running"
-    return {**found, "jobs": {**queue.as_json(), "line": queue.line()}}
+def _found(
+    sweep: str | None, home: Path, queues: "_Queues"
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The states of sweeps, and of the single runs that are not done."""
+    names = [sweep] if sweep is not None else sweep_names(home)
+    if sweep is None:
+        names.sort(key=lambda one: -_changed_s(home, one))
+    found = [
+        queues.beside(reports.status(look(home, one)), sweep_folder(home, one)) for one in names
+    ]
+    return found, singles(home) if sweep is None else []
+
+
+class _Queues:
+    """What Slurm has of sweeps' jobs; a scheduler that serves everybody is asked now and then."""
+
+    def __init__(self) -> None:
+        self._asked: dict[Path, tuple[float, dict[str, Any]]] = {}
+
+    def beside(self, found: dict[str, Any], folder: Path) -> dict[str, Any]:
+        """A sweep's state, and what Slurm has of its jobs where some were submitted."""
+        jobs = Jobs([folder])
+        if found["state"] == "done" or not jobs.arrays():
+            return found
+        at_s, said = self._asked.get(folder, (-math.inf, {}))
+        if time.monotonic() - at_s > SLURM_S:
+            try:
+                queue = jobs.queue()
+                said = {**queue.as_json(), "line": queue.line()}
+            except ConfigError as error:
+                said = {"unknown": str(error)}
+            self._asked[folder] = time.monotonic(), said
+        if found["state"] in ("stopped", "queued") and said.get("tasks"):
+            found["state"] = "running" if said["running"] else "queued"
+        return {**found, "jobs": said}
 
 
 def report(sweeps: Sequence[str], home: Path | None = None) -> int:
@@ -168,6 +234,7 @@ def _definitions(
     overrides: Sequence[str],
     grid: bool | Sequence[str],
     trials: int | None,
+    finalists: int | None,
     name: str | None,
     config_dir: str | None,
 ) -> list[Definition]:
@@ -188,6 +255,7 @@ def _definitions(
             direction=direction,
             name=name,
             trials=trials,
+            finalists=finalists,
             config_dir=config_dir,
         )
         return [definition]
@@ -196,7 +264,9 @@ def _definitions(
     if name is not None and len(files) > 1:
         raise ConfigError(f"--name {name}: only one sweep file can be renamed, got {len(files)}")
     found = [
-        load_sweep(path, overrides, name=name, trials=trials, config_dir=config_dir)
+        load_sweep(
+            path, overrides, name=name, trials=trials, finalists=finalists, config_dir=config_dir
+        )
         for path in files
     ]
     names = [definition.name for definition in found]
@@ -234,7 +304,23 @@ def _assignment(
 
 def _most(definition: Definition) -> int:
     sweep = definition.sweep
-    return sweep.trials + sweep.finalists * sweep.final_seeds
+    return sweep.trials + sweep.most_finalists * sweep.final_seeds
+
+
+def _amount(study: SweepStudy) -> str:
+    """How much work a sweep is, before it begins."""
+    sweep, trials = study.definition.sweep, study.budget
+    best = min(sweep.most_finalists, trials)
+    finals = best * sweep.final_seeds
+    parts = [f"{trials} setting{'s' if trials > 1 else ''}"]
+    if sweep.repeats > 1:
+        parts.append(f"on {sweep.repeats} seeds each")
+    if finals:
+        parts.append(f"and the best {best} on {sweep.final_seeds} fresh seeds each")
+    runs = trials * sweep.repeats + finals
+    return (
+        f"{study.definition.name}: {' '.join(parts)}, {runs} run{'s' if runs > 1 else ''} at most"
+    )
 
 
 def _work(
@@ -244,6 +330,7 @@ def _work(
     home: Path,
     threads: int,
     received: list[int],
+    time_budget_s: float | None = None,
 ) -> int | None:
     """Let workers work until everything is done; an exit code when it ended before that.
 
@@ -254,7 +341,9 @@ def _work(
         home: folder of all runs.
         threads: the most threads that a run uses.
         received: the signals that have come so far.
+        time_budget_s: seconds after which they are stopped.
     """
+    end_s = time.monotonic() + (math.inf if time_budget_s is None else time_budget_s)
     look_at = _Looks(studies)
     states = look_at()
     left = sum(state.work_total - state.work_done for state in states)
@@ -287,6 +376,11 @@ def _work(
                     crew.terminate(GRACE_S, hurry=lambda: len(received) > 1)
                     tell("stopped; the same command goes on")
                     return 130 if received[0] == signal.SIGINT else 1
+                if time.monotonic() >= end_s:
+                    tell("the time is up: the workers save what they have")
+                    crew.terminate(GRACE_S, hurry=lambda: bool(received))
+                    tell("stopped; the same command goes on")
+                    return WORK_LEFT
                 stopping = [study for study in studies if study.stopping]
                 if crew.poll() == 0:
                     if all(state.done for state in look_at()):
@@ -359,7 +453,9 @@ def _conclude(studies: Sequence[SweepStudy], home: Path, page: Page) -> int:
 def _page(names: list[str], home: Path) -> Path:
     from lightning_sep.leaderboard import commands
 
-    print("\n".join(commands.summary_lines(names, home)))
+    ranked = [name for name in names if (sweep_folder(home, name) / "finals").is_dir()]
+    for line in commands.summary_lines(ranked, home) if ranked else ():
+        print(line)
     return commands.write_page(names, home)
 
 
@@ -378,8 +474,9 @@ def _status_lines(one: dict[str, Any]) -> Iterator[str]:
         yield f"    best so far: {one['metric']} {best['value']:.4g} ({overrides})"
     for kind in ("running", "waiting", "failed"):
         for entry in one[kind]:
-            why = entry.get("by") or entry.get("reason")
-            yield f"    {kind}: {_about(entry['trial'], entry)}: {why}"
+            parts = [_about(entry["trial"], entry), far(entry)]
+            parts.append(entry.get("by") or entry.get("reason"))
+            yield f"    {kind}: " + ": ".join(filter(None, parts))
 
 
 def _about(number: int, entry: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from lightning_sep.errors import ConfigError
 from lightning_sep.sweep import space
 
 FINAL_SEED = 1000  # finals use seeds from here on, the search those from 0 on: never the same
+
+RACED, CHOSEN = 10, 2  # finalists where a sweep does not say: of a race, and without one
 
 # Changing these asks no other question: the sweep just goes on with more or fewer trials.
 _BUDGET_FIELDS = ("trials", "question", "attempts")
@@ -33,8 +36,12 @@ class Sweep:
         direction: "maximize" or "minimize".
         trials: how many settings are tried, at most.
         repeats: seeds per setting in the search (0, 1, ...); a setting is judged by their mean.
-        finalists: how many of the best settings are run again on fresh seeds.
+        finalists: how many of the best settings are run again on fresh seeds, at most; None: ten in
+            a race, else two.
         final_seeds: how many fresh seeds each finalist gets (1000, 1001, ...).
+        race: drop a finalist as soon as it is behind the best one by the paired differences of
+            their validation scores; its seeds that are left are not run. None: in a space that is
+            small enough to be walked point by point.
         pruner: stops trials that look poor early; None lets all of them finish. Only the first
             repeat of a setting reports to it.
         question: one sentence for the report.
@@ -46,8 +53,9 @@ class Sweep:
     direction: Literal["maximize", "minimize"]
     trials: int
     repeats: int = 1
-    finalists: int = 2
+    finalists: int | None = None
     final_seeds: int = 5
+    race: bool | None = None
     pruner: BasePruner | None = None
     question: str = ""
     attempts: int = 3
@@ -69,8 +77,12 @@ class Sweep:
         least = {"trials": 1, "repeats": 1, "finalists": 0, "final_seeds": 0, "attempts": 1}
         for field, low in least.items():
             value = getattr(self, field)
+            if field == "finalists" and value is None:
+                continue
             if not isinstance(value, int) or isinstance(value, bool) or value < low:
                 problems.append(f"{field} = {value!r}: a whole number of at least {low} is needed")
+        if self.race not in (None, True, False):
+            problems.append(f"race = {self.race!r}: True, False or None is needed")
         if isinstance(self.repeats, int) and self.repeats > FINAL_SEED:
             problems.append(f"repeats = {self.repeats}: at most {FINAL_SEED} seeds are searched")
         if self.pruner is not None and not isinstance(self.pruner, BasePruner):
@@ -78,6 +90,21 @@ class Sweep:
         if problems:
             raise ConfigError("; ".join(problems))
         object.__setattr__(self, "settings", tuple(self.settings))
+
+    def settled(self, *, finite: bool) -> "Sweep":
+        """The same with what was left open decided, for a space that is walked or not."""
+        race = finite if self.race is None else self.race
+        usual = RACED if race else CHOSEN
+        return replace(
+            self, race=race, finalists=usual if self.finalists is None else self.finalists
+        )
+
+    @property
+    def most_finalists(self) -> int:
+        """How many settings are run again on fresh seeds, at most."""
+        if self.finalists is not None:
+            return self.finalists
+        return CHOSEN if self.race is False else RACED
 
     @property
     def search_seeds(self) -> range:
@@ -106,6 +133,19 @@ class Definition:
     sweep: Sweep
     propose: Callable[[BaseTrial], Iterator[str]]
     config_dir: str | None = None
+    finalists: int | None = None  # given in place of the source's
+    axes: tuple[str, ...] = ()  # of a grid, as they were typed
+
+    @property
+    def command(self) -> str:
+        """What to type to begin this sweep, or to go on with it."""
+        words = ["--grid", *self.axes] if self.axes else [self.path]
+        words += [*self.extra, "--name", self.name]
+        if self.finalists is not None:
+            words += ["--finalists", str(self.finalists)]
+        if self.config_dir is not None:
+            words += ["--config-dir", self.config_dir]
+        return shlex.join(["lightning-sep", "sweep", *words, "--trials", str(self.sweep.trials)])
 
     @property
     def fingerprint(self) -> str:
@@ -116,7 +156,8 @@ class Definition:
         """
         points = space.points(self.propose, limit=64)
         values = None if points is None else [point.values for point in points]
-        text = json.dumps([_canonical(self.source), list(self.extra), values])
+        asks = [] if self.finalists is None else [self.finalists]
+        text = json.dumps([ast.dump(meaning_of(self.source)), list(self.extra), values, *asks])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -218,6 +259,7 @@ def load_sweep(
     *,
     name: str | None = None,
     trials: int | None = None,
+    finalists: int | None = None,
     config_dir: str | None = None,
 ) -> Definition:
     """Read a sweep file.
@@ -226,6 +268,7 @@ def load_sweep(
         overrides: settings from the command line, shared by all trials.
         name: the sweep's name; the file's without one.
         trials: another budget than the file's.
+        finalists: another number of them than the file's.
         config_dir: a folder with the user's own entries of settings.
 
     Raises:
@@ -246,6 +289,7 @@ def load_sweep(
         overrides,
         name=name or path.stem,
         trials=trials,
+        finalists=finalists,
         config_dir=config_dir,
     )
 
@@ -257,6 +301,8 @@ def read_sweep(
     *,
     name: str,
     trials: int | None = None,
+    finalists: int | None = None,
+    axes: Sequence[str] = (),
     config_dir: str | None = None,
 ) -> Definition:
     """A definition from the text of a sweep file; ``path`` is only for messages.
@@ -289,7 +335,10 @@ def read_sweep(
         raise ConfigError(
             f"{path}: def overrides(trial) is missing; it yields settings such as 'head=tanh'"
         )
-    definition = Definition(name, path, source, tuple(overrides), sweep, propose, config_dir)
+    if finalists is not None:
+        sweep = replace(sweep, finalists=finalists)
+    told = (name, path, source, tuple(overrides), sweep, propose, config_dir)
+    definition = Definition(*told, finalists=finalists, axes=tuple(axes))
     if trials is not None:
         try:
             definition = definition.limited(trials)
@@ -303,7 +352,7 @@ def override_key(item: str) -> str:
     return item.partition("=")[0].lstrip("+~").strip()
 
 
-def _canonical(source: str) -> str:
+def meaning_of(source: str) -> ast.Module:
     """The meaning of a sweep file: its syntax tree less docstrings, positions and the budget."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
@@ -316,7 +365,7 @@ def _canonical(source: str) -> str:
             node.body = node.body[1:]
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Sweep"):
             node.keywords = [k for k in node.keywords if k.arg not in _BUDGET_FIELDS]
-    return ast.dump(tree)
+    return tree
 
 
 def _where(path: str, error: BaseException) -> str:

@@ -2,12 +2,13 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 from lightning_sep.sweep.report import Progress
 from lightning_sep.sweep.study import SweepStudy
-from lightning_sep.terminal import plain
+from lightning_sep.terminal import duration, plain
 
 LINE_S = 5.0
 
@@ -17,29 +18,43 @@ def tell(line: str) -> None:
     print(plain(line), file=sys.stderr, flush=True)  # rich's bars take what is printed
 
 
+class Work(Protocol):
+    """Something that is counted."""
+
+    @property
+    def work_done(self) -> int: ...
+
+    @property
+    def work_total(self) -> int: ...
+
+    @property
+    def trials(self) -> Mapping[str, int]: ...
+
+
 class Clock:
-    """Time left, from the work done since the command began."""
+    """Time left, from the work done since the first of it began.
+
+    Nothing is said before each of those that work at a time has done a piece, and two are done: of
+    work done side by side, the first to end says little of how long the rest takes.
+    """
 
     def __init__(self) -> None:
         self.began_s = time.monotonic()
         self.first: int | None = None
 
-    def left(self, states: Sequence[Progress]) -> str:
+    def left(self, states: Sequence[Work]) -> str:
+        """Such as ``about 40 s left``; empty where nothing is known, or left."""
         done = sum(state.work_done for state in states)
         total = sum(state.work_total for state in states)
+        running = sum(state.trials.get("running", 0) for state in states)
         if self.first is None:
             self.first = done
-        if done == self.first or done >= total:
+        if done == self.first and not running:  # the workers have not started
+            self.began_s = time.monotonic()
+        if done - self.first < max(2, running) or done >= total:
             return ""
         left_s = (time.monotonic() - self.began_s) / (done - self.first) * (total - done)
-        if left_s < 90:
-            return f", about {left_s:.0f} s left"
-        minutes = left_s / 60
-        return (
-            f", about {minutes:.0f} min left"
-            if minutes < 90
-            else f", about {minutes / 60:.1f} h left"
-        )
+        return f"about {duration(left_s)} left"
 
 
 @contextmanager
@@ -52,15 +67,19 @@ def display(
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as Bars
+        from rich.table import Column
 
+        cut = Column(ratio=1, no_wrap=True, overflow="ellipsis")  # what is too long for the line
         columns = (
             TextColumn("{task.fields[name]}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.description}", markup=False),
+            TextColumn("{task.fields[left]}", markup=False),
+            TextColumn("{task.description}", markup=False, table_column=cut),
         )
-        with Bars(*columns, console=Console(file=sys.stderr)) as bars:
-            rows = [bars.add_task("", name=study.definition.name, total=None) for study in studies]
+        with Bars(*columns, console=Console(file=sys.stderr), expand=True) as bars:
+            names = [study.definition.name for study in studies]
+            rows = [bars.add_task("", name=name, left="", total=None) for name in names]
 
             def draw(states: Sequence[Progress]) -> None:
                 left = clock.left(states)
@@ -70,7 +89,8 @@ def display(
                         row,
                         completed=state.work_done,
                         total=state.work_total,
-                        description=plain(text) + ("" if state.done else left),
+                        description=plain(text),
+                        left="" if state.done else left,
                     )
 
             yield draw
@@ -87,7 +107,7 @@ def display(
         for state in states:
             if shown.get(state.name) != state.line() and (state.work_done or not shown):
                 shown[state.name] = state.line()
-                tell(state.line() + ("" if state.done else left))
+                tell(state.line() + ("" if state.done or not left else f", {left}"))
                 at_s = time.monotonic()
 
     yield write

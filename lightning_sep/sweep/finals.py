@@ -1,21 +1,30 @@
-"""The finals of a sweep: its best settings once more, on fresh seeds."""
+"""The finals of a sweep: its best settings once more, on fresh seeds.
+
+In a race, the settings that are left are looked at after each seed from the third on; whoever is
+behind the best one is dropped. A look takes place when all runs up to it are done, and takes
+nothing but their accepted results, which never change: so what is run depends neither on the number
+of workers nor on who is done first, and a process that begins in the middle sees the same race.
+"""
 
 import json
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from lightning_sep.fsio import PATIENCE, json_text, link_first, make_folder, set_apart
+from lightning_sep.leaderboard.statistics import paired_seed_difference
 from lightning_sep.leases.lease import Lease, Leases
-from lightning_sep.sweep.definition import Definition
+from lightning_sep.sweep.definition import Definition, Sweep
 from lightning_sep.sweep.study import SweepStudy
 
 _STATES = ("finished", "failed")
+FIRST_LOOK = 3  # seeds: two tell next to nothing of their spread
+LEVEL = 0.05  # chance that a race drops the setting that is truly the best, at most
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,81 @@ class Final:
         return f"final-{self.trial:04d}-{self.seed}"
 
 
+@dataclass(frozen=True)
+class Dropped:
+    """Why a race went on without a setting.
+
+    Args:
+        after: how many fresh seeds it had finished.
+        leader: the trial that it was behind.
+        behind: by how much, in the metric that the sweep judges by; above 0.
+    """
+
+    after: int
+    leader: int
+    behind: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be run as far as it is known, and what will not be.
+
+    Args:
+        finals: ``(trial, seed)``, in the order in which they are begun.
+        dropped: by trial.
+        most: how many final runs there will be, at most.
+    """
+
+    finals: list[tuple[int, int]]
+    dropped: dict[int, Dropped] = field(default_factory=dict)
+    most: int = 0
+
+
+def plan(
+    trials: Sequence[int], sweep: Sweep, results: Mapping[tuple[int, int], float | None]
+) -> Plan:
+    """Which runs the finals consist of, from what they have given so far.
+
+    A setting is dropped when it is behind the one with the best mean by Student's paired t of their
+    scores, seed by seed, one-sided at 5 % over all looks and all settings that might lead
+    (Bonferroni). One with a failed seed is left where it is, since it can no longer be ranked.
+
+    Args:
+        trials: the finalists, the best one first.
+        sweep: how many seeds there are, and whether it is a race.
+        results: validation score by ``(trial, seed)``; None for one that failed.
+    """
+    seeds = list(sweep.fresh_seeds)
+    looks = list(range(FIRST_LOOK, len(seeds))) if sweep.race else []
+    finals: list[tuple[int, int]] = []
+    dropped: dict[int, Dropped] = {}
+    left, begin = list(trials), 0
+    for end in [*looks, len(seeds)]:
+        batch = [(trial, seed) for trial in left for seed in seeds[begin:end]]
+        finals += batch
+        begin = end
+        if end == len(seeds) or any(one not in results for one in batch):
+            break
+        scores = {trial: [results[trial, seed] for seed in seeds[:end]] for trial in left}
+        whole = {
+            trial: [sweep.sign * one for one in values if one is not None]
+            for trial, values in scores.items()
+            if None not in values
+        }
+        left = [trial for trial in left if trial in whole]
+        if not left:
+            break
+        leader = min(left, key=lambda trial: (math.fsum(whole[trial]), trials.index(trial)))
+        level = 2 * LEVEL / (max(1, len(trials) - 1) * len(looks))
+        for trial in left:
+            found = paired_seed_difference(whole[trial], whole[leader])
+            if found.p_value is not None and found.p_value < level and found.mean > 0:
+                dropped[trial] = Dropped(end, leader, found.mean)
+        left = [trial for trial in left if trial not in dropped]
+    most = len(finals) + len(left) * (len(seeds) - begin)
+    return Plan(finals, dropped, most)
+
+
 class Finals:
     """The final runs of one sweep, and their accepted results.
 
@@ -42,21 +126,36 @@ class Finals:
     def __init__(self, study: SweepStudy) -> None:
         self.study = study
         self.folder = study.folder / "finals"
-        self._chosen: tuple[int, list[Final]] | None = None
+        self._chosen: tuple[int, dict[int, list[str]]] | None = None
         self._results: dict[str, dict[str, Any]] = {}
 
     def all(self) -> list[Final]:
-        """All final runs, the best setting's first; empty until the search is over."""
+        """All final runs that are known of; empty until the search is over."""
+        entrants = self._entrants()
+        return [Final(trial, seed, entrants[trial]) for trial, seed in self.plan().finals]
+
+    def plan(self) -> Plan:
+        """What is to be run as far as it is known; nothing until the search is over."""
+        entrants = self._entrants()
+        if not entrants:
+            return Plan([])
+        values = {
+            (result["trial"], result["seed"]): result.get("value")
+            for result in (self.results() if self.study.definition.sweep.race else {}).values()
+        }
+        return plan(list(entrants), self.study.definition.sweep, values)
+
+    def _entrants(self) -> dict[int, list[str]]:
+        """The finalists' trials with what they proposed, the best one first."""
         if self.study.searching():
-            return []
+            return {}
         budget = self.study.budget
         if self._chosen is None or self._chosen[0] != budget:  # a search that is over stays so
-            finals = [
-                Final(trial.number, seed, list(trial.user_attrs.get("overrides", [])))
+            found = {
+                trial.number: list(trial.user_attrs.get("overrides", []))
                 for trial in finalists(self.study.definition, self.study.trials())
-                for seed in self.study.definition.sweep.fresh_seeds
-            ]
-            self._chosen = budget, finals
+            }
+            self._chosen = budget, found
         return self._chosen[1]
 
     def results(self) -> dict[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -15,13 +16,17 @@ from lightning_sep.leases.lease import forget_crashes
 from lightning_sep.leases.lock import FileLock
 from lightning_sep.leases.presence import patience_s
 from lightning_sep.sweep.definition import Definition, Sweep, read_sweep
+from lightning_sep.sweep.differences import differences
 from lightning_sep.sweep.names import sweep_folder, sweep_names
 from lightning_sep.sweep.space import Point
 from lightning_sep.sweep.study import SweepStudy
 from lightning_sep.sweep.versions import entry_versions, versions
 
 FORMAT = 2  # of sweep.json; sweeps of format 1 can be looked at
-_ASKS = ("settings", "metric", "direction", "repeats", "finalists", "final_seeds", "question")
+_ASKS = (
+    *("settings", "metric", "direction", "repeats", "finalists", "final_seeds", "question"),
+    "race",
+)
 _KEYS = ("name", "fingerprint", "path", "extra", "trials", "asks", "source", "versions")
 
 
@@ -59,6 +64,7 @@ def create(
         if record is None or record["trials"] != definition.sweep.trials:
             points = definition.grid() if record is None else None
             grid = None if points is None else [point.as_json() for point in points]
+            settled = definition.sweep.settled(finite=points is not None)
             began = datetime.now(UTC).isoformat(timespec="seconds")
             record = {
                 "format": FORMAT,
@@ -68,8 +74,12 @@ def create(
                 "extra": list(definition.extra),
                 "config_dir": definition.config_dir,
                 "trials": definition.sweep.trials,
+                "finalists": definition.finalists,
+                "command": definition.command if record is None else record.get("command"),
                 "patience_s": patience_s(patience) if record is None else record["patience_s"],
-                "asks": {name: getattr(definition.sweep, name) for name in _ASKS},
+                "asks": {name: getattr(settled, name) for name in _ASKS}
+                if record is None
+                else record["asks"] | {"question": settled.question},
                 "source": definition.source,
                 "targets": sorted(set(targets)),
                 "entries": sorted(set(entries)),
@@ -78,6 +88,7 @@ def create(
                 "grid": grid if record is None else record["grid"],
             }
             write_json(path, record)
+        definition = _settled(definition, record["asks"])
         for lease in (folder / "leases").glob("*.json"):
             forget_crashes(lease)
     return SweepStudy(
@@ -98,13 +109,14 @@ def open_sweep(home: Path, name: str) -> SweepStudy:
         record["extra"],
         name=name,
         trials=record["trials"],
+        finalists=record.get("finalists"),
         config_dir=record["config_dir"],
     )
     _check_format(record, name)
     _check_versions(record, name)
     return SweepStudy(
         home,
-        definition,
+        _settled(definition, record["asks"]),
         points=_points(record),
         patience_s=float(record["patience_s"]),
         check=partial(_check_entries, record, name),
@@ -123,13 +135,22 @@ def look(home: Path, name: str) -> SweepStudy:
         path=record["path"],
         source=record["source"],
         extra=tuple(record["extra"]),
-        sweep=Sweep(trials=record["trials"], **record["asks"]),
+        sweep=Sweep(trials=record["trials"], **_NO_RACE | record["asks"]),
         propose=_not_read,
     )
     size = record.get("points") if record["format"] == 1 else None
     points = [Point({}, {}, [])] * size if isinstance(size, int) else _points(record)
     patience = float(record.get("patience_s", 0) or patience_s())
     return SweepStudy(home, definition, points=points, patience_s=patience, look=True)
+
+
+_NO_RACE = {"race": False}  # a sweep that was begun before there were any has none
+
+
+def _settled(definition: Definition, asks: dict[str, Any]) -> Definition:
+    """The definition with what its file left open as it was when the sweep was begun."""
+    kept = {name: (_NO_RACE | asks)[name] for name in ("finalists", "race")}
+    return replace(definition, sweep=replace(definition.sweep, **kept))
 
 
 def _points(record: dict[str, Any]) -> list[Point] | None:
@@ -175,9 +196,14 @@ _NEW = "`--name NEW` starts a new sweep; runs with the same settings are reused,
 def _check_same(record: dict[str, Any], definition: Definition) -> None:
     _check_format(record, definition.name)
     if record["fingerprint"] != definition.fingerprint:
+        points = definition.grid()
+        proposed = None if points is None else [point.overrides for point in points]
+        listed = differences(record, definition, proposed)
+        if record.get("command"):
+            listed.append(f"begun with: {record['command']}")
         raise ConfigError(
             f"sweep '{definition.name}' was begun with another space, objective or settings than "
-            f"{definition.path} has now; {_NEW}"
+            f"{definition.path} has now; {_NEW}" + "".join(f"\n    {one}" for one in listed)
         )
     _check_versions(record, definition.name)
 

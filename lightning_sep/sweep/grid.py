@@ -17,13 +17,16 @@ def grid_sweep(
     direction: str,
     name: str | None = None,
     trials: int | None = None,
+    finalists: int | None = None,
     config_dir: str | None = None,
 ) -> Definition:
     """The sweep over all combinations of ``key=a,b`` entries, without a file.
 
     Args:
         grid: entries such as ``head=tanh,sine``; commas within brackets or quotes do not separate.
-            ``seed=0,1,2`` stands for three repeats of each combination.
+            ``seed=0,1,2`` stands for three repeats of each combination, and these runs are all:
+            no finalist is run again on fresh seeds.
+        finalists: how many of the best are run again on fresh seeds; two without seeds in the grid.
 
     Raises:
         ConfigError: an entry cannot be read or names a key twice.
@@ -39,15 +42,17 @@ def grid_sweep(
         if len(set(values)) < len(values):
             raise ConfigError(f"--grid {item}: a value is there twice")
         axes[key] = values
-    repeats = len(axes.get("seed", ["0"]))
+    repeats, seeded = len(axes.get("seed", ["0"])), "seed" in axes
     if "seed" in axes and axes.pop("seed") != [str(seed) for seed in range(repeats)]:
         raise ConfigError(
             f"--grid seed: repeats use the seeds from 0 on; write seed={_seeds(repeats)}"
         )
-    if not axes:
+    if not axes and not seeded:
         raise ConfigError("--grid needs at least one 'key=value,value', such as head=tanh,sine")
     count = prod(len(values) for values in axes.values())
     arguments = {"metric": metric, "direction": direction, "trials": count, "repeats": repeats}
+    if seeded:
+        arguments["finalists"] = 0
     lines = [
         "from lightning_sep.sweep.definition import Sweep",
         "",
@@ -59,11 +64,22 @@ def grid_sweep(
     for key, values in axes.items():
         lines += [f"    value = trial.suggest_categorical({key!r}, {values!r})"]
         lines += [f'    yield f"{key}={{value}}"']
+    if not axes:
+        lines += ["    yield from ()"]
     source = "\n".join(lines) + "\n"
     if name is None:
         digest = hashlib.sha256(json.dumps([axes, repeats, list(overrides)]).encode()).hexdigest()
         name = f"grid-{digest[:8]}"
-    return read_sweep(source, "--grid", overrides, name=name, trials=trials, config_dir=config_dir)
+    return read_sweep(
+        source,
+        "--grid",
+        overrides,
+        name=name,
+        trials=trials,
+        finalists=finalists,
+        axes=grid,
+        config_dir=config_dir,
+    )
 
 
 def is_axis(item: str) -> bool:

@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -11,8 +11,9 @@ from optuna.trial import FrozenTrial, TrialState
 from lightning_sep.fsio import write_json
 from lightning_sep.leases.lease import Content
 from lightning_sep.leases.presence import Peers
-from lightning_sep.sweep.finals import Finals, finalists
+from lightning_sep.sweep.finals import Dropped, Finals, finalists
 from lightning_sep.sweep.names import lease_file, trial_key, workers_folder
+from lightning_sep.sweep.singles import standing
 from lightning_sep.sweep.study import SweepStudy
 
 FORMAT = 1
@@ -87,17 +88,18 @@ def progress(study: SweepStudy, finals: Finals | None = None) -> Progress:
     searching = study.searching()
     found = Finals(study) if finals is None else finals
     accepted = {} if searching else found.results()
-    results = [accepted[final.key] for final in found.all() if final.key in accepted]
-    expected = min(sweep.finalists, study.budget) * sweep.final_seeds
+    asked = found.all()
+    results = [accepted[final.key] for final in asked if final.key in accepted]
+    expected = min(sweep.most_finalists, study.budget) * sweep.final_seeds
     return Progress(
         name=study.definition.name,
         trials=dict(states),
         trials_total=study.budget,
         finals=dict(Counter(record["state"] for record in results)),
-        finals_total=expected if searching else len(found.all()),
+        finals_total=expected if searching else found.plan().most,
         best=None if best is None else _value(best),
         best_overrides=() if best is None else tuple(best.user_attrs.get("overrides", ())),
-        done=not searching and len(results) == len(found.all()),
+        done=not searching and len(results) == len(asked),
     )
 
 
@@ -117,7 +119,9 @@ def report(study: SweepStudy) -> dict[str, Any]:
         {"key": final.key, **accepted[final.key]} for final in held.all() if final.key in accepted
     ]
     chosen = finalists(definition, trials)
-    found = [_finalist(trial, finals) for trial in chosen] if finals else []
+    dropped = held.plan().dropped
+    found = [_finalist(trial, finals, dropped.get(trial.number)) for trial in chosen]
+    found = found if finals else []
     ranked = sorted(
         (one for one in found if one["n"] and one["n"] >= sweep.final_seeds),
         key=lambda one: (sweep.sign * one["mean"], one["trial"]),
@@ -196,7 +200,7 @@ def status(study: SweepStudy) -> dict[str, Any]:
         note = peers.read(lease.worker) or {}
         if peers.shows_life(lease.worker, lease.owner):
             about = {"by": str(lease.owner), "run": run, "waits_for": note.get("waits_for")}
-            running.append({**entry, **about})
+            running.append({**entry, **about, **(standing(study.home / run) if run else {})})
         else:
             why = f"{lease.owner} has died; another worker takes it over"
             waiting.append({**entry, "run": run, "reason": why})
@@ -218,7 +222,8 @@ def status(study: SweepStudy) -> dict[str, Any]:
             failed.append({**entry, "reason": result.get("reason")})
         elif result is None and lease_file(study.folder, final.key).exists():
             sort(entry, final.key)
-    state = "done" if now.done else "running" if running else "stopped"
+    begun = "stopped" if now.trials else "queued"
+    state = "done" if now.done else "running" if running else begun
     if study.stopping and running:
         state = "stopping"
     return {
@@ -253,7 +258,9 @@ def _trial(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def _finalist(trial: FrozenTrial, finals: list[dict[str, Any]]) -> dict[str, Any]:
+def _finalist(
+    trial: FrozenTrial, finals: list[dict[str, Any]], dropped: Dropped | None
+) -> dict[str, Any]:
     own = [final for final in finals if final["trial"] == trial.number]
     values = [final["value"] for final in own if final["state"] == "finished"]
     return {
@@ -264,6 +271,7 @@ def _finalist(trial: FrozenTrial, finals: list[dict[str, Any]]) -> dict[str, Any
         "std": statistics.stdev(values) if len(values) > 1 else None,
         "n": len(values),
         "failed": len(own) - len(values),
+        "dropped": None if dropped is None else asdict(dropped),
         "confirmed": True,
     }
 

@@ -113,6 +113,7 @@ class ExperimentRunner:
             DataError: data are neither prepared nor can be by themselves.
         """
         from lightning_sep.run_id import counted, targets
+        from lightning_sep.settings.fitting import refuse_unfit
 
         data: dict[str, Any] = {}
         paths: set[str] = set()
@@ -122,6 +123,7 @@ class ExperimentRunner:
         def compose(overrides: list[str]) -> None:
             nonlocal threads
             settings = self._compose(overrides)
+            refuse_unfit(settings.tree, settings.choices)
             data.setdefault(repr(settings.tree["data"]), settings)
             paths.update(targets(counted(settings.tree)))
             entries.update(f"{group}/{name}" for group, name in settings.choices.items())

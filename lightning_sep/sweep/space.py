@@ -1,7 +1,7 @@
 """What a define-by-run search space can propose: all of its points, or a fair sample of them."""
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from optuna.distributions import (
 )
 from optuna.trial import BaseTrial
 
+from lightning_sep.errors import ConfigError
 from lightning_sep.sweep.inside_optuna import RecordingTrial
 
 Overrides = Callable[[BaseTrial], Iterable[str]]
@@ -167,6 +168,53 @@ def samples(overrides: Overrides, *, seed: int = 0, draws: int = 12) -> list[lis
     while open_choices:
         draw(open_choices.pop())
     return _distinct(lists)
+
+
+def fixed(overrides: Overrides, settings: Sequence[str]) -> dict[str, Any]:
+    """The values of parameters that settings such as ``head=tanh`` fix.
+
+    Raises:
+        ConfigError: the space has no parameter of that name beside the others, or not the value.
+    """
+    forced = {name: text for name, _, text in (one.partition("=") for one in settings)}
+    values: dict[str, Any] = {}
+    for _ in forced:  # a choice may bring others about
+        trial = _Sampler(random.Random(0), values)
+        list(overrides(trial))
+        for name in forced.keys() & trial.asked.keys() - values.keys():
+            values[name] = _value(trial.asked[name], forced[name], name)
+    unknown = sorted(forced.keys() - values.keys())
+    if unknown:
+        known = ", ".join(trial.asked) or "none"
+        item = f"{unknown[0]}={forced[unknown[0]]}"
+        raise ConfigError(f"--enqueue {item}: no parameter of the sweep. Known: {known}")
+    return values
+
+
+def _value(distribution: BaseDistribution, text: str, name: str) -> Any:
+    """The value of a parameter that is spelt like this."""
+    if isinstance(distribution, CategoricalDistribution):
+        found = [one for one in distribution.choices if _spelt(one) == _spelt(text)]
+        wanted = ", ".join(str(one) for one in distribution.choices)
+    else:
+        assert isinstance(distribution, IntDistribution | FloatDistribution)
+        try:
+            number = (int if isinstance(distribution, IntDistribution) else float)(text)
+            found = [number] if distribution._contains(number) else []
+        except ValueError:
+            found = []
+        wanted = f"{distribution.low} to {distribution.high}"
+    if not found:
+        raise ConfigError(f"--enqueue {name}={text}: not in the sweep's space, which has {wanted}")
+    return found[0]
+
+
+def _spelt(value: object) -> str:
+    """A value as it is typed; numbers alike, however they are written."""
+    try:
+        return repr(float(str(value)))
+    except ValueError:
+        return str(value).lower()
 
 
 def _distinct(lists: Any) -> list[list[str]]:

@@ -13,10 +13,10 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from lightning_sep.errors import LeaseLost
+from lightning_sep.errors import ConfigError, LeaseLost
 from lightning_sep.leases.lease import Lease, Leases
 from lightning_sep.leases.lock import FileLock
-from lightning_sep.sweep import inside_optuna
+from lightning_sep.sweep import inside_optuna, space
 from lightning_sep.sweep.definition import Definition
 from lightning_sep.sweep.journal import Journal
 from lightning_sep.sweep.names import JOURNAL, stop_file, sweep_folder, trial_key
@@ -138,6 +138,26 @@ class SweepStudy:
             if len(trials) >= self.budget:
                 return None
             return self._begin(len(trials), leases)
+
+    def enqueue(self, settings: Sequence[str]) -> None:
+        """Let a setting be tried next, before what the sampler would propose.
+
+        Args:
+            settings: ``head=tanh`` for each parameter of the space that is fixed, by its name; the
+                others are drawn. What was asked for before is not asked for twice.
+
+        Raises:
+            ConfigError: a parameter is not in the space or cannot have the value, or each point of
+                the space is tried anyway.
+        """
+        if self.points is not None:
+            raise ConfigError(
+                f"--enqueue {' '.join(settings)}: each of the {len(self.points)} points of "
+                f"{self.definition.name} is tried anyway"
+            )
+        values = space.fixed(self.definition.proposed, settings)
+        with self.lock, _quiet_optuna():
+            self.study.enqueue_trial(values, skip_if_exists=True)
 
     def _maybe(self, leases: Leases, trials: Sequence[FrozenTrial]) -> bool:
         if len(trials) < self.budget:

@@ -135,7 +135,11 @@ class Autoregression(Task):
         )
 
     def continue_frames(
-        self, frames: Tensor, count: int, generator: torch.Generator | None = None
+        self,
+        frames: Tensor,
+        count: int,
+        generator: torch.Generator | None = None,
+        told: Callable[[int], None] = lambda made: None,
     ) -> Tensor:
         """Free-running continuation.
 
@@ -143,20 +147,22 @@ class Autoregression(Task):
             frames: true frames so far, ``[batch, frame, sample]``, at least one.
             count: frames to generate, at least one.
             generator: draws from the head's distribution; ``None`` takes its decoded value.
+            told: gets the number of frames that are made, after each.
 
         Returns:
             ``[batch, count, sample]``.
         """
         outputs, state = self.net.run(frames)
         output = outputs[:, -1]
-        made: list[Tensor] = []
-        while True:
+        made = frames.new_empty(len(frames), count, frames.shape[2])
+        for number in range(count):
+            if number:
+                output, state = self.net.step(made[:, number - 1], state)
             raw = self._shaped(output)
             frame = self.head.decode(raw) if generator is None else self.head.sample(raw, generator)
-            made.append(frame.to(frames.dtype))
-            if len(made) == count:
-                return torch.stack(made, dim=1)
-            output, state = self.net.step(made[-1], state)
+            made[:, number] = frame.to(frames.dtype)
+            told(number + 1)
+        return made
 
     def evaluation(self, stage: str) -> "AutoregressionEvaluation":
         return AutoregressionEvaluation(self)

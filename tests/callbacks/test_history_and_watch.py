@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from lightning_sep import experiment
-from lightning_sep.errors import Interrupted, NonFiniteLoss
+from lightning_sep.callbacks.history import History
+from lightning_sep.errors import Interrupted, LeaseLost, NonFiniteLoss
 from lightning_sep.fsio import append_line, read_lines
 from lightning_sep.record import read_record
+from lightning_sep.run_folder import RunFolder
+from lightning_sep.settings import compose
 
 MONITOR = "val/si_sdr_improvement_db"
 
@@ -69,6 +72,34 @@ def test_the_monitored_value_is_that_of_the_best_epoch(undisturbed):
     assert undisturbed.monitored == max(values)
     assert undisturbed.record["monitor"]["epoch"] == values.index(max(values))
     assert undisturbed.record["metrics"][MONITOR] == max(values)
+
+
+def test_an_error_rate_is_best_where_it_is_least(tmp_path):
+    settings = compose(
+        [
+            *("task=verification", "tracking=none", "trainer.progress=false", "trainer.epochs=4"),
+            *("examples.train=32", "examples.val=32", "examples.test=16", "net.hidden=4"),
+            "optimizer.learning_rate=0.05",
+        ]
+    )
+    record = experiment.run(settings, home=tmp_path).record
+    shown = [
+        row["val/equal_error_rate"] for row in read_lines(next(tmp_path.glob("*/metrics.jsonl")))
+    ]
+    assert len(set(shown)) > 1, "or every epoch would be the best"
+    assert record["monitor"]["epoch"] == shown.index(min(shown))
+    assert record["monitor"]["value"] == record["metrics"]["val/equal_error_rate"] == min(shown)
+
+
+def test_an_attempt_that_lost_its_run_does_not_even_begin_a_history(tmp_path):
+    def gone() -> None:
+        raise LeaseLost("another process has the run")
+
+    folder = RunFolder(tmp_path)
+    one = History(folder, generation=1, monitor=MONITOR, mode="max", told=print, guard=gone)
+    with pytest.raises(LeaseLost):
+        one.begin()
+    assert not list(tmp_path.iterdir())
 
 
 def test_each_validation_is_reported_once(tmp_path, settings, undisturbed):

@@ -18,8 +18,8 @@ from lightning_sep.settings import entries
 
 ROOT = Path(lightning_sep.__file__).parent.parent
 COMMANDS = [
-    "train", "sweep", "status", "stop", "worker", "leaderboard", "compare", "data", "evaluate",
-    "separate", "generate", "embed",
+    "train", "sweep", "status", "stop", "worker", "leaderboard", "compare", "reproduce",
+    "export", "verify", "data", "evaluate", "separate", "generate", "embed",
 ]  # fmt: skip
 HEAVY = ["hydra", "omegaconf", "optuna", "torch", "lhotse", "numpy", "wandb", "pydantic", "rich"]
 TINY = [
@@ -217,7 +217,7 @@ def test_threads_are_settled_before_torch_is_imported(torch_watch, monkeypatch, 
     told = python(f"""
         import os, torch_watch
         from lightning_sep.cli import main
-        main(["train", "trainer.epochs=big"{asked}])
+        main(["train", "optimizer.learning_rate=big"{asked}])
     """)
     assert told.splitlines()[0] == f"{threads} passive"
 
@@ -279,12 +279,19 @@ class TestTrain:
         assert main(["train", *TINY, "trainer.epochs=1"]) == 0
         assert list((folder / "elsewhere").glob("*/record.json"))
 
+    def status(self, capsys):
+        """The single runs that are not done."""
+        assert main(["status", "--json"]) == 0
+        [alone] = json.loads(capsys.readouterr().out)
+        assert alone["sweep"] is None
+        return alone["runs"]
+
     @pytest.mark.parametrize(
         ("number", "code"),
         [(signal.SIGINT, 130), (signal.SIGTERM, 1), (signal.SIGUSR1, 1)],
         ids=["Ctrl-C", "SIGTERM", "SIGUSR1"],
     )
-    def test_saves_and_stops_when_a_signal_asks(self, folder, number, code):
+    def test_saves_and_stops_when_a_signal_asks(self, folder, capsys, number, code):
         process = subprocess.Popen(
             command("train", *TINY, "trainer.epochs=100000"),
             stdout=subprocess.PIPE,
@@ -299,8 +306,17 @@ class TestTrain:
             and time.monotonic() < until
         ):
             time.sleep(0.05)
+        [running] = self.status(capsys)
+        assert running["state"] == "running"
+        assert running["epochs"] == 100000
+        assert running["epoch"] >= 1
+        assert running["metric"] == "val/si_sdr_improvement_db"
+        assert isinstance(running["value"], float)
         process.send_signal(number)
         _, told = process.communicate(timeout=60)
         assert process.returncode == code, told
+        [stopped] = self.status(capsys)
+        about = {"run": running["run"], "state": "stopped", "reason": "the same command goes on"}
+        assert about.items() <= stopped.items()
         assert "Traceback" not in told
         assert list(folder.glob("runs/*/checkpoints/*"))

@@ -171,7 +171,7 @@ def test_a_table_on_a_terminal_keeps_its_own_codes(monkeypatch):
 def test_bars_keep_their_own_codes_and_what_is_said_beside_them_is_plain(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     stream = Terminal()
-    state = SimpleNamespace(name="one", work_done=1, work_total=2, done=False)
+    state = SimpleNamespace(name="one", trials={}, work_done=1, work_total=2, done=False)
     state.line = lambda: f"one: {NASTY}"
     study = SimpleNamespace(definition=SimpleNamespace(name="one"))
     with redirect_stderr(stream), plain_streams(), display([study]) as show:  # type: ignore[list-item]

@@ -705,3 +705,38 @@ class TestDocument:
         board = as_json(load_boards(full_home.path, ["bounded_heads"]))["boards"][0]
         assert board["search"]["trials"] == 28
         assert board["search"]["failed"] == 1
+
+
+def test_what_a_race_has_dropped_stands_apart_with_how_far_it_was_behind(home) -> None:
+    for place, (head, seeds) in enumerate((("sine", 5), ("tanh", 3))):
+        for seed in range(1000, 1000 + seeds):
+            values = np.random.default_rng([place, seed]).normal(5 - place, 1, 40)
+            monitor = {"name": "val/si_sdr_improvement_db", "mode": "max", "value": 5.0 - place}
+            more = {"head": head, "seed": seed, "trial": 4 + place, "monitor": monitor}
+            home.separation(f"{head}{seed}", values, **more)
+    folder = home.path / "sweeps" / "bounded_heads"
+    folder.mkdir(parents=True)
+    asks = {"question": "", "final_seeds": 5}
+    (folder / "sweep.json").write_text(json.dumps({"asks": asks}))
+
+    def reasons() -> list[str]:
+        (board,) = load_boards(home.path).boards
+        assert [row.name for row in board.rows] == ["head=sine"]
+        (apart,) = board.apart
+        return apart.reasons
+
+    assert reasons() == ["3 of 5 fresh seeds finished"]  # it is still going on
+    trials = folder / "trials.json"
+    dropped = {"after": 3, "leader": 4, "behind": 1.204}
+    content = {"finalists": [{"trial": 4, "dropped": None}, {"trial": 5, "dropped": dropped}]}
+    trials.write_text(json.dumps(content))
+    assert reasons() == [
+        "dropped after 3 of 5 fresh seeds: behind head=sine by 1.20 dB on validation"
+    ]
+    # What does not count is said first: it may not have been dropped without it.
+    record = home.path / "tanh1001" / "record.json"
+    record.write_text(record.read_text().replace('"finished"', '"failed"', 1))
+    assert reasons()[0] == "2 of 5 fresh seeds finished"
+    content["finalists"][1]["dropped"] = {"after": "many"}
+    trials.write_text(json.dumps(content))
+    assert reasons()[0] == "2 of 5 fresh seeds finished"

@@ -116,7 +116,7 @@ def test_the_rooms_that_decide_numbers_count_and_no_others():
     }
     for room, module in imported.items():
         assert module in reached([f"lightning_sep.{module}.Part"]), room
-    for module in ("sweep.study", "leaderboard.board", "launchers.local", "tracking"):
+    for module in ("sweep.study", "leaderboard.board", "launchers.local", "tracking.settings"):
         assert module not in reached([f"lightning_sep.{module}.Part"])
     assert {"training", "callbacks.plan", "callbacks.reweight"} <= set(reached([]))
 

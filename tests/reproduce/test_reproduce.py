@@ -1,5 +1,6 @@
 """A run trained anew: equal to the bit here, refused where something was changed, graded else."""
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -8,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from lightning_sep import experiment
+from lightning_sep import experiment, reproduce
 from lightning_sep.cli.entry import main
 from lightning_sep.leaderboard.metric import metric_of
+from lightning_sep.leaderboard.runs import VERIFICATIONS as FILE
 from lightning_sep.leaderboard.runs import read_run
 from lightning_sep.record import read_record, write_record
-from lightning_sep.reproduce import FILE, expected, graded
+from lightning_sep.reproduce import expected, graded
 from lightning_sep.settings import compose
 
 SMALL = [
@@ -134,3 +136,53 @@ def test_other_machines_are_judged_by_the_other_seeds(trained: list[Path]) -> No
     assert grade(mean - 1.01 * reach, "other", "others") == "different"
     assert grade(scores[0], here, "others") == "different"  # nothing excuses it
     assert grade(mean, "other", "others", home / "empty") == "different"  # nothing predicts it
+
+
+def test_numbers_of_another_machine_are_numeric_where_the_measured_drift_is_small(
+    trained: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = read_record(trained[0])
+    assert record is not None
+    scores = [read_record(one)["metrics"][KEY] for one in trained]  # type: ignore[index]
+
+    def grade(value: float, fingerprint: str) -> tuple[str, float | None]:
+        made = result(trained[0], value=value, fingerprint=fingerprint, weights="others")
+        found = graded(trained[0], record, made, trained[0].parent, {})
+        return found.grade, found.drift
+
+    near, here = scores[0] + 0.9e-3, record["fingerprint_hash"]
+    assert grade(near, "other") == ("statistical", 0.43)  # a separator drifts like another seed
+    monkeypatch.setitem(reproduce.TRAINED_DRIFT, "separation", 1e-6)
+    assert grade(near, "other") == ("numeric", 1e-6)
+    assert grade(scores[0] + 1.1e-3, "other")[0] == "statistical"
+    assert grade(near, here) == ("different", 1e-6)
+    monkeypatch.delitem(reproduce.TRAINED_DRIFT, "separation")
+    assert grade(near, "other") == ("statistical", None)
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_kept_weights_that_give_other_values_are_told_from_arithmetic(
+    first: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    elsewhere: bool,
+) -> None:
+    examples = next(first.glob("test_examples*.json"))
+    values = json.loads(examples.read_text())
+    values[KEY][0] += 1e-5
+    examples.write_text(json.dumps(values))
+    record = read_record(first)
+    assert record is not None
+    record["hashes"]["examples"] = hashlib.sha256(examples.read_bytes()).hexdigest()
+    (first / "record.json").unlink()
+    write_record(first, record)
+    if elsewhere:
+        monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")  # read when torch was loaded: only noted now
+    assert main(["reproduce", first.name, "--eval-only", "--json"]) == int(not elsewhere)
+    found = json.loads(capsys.readouterr().out)
+    assert found["grade"] == ("numeric" if elsewhere else "different")
+    assert found["drift"] == 4e-8
+    told = json.loads((first / FILE).read_text())
+    assert (told["grade"], told["eval_only"]) == (found["grade"], True)
+    assert told["record"] == read_record(first)["hashes"]["record"]  # type: ignore[index]
+    assert (told["fingerprint_hash"] == record["fingerprint_hash"]) is not elsewhere

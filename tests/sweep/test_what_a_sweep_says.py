@@ -1,12 +1,17 @@
 """A sweep by value: what is kept of it, how its trials rank, and what is said of them."""
 
+import io
 import json
 import math
 import platform
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stderr
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -75,7 +80,13 @@ class Ticking:
 def test_what_is_not_said_of_a_sweep() -> None:
     sweep = Sweep(metric="val/r2", direction="maximize", trials=7)
     given = (sweep.settings, sweep.repeats, sweep.finalists, sweep.final_seeds, sweep.attempts)
-    assert given == ((), 1, 2, 5, 3)
+    assert given == ((), 1, None, 5, 3)
+    assert (sweep.race, sweep.most_finalists) == (None, 10)
+    settled = [sweep.settled(finite=finite) for finite in (True, False)]
+    assert [(one.race, one.finalists) for one in settled] == [(True, 10), (False, 2)]
+    assert [one.most_finalists for one in settled] == [10, 2]
+    asked = replace(sweep, finalists=3, race=False).settled(finite=True)
+    assert (asked.race, asked.finalists) == (False, 3)
     assert (sweep.pruner, sweep.question, sweep.sign) == (None, "", -1.0)
     assert list(sweep.search_seeds) == [0]
     assert list(sweep.fresh_seeds) == [1000, 1001, 1002, 1003, 1004]
@@ -123,6 +134,8 @@ def test_a_sweep_is_kept_as_it_was_begun(sandbox: Any, monkeypatch: pytest.Monke
         "extra": ["more=1"],
         "config_dir": None,
         "trials": 3,
+        "finalists": None,
+        "command": f"lightning-sep sweep {path} more=1 --name quick --trials 3",
         "patience_s": 2.0,
         "source": path.read_text(),
         "targets": [TANH],
@@ -132,7 +145,7 @@ def test_a_sweep_is_kept_as_it_was_begun(sandbox: Any, monkeypatch: pytest.Monke
     assert {name: record[name] for name in expected} == expected
     assert record["asks"] == {
         **{"settings": ["steps=4"], "metric": "val/value", "direction": "maximize"},
-        **{"repeats": 2, "finalists": 1, "final_seeds": 3, "question": "why?"},
+        **{"repeats": 2, "finalists": 1, "final_seeds": 3, "question": "why?", "race": True},
     }
     points = definition.grid()
     assert points is not None
@@ -305,6 +318,7 @@ def test_a_sweep_finds_the_best_in_its_direction(
         "std": pytest.approx(0.5 / math.sqrt(2)),
         "n": 2,
         "failed": 0,
+        "dropped": None,
         "confirmed": True,
     }
     assert content["best"] == content["finalists"][1] == second
@@ -444,6 +458,7 @@ def test_status_tells_who_runs_what_waits_and_what_has_failed(
     sandbox: Any, presence: Presence
 ) -> None:
     study = sandbox.begin(trials=5, question="why?")
+    assert report.status(study)["state"] == "queued", "nothing has begun"
     worker = a_worker(study, presence, sandbox.runner)
     told(worker, ("a", 3.0), ("", "it broke"))
     running = worker._claim()
@@ -501,8 +516,11 @@ def test_status_tells_of_finals_too(sandbox: Any, presence: Presence) -> None:
     assert report.status(study)["state"] == "done"
 
 
-def seen(done: int, total: int, *, name: str = "one", best: float | None = None) -> Any:
-    return report.Progress(name, {"finished": done}, total, {}, 0, best, (), done == total)
+def seen(
+    done: int, total: int, *, name: str = "one", best: float | None = None, running: int = 0
+) -> Any:
+    trials = {"finished": done, "running": running}
+    return report.Progress(name, trials, total, {}, 0, best, (), done == total)
 
 
 def test_the_time_left_is_that_of_the_work_left(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -511,11 +529,49 @@ def test_the_time_left_is_that_of_the_work_left(monkeypatch: pytest.MonkeyPatch)
     left = display_module.Clock()
     assert left.left([seen(10, 30)]) == "", "nothing is known yet"
     clock.now_s += 40
-    assert left.left([seen(14, 30)]) == ", about 160 s left".replace("160 s", "3 min")
-    assert left.left([seen(20, 30)]) == ", about 40 s left"
+    assert left.left([seen(11, 30)]) == "", "the first piece says little"
+    assert left.left([seen(14, 30)]) == "about 3 min left", "160 s"
+    assert left.left([seen(20, 30)]) == "about 40 s left"
     clock.now_s += 4 * 3600
-    assert left.left([seen(15, 30), seen(5, 5)]) == ", about 6.0 h left"
+    assert left.left([seen(15, 30), seen(5, 5)]) == "about 6.0 h left"
     assert left.left([seen(30, 30)]) == ""
+
+
+def test_the_time_left_counts_from_the_first_trial_that_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Ticking()
+    monkeypatch.setattr(display_module, "time", clock)
+    left = display_module.Clock()
+    left.left([seen(0, 12)])
+    clock.now_s += 60  # the workers start
+    left.left([seen(0, 12)])
+    left.left([seen(0, 12, running=3)])
+    clock.now_s += 9
+    assert left.left([seen(2, 12, running=3)]) == "", "the third of three is about to end"
+    assert left.left([seen(3, 12, running=3)]) == "about 27 s left"
+
+
+def test_a_long_setting_leaves_the_name_the_bar_and_the_time_of_a_sweep(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Ticking()
+    monkeypatch.setattr(display_module, "time", clock)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    overrides = tuple(f"optimizer.setting_{number}=0.000123456" for number in range(9))
+    stream = io.StringIO()
+    stream.isatty = lambda: True  # type: ignore[method-assign]
+    study: Any = SimpleNamespace(definition=SimpleNamespace(name="bounded_heads"))
+    with redirect_stderr(stream), display_module.display([study]) as show:
+        show([seen(0, 9, name="bounded_heads")])
+        clock.now_s += 60
+        long = replace(seen(6, 9, name="bounded_heads", best=1.5), best_overrides=overrides)
+        show([long])
+    last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue()).splitlines()[-1].strip()
+    assert re.fullmatch(
+        r"bounded_heads [━╸╺ ]{24} 6/9 about 30 s left trials 6/9, finals \S*…", last
+    )
 
 
 def test_a_line_is_told_now_and_then_and_at_the_end(

@@ -6,31 +6,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from lightning_sep import experiment
-from lightning_sep.errors import ConfigError, LightningSepWarning
+from lightning_sep.errors import ConfigError, Interrupted, LightningSepWarning
 from lightning_sep.fsio import PATIENCE, append_line, read_lines
 from lightning_sep.settings import compose
 from lightning_sep.tracking import Tracker, Tracking
-
-SETTINGS = [
-    "task=separation",
-    "examples.train=16",
-    "examples.val=4",
-    "examples.test=4",
-    "examples.batch_size=4",
-    "examples.segment_s=0.25",
-    "trainer.epochs=2",
-    "trainer.progress=false",
-    "reweighting=loss_softmax",
-    "reweighting.alpha=0.25",
-]
+from tests.tracking.conftest import SETTINGS, mirror
 
 
 def inspect(folder: Path, *options: str) -> str:
@@ -59,34 +45,7 @@ def steps(folder: Path) -> list[int]:
 
 
 def opened(folder: Path, **changes: Any) -> Tracker:
-    about: dict[str, Any] = {
-        "folder": folder,
-        "run_id": "abc123",
-        "group": None,
-        "job_type": "separation",
-        "tags": [],
-        "config": {},
-        "monitor": ("val/r2", "max"),
-    }
-    return Tracking(mode="offline").open(**about | changes)
-
-
-@pytest.fixture(scope="module")
-def tracked(
-    tmp_path_factory: pytest.TempPathFactory, data_home: Path
-) -> Iterator[tuple[experiment.Result, dict[str, str], dict[str, str]]]:
-    """A run with its mirror, and the environment before and after it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("WANDB_MODE")
-        before = dict(os.environ)
-        result = experiment.run(
-            compose(SETTINGS),
-            home=tmp_path_factory.mktemp("tracked"),
-            sweep="heads",
-            trial=3,
-            purpose="final",
-        )
-        yield result, before, dict(os.environ)
+    return Tracker(mirror(**changes), folder=folder, mode="offline")
 
 
 @pytest.fixture(scope="module")
@@ -96,18 +55,27 @@ def about(tracked: tuple[experiment.Result, Any, Any]) -> dict[str, Any]:
     return run
 
 
-def test_wandb_knows_run_sweep_and_task(about, tracked):
+def test_wandb_knows_a_run_by_its_setting_its_seed_and_its_sweep(about, tracked):
     assert about["run_id"] == tracked[0].run_id
-    assert about["run_group"] == "heads"
-    assert about["job_type"] == "separation"
+    assert about["display_name"] == "clip_at_eval alpha=0.25 s0"
+    assert about["run_group"] == "heads/clip_at_eval alpha=0.25"
+    assert about["job_type"] == "final"
     assert {"final", "head=clip_at_eval", "reweighting=loss_softmax"} <= set(about["tags"])
 
 
-def test_every_axis_of_a_sweep_is_in_the_config(about):
+def test_the_config_holds_who_asked_what_counts_and_nothing_else(about, tracked):
     config = about["config"]["update"]
+    record = tracked[0].record
     assert config["head"] == "clip_at_eval"
     assert config["reweighting.alpha"] == 0.25
-    assert config["seed"] == 0
+    assert (config["sweep"], config["trial"], config["purpose"]) == ("heads", 3, "final")
+    assert (config["seed"], config["task"]) == (0, "separation")
+    assert config["config_hash"] == record["config_hash"]
+    assert config["code_hash"] == record["hashes"]["code"]
+    assert config["data_hash"] == record["data"]["synthetic"]
+    assert config["versions.torch"] == record["environment"]["versions"]["torch"]
+    cannot_matter = ("tracking", "launcher", "trainer.workers", "trainer.progress", "data.path")
+    assert [key for key in config if key.startswith(cannot_matter)] == []
 
 
 def test_the_mirror_holds_each_row_of_the_history_once(tracked):
@@ -121,24 +89,48 @@ def test_the_mirror_holds_each_row_of_the_history_once(tracked):
 
 
 def test_weights_are_mirrored_as_a_histogram(tracked):
-    rows = [item for item in items(tracked[0].folder) if "epoch" in item]
+    rows = [item for item in items(tracked[0].folder) if "train/loss" in item]
     assert len(rows) == 2
     for row in rows:
         assert row["train/weights._type"] == "histogram"
         assert sum(row["train/weights.values"]) == 16
 
 
-def test_audio_of_the_first_test_examples_is_mirrored(tracked):
-    [row] = [item for item in items(tracked[0].folder) if any("audio/" in key for key in item)]
-    path = row["audio/0-estimate-1.path"]
-    [part] = (tracked[0].folder / "wandb").glob("offline-run-*")
-    assert (part / "files" / path).read_bytes()[:4] == b"RIFF"
-
-
-def test_the_summary_holds_test_metrics(tracked):
-    summary = json.loads(inspect(tracked[0].folder, "--summary"))["summary"]
+def test_the_scores_of_the_examples_are_a_table_with_the_sounds_of_the_first(tracked):
+    folder = tracked[0].folder
+    [row] = [item for item in items(folder) if "test/examples._type" in item]
+    assert (row["_step"], row["test/examples.nrows"]) == (9, 4)
+    [part] = (folder / "wandb").glob("offline-run-*")
+    table = json.loads((part / "files" / row["test/examples.path"]).read_text())
+    record = tracked[0].record
+    values = json.loads((folder / record["examples_file"]).read_text())
+    column = table["columns"].index("si_sdr_improvement_db")
     name = "test/si_sdr_improvement_db"
-    assert summary[name] == pytest.approx(tracked[0].record["metrics"][name])
+    assert [one[column] for one in table["data"]] == pytest.approx(values[name])
+    heard = [one[table["columns"].index("estimate-1")] for one in table["data"]]
+    assert [one is not None for one in heard] == [True, True, True, False]
+    staged = [one.read_bytes()[:4] for one in (folder / "wandb/artifacts").rglob("tmp*")]
+    assert staged.count(b"fLaC") == 15
+
+
+def test_the_summary_says_what_came_of_the_run(tracked):
+    summary = json.loads(inspect(tracked[0].folder, "--summary"))["summary"]
+    record = tracked[0].record
+    name = "test/si_sdr_improvement_db"
+    assert summary[name] == pytest.approx(record["metrics"][name])
+    assert (summary["state"], summary["parameters"]) == ("finished", record["parameters"])
+    assert summary["wall_s"] == pytest.approx(record["wall_s"], abs=5)
+
+
+def test_charts_have_epochs_below_them_and_metrics_a_direction(tracked):
+    records = map(json.loads, inspect(tracked[0].folder).splitlines())
+    defined = [one["metric"] for one in records if one["type"] == "metric"]
+    directions = {one.get("name") or one["glob_name"]: one.get("summary") for one in defined}
+    assert directions["val/si_sdr_improvement_db"] == {"max": True}
+    assert directions["test/si_sdr_improvement_db*"] == {"max": True}
+    assert directions["test/loss*"] == {"min": True}
+    steps = {one.get("name") or one["glob_name"]: one.get("step_metric") for one in defined}
+    assert steps["*"] == "epoch"
 
 
 def test_wandb_leaves_nothing_in_the_environment(tracked):
@@ -156,13 +148,31 @@ def test_wandb_settings_of_the_user_that_turn_it_off_are_obeyed(home, monkeypatc
     assert not (result.folder / "wandb").exists()
 
 
+@pytest.mark.parametrize(
+    ("word", "mode"),
+    [("dryrun", "offline"), ("run", "online"), ("true", "online"), ("Offline", "offline")],
+)
+def test_wandbs_old_words_for_modes_are_understood(monkeypatch, word, mode):
+    monkeypatch.setenv("WANDB_MODE", word)
+    assert Tracking().mode == mode
+
+
+def test_project_and_entity_come_from_wandbs_variables_unless_settings_say_them(monkeypatch):
+    assert (Tracking().project, Tracking().entity) == ("lightning-sep", None)
+    monkeypatch.setenv("WANDB_PROJECT", "bounds")
+    monkeypatch.setenv("WANDB_ENTITY", "lab")
+    assert (Tracking().project, Tracking().entity) == ("bounds", "lab")
+    said = Tracking(project="other", entity="me")
+    assert (said.project, said.entity) == ("other", "me")
+
+
 def test_an_unknown_mode_is_refused(monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "nonsense")
     with pytest.raises(ConfigError, match=r"WANDB_MODE='nonsense'.*offline"):
         Tracking()
 
 
-def test_fault_18_a_run_finishes_without_its_mirror_and_says_so(home):
+def test_fault_18_a_run_finishes_without_its_mirror_and_says_so_in_a_line(home, capsys):
     settings = compose([*SETTINGS, "seed=2"])
     folder = home / experiment.identify(settings)
     folder.mkdir(parents=True)
@@ -170,13 +180,15 @@ def test_fault_18_a_run_finishes_without_its_mirror_and_says_so(home):
     result = experiment.run(settings, home=home)
     assert result.state == "finished"
     assert "W&B is off for the rest of this run" in (folder / "log.txt").read_text()
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"`lightning-sep mirror {result.run_id}`" in line
 
 
 def test_what_wandb_refuses_is_a_warning(tmp_path):
     with pytest.warns(LightningSepWarning, match=r"W&B is off.*cannot contain"):
         tracker = opened(tmp_path, run_id="a/b")
     tracker.log({"step": 1, "val/r2": 0.1})
-    tracker.finish({}, {}, 8000)
+    tracker.finish({})
 
 
 def test_a_project_that_wandb_cannot_have_is_refused_at_once():
@@ -188,23 +200,37 @@ def test_lines_that_a_kill_took_from_the_mirror_are_sent_when_it_opens_again(tmp
     for step in (10, 20, 30):
         append_line(tmp_path / "metrics.jsonl", json.dumps({"step": step, "val/r2": step / 100}))
     first = opened(tmp_path)
-    first.close()
+    first.left(None, None, None)
     append_line(tmp_path / "metrics.jsonl", json.dumps({"step": 40, "val/r2": 0.4}))
     second = opened(tmp_path)
     second.log({"step": 30, "val/r2": 0.3})  # an epoch repeated after the kill
     second.log({"step": 50, "val/r2": 0.5})
-    second.close()
+    second.left(None, None, None)
     assert steps(tmp_path) == [10, 20, 30, 40, 50]
 
 
-def test_a_kill_between_mirror_and_record_doubles_no_audio(tmp_path):
-    audio = {"0-mixture": np.zeros(800, np.float32)}
+def test_a_kill_between_mirror_and_record_doubles_no_table(tmp_path):
     append_line(tmp_path / "metrics.jsonl", json.dumps({"step": 10, "val/r2": 0.1}))
+    (tmp_path / "test_examples.1.json").write_text(json.dumps({"test/r2": [0.5, 0.25]}))
+    outcome = {"state": "finished", "metrics": {}, "examples_file": "test_examples.1.json"}
     for _ in range(2):
-        opened(tmp_path).finish({"test/r2": 0.5}, audio, 8000)
+        opened(tmp_path).finish(outcome)
     rows = items(tmp_path)
     assert [row["_step"] for row in rows] == [10, 11]
-    assert "audio/0-mixture._type" in rows[1]
+    assert rows[1]["test/examples.nrows"] == 2
+
+
+def test_a_search_run_that_was_stopped_keeps_few_files_and_its_histograms(home):
+    """A quota counts files: those of W&B are written anew by each attempt."""
+    asked = iter([False] * 5 + [True])
+    settings = compose([*SETTINGS, "seed=4"])
+    about = {"home": home, "sweep": "heads", "trial": 0, "purpose": "search"}
+    with pytest.raises(Interrupted):
+        experiment.run(settings, should_stop=lambda: next(asked, False), **about)
+    result = experiment.run(settings, **about)
+    files = [path for path in result.folder.rglob("*") if path.is_file()]
+    assert len(files) <= 16, files
+    assert [item["train/weights._type"] for item in items(result.folder)] == ["histogram"] * 2
 
 
 CHILD = """
@@ -212,11 +238,11 @@ import os, sys, time
 from pathlib import Path
 sys.path.insert(0, {here!r})
 from lightning_sep.fsio import append_line
-from lightning_sep.tracking import Tracking
+from lightning_sep.tracking import Tracker
+from tests.tracking.conftest import mirror
 import json
 folder = Path(sys.argv[1])
-tracker = Tracking(mode="offline").open(folder=folder, run_id="abc123", group=None,
-    job_type="separation", tags=[], config={{}}, monitor=("val/r2", "max"))
+tracker = Tracker(mirror(), folder=folder, mode="offline")
 first = 1 + max([-1, *(json.loads(line)["step"] for line in
     ((folder / "metrics.jsonl").read_text().splitlines() if (folder / "metrics.jsonl").exists()
      else []))])
@@ -243,7 +269,7 @@ def test_fault_18_after_kill_and_resume_no_step_is_missing_or_doubled(tmp_path):
             assert child.stdout.readline()
         os.killpg(child.pid, 9)
         child.wait()
-    opened(tmp_path).close()
+    opened(tmp_path).left(None, None, None)
     told = [row["step"] for row in read_lines(tmp_path / "metrics.jsonl")]
     assert steps(tmp_path) == told == list(range(len(told)))
 
@@ -253,9 +279,9 @@ def test_fault_18_training_goes_on_when_the_helper_of_wandb_is_killed(tmp_path):
 import json, os, signal, sys, time, warnings
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
-from lightning_sep.tracking import Tracking
-tracker = Tracking(mode="offline").open(folder=Path(sys.argv[1]), run_id="abc123", group=None,
-    job_type="separation", tags=[], config={{}}, monitor=("val/r2", "max"))
+from lightning_sep.tracking import Tracker
+from tests.tracking.conftest import mirror
+tracker = Tracker(mirror(), folder=Path(sys.argv[1]), mode="offline")
 tracker.log({{"step": 1, "val/r2": 0.1}})
 for status in Path("/proc").glob("[0-9]*/stat"):
     try:
@@ -268,7 +294,7 @@ for status in Path("/proc").glob("[0-9]*/stat"):
 time.sleep(0.2)
 for step in range(2, 6):
     tracker.log({{"step": step, "val/r2": 0.1}})
-tracker.finish({{"test/r2": 0.5}}, {{}}, 8000)
+tracker.finish({{"state": "finished", "metrics": {{"test/r2": 0.5}}}})
 print("done")
 """
     done = subprocess.run(
@@ -283,16 +309,14 @@ def test_a_mirror_that_cannot_be_opened_warns(tmp_path):
     with pytest.warns(LightningSepWarning, match="W&B is off"):
         tracker = opened(tmp_path)
     tracker.log({"step": 1, "val/r2": 0.1})
-    tracker.finish({}, {}, 8000)
+    tracker.finish({})
 
 
 def test_fault_18_and_14_a_slow_mirror_is_no_hang(tmp_path, monkeypatch):
     """The watchdog would end the process, and count that against the setting."""
     beats: list[float] = []
     monkeypatch.setattr(PATIENCE, "pulse", lambda: beats.append(time.monotonic()))
-    about: dict[str, Any] = {"group": None, "job_type": "separation", "tags": [], "config": {}}
-    about |= {"folder": tmp_path, "run_id": "r", "monitor": ("val/r2", "max")}
-    tracker = Tracking(mode="disabled").open(**about)
+    tracker = Tracker(mirror(), folder=tmp_path, mode="disabled")
 
     def slow() -> None:
         end_s = time.monotonic() + 60

@@ -1,0 +1,82 @@
+"""How far runs are that are not done: those of a sweep, and those that somebody began by hand."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lightning_sep.fsio import read_lines
+from lightning_sep.leases.lease import Content
+from lightning_sep.leases.presence import Peers
+from lightning_sep.record import RECORD
+from lightning_sep.run_folder import ATTEMPTS, LEASE, RunFolder
+from lightning_sep.sweep.names import workers_folder
+
+
+def standing(folder: Path) -> dict[str, Any]:
+    """The last epoch of a run that is done, of how many, and the value that it reached.
+
+    Returns:
+        ``epoch``, ``epochs``, ``metric`` and ``value``; empty where nobody has begun.
+    """
+    attempts = read_lines(folder / ATTEMPTS)
+    if not attempts or "epochs" not in attempts[-1]:
+        return {}
+    rows = RunFolder(folder).rows()
+    metric = attempts[-1]["monitor"]
+    last = rows[-1] if rows else {}
+    done = last["epoch"] + 1 if last else 0
+    about = {"epoch": done, "epochs": attempts[-1]["epochs"]}
+    return {**about, "metric": metric, "value": last.get(metric)}
+
+
+def far(about: dict[str, Any]) -> str:
+    """What :func:`standing` found, in words; empty for nothing.
+
+    Example:
+        >>> far({"epoch": 3, "epochs": 20, "metric": "val/r2", "value": 0.25})
+        'epoch 3/20, val/r2 0.25'
+    """
+    if "epochs" not in about:
+        return ""
+    text = f"epoch {about['epoch']}/{about['epochs']}"
+    value = about["value"]
+    return text if value is None else f"{text}, {about['metric']} {value:.4g}"
+
+
+def singles(home: Path) -> list[dict[str, Any]]:
+    """The runs begun by hand that are not done, as JSON types: what runs first, then what stopped.
+
+    A run that has a record is none of them.
+    """
+    peers = Peers(workers_folder(home))
+    found = [_single(folder, peers) for folder in _open_runs(home)]
+    runs = [one for one in found if one is not None]
+    return sorted(runs, key=lambda one: (one["state"], one["run"]))
+
+
+def _open_runs(home: Path) -> Iterator[Path]:
+    try:
+        with os.scandir(home) as listed:
+            names = [one.name for one in listed if one.is_dir()]
+    except FileNotFoundError:
+        return
+    for name in names:
+        folder = home / name
+        if (folder / ATTEMPTS).exists() and not (folder / RECORD).exists():
+            yield folder
+
+
+def _single(folder: Path, peers: Peers) -> dict[str, Any] | None:
+    attempts = read_lines(folder / ATTEMPTS)
+    if not attempts or attempts[-1].get("purpose") != "single":
+        return None
+    lease = Content.read(folder / LEASE)
+    state, why = "stopped", "the same command goes on"
+    if lease is not None and lease.token and lease.owner is not None:
+        if peers.shows_life(lease.worker, lease.owner):
+            state, why = "running", str(lease.owner)
+        else:
+            why = f"{lease.owner} has died; {why}"
+    about = {"run": folder.name, "state": state, "overrides": attempts[-1]["overrides"]}
+    return {**about, **standing(folder), "by" if state == "running" else "reason": why}
