@@ -195,8 +195,9 @@ def sounds(board: Board, place: int, examples: Sequence[Example], left_out: int)
         more = f" {number} found no room on this page; all are in the runs’ folders."
     return (
         '<div class="card listen"><div class="pad"><h3>Listen</h3><p class="small quiet">The '
-        "first seed of each setting, and its score of the example. One sound plays at a time; "
-        "another of the same example goes on from the same place (arrow keys and Enter do too)."
+        "first seed of each setting, and its score of the example; worst, median and best are of "
+        "the examples that runs wrote sounds of. One sound plays at a time; another of the same "
+        "example goes on from the same place, with arrow keys too."
         f"{more}</p></div>{grids}</div>"
     )
 

@@ -200,11 +200,11 @@
     const ordered = values.filter(Number.isFinite).sort((a, b) => a - b);
     if (!ordered.length) return [0, 1];
     const first = ordered[ordered.length >> 2], third = ordered[(3 * ordered.length) >> 2];
-    const middle = ordered[ordered.length >> 1], best = good > 0 ? ordered.at(-1) : ordered[0];
+    const middle = ordered[good > 0 ? (ordered.length - 1) >> 1 : ordered.length >> 1], best = good > 0 ? ordered.at(-1) : ordered[0];
     const reach = good ? 3 * Math.abs(best - middle) : 3 * (third - first);
     const least = good > 0 ? middle - reach : good < 0 ? -Infinity : first - reach;
     const most = good < 0 ? middle + reach : good > 0 ? Infinity : third + reach;
-    const kept = reach > 0.02 * (ordered.at(-1) - ordered[0]) ? ordered.filter((value) => value >= least && value <= most) : ordered;
+    const kept = reach > (good ? 0.001 : 0.02) * (ordered.at(-1) - ordered[0]) ? ordered.filter((value) => value >= least && value <= most) : ordered;
     const low = kept[0], high = kept.at(-1), air = (high - low) * 0.06 || Math.abs(high) * 0.05 || 1;
     return [low - air, high + air];
   };
@@ -358,22 +358,26 @@
       const { settings, metric } = this.data, places = this.chosen(MOST_ROWS, (one) => one.difference);
       const narrow = this.section.clientWidth < 600;
       const rows = places.map((at, row) => ({ at, row, mean: settings[at].difference[0], low: settings[at].difference[1], high: settings[at].difference[2] }));
-      const means = rows.map((one) => one.mean), [least, most] = [Math.min(...means, 0), Math.max(...means, 0)];
+      const [lowest, highest] = robust(rows.map((one) => one.mean), metric.higher ? 1 : -1); // without what collapsed
+      const near = rows.map((one) => one.mean).filter((mean) => mean >= lowest && mean <= highest);
+      const [least, most] = [Math.min(...near, 0), Math.max(...near, 0)];
       const halves = rows.filter((one) => one.low !== null).map((one) => (one.high - one.low) / 2).sort((a, b) => a - b);
       const span = Math.max(most - least, 1.5 * (halves[halves.length >> 1] ?? 0)) || 1; // a wild row does not press the others
-      const ends = rows.flatMap(({ low, high }) => (low === null ? [] : [Math.max(low, least - span), Math.min(high, most + span)]));
+      const ends = rows.flatMap(({ low, high }) => (low === null ? [] : [Math.max(low, least - span), Math.min(high, most + span)])).filter((end) => end >= least - span && end <= most + span);
+      const scale = nice([Math.min(least, ...ends, 0), Math.max(most, ...ends, 0)]);
+      const at = (mean) => Math.min(Math.max(mean, scale.min), scale.max); // beyond the scale: an arrow at its edge
       const said = ({ at, mean, low, high }) => [this.label(at), `${this.score(mean)} ${metric.unit}`, low === null ? "no interval" : `${this.score(low)} to ${this.score(high)}`];
       return {
         height: Math.max(330, 74 + 26 * rows.length),
         said: `Difference to the best of ${rows.length} settings`,
         option: {
           grid: { left: narrow ? 34 : 190, right: 22, top: 8, bottom: 50, outerBoundsMode: "none" },
-          xAxis: axis(`difference${metric.unit ? ` (${metric.unit})` : ""}, ${metric.higher ? "left is worse" : "right is worse"}`, nice([Math.min(least, ...ends, 0), Math.max(most, ...ends, 0)])),
+          xAxis: axis(`difference${metric.unit ? ` (${metric.unit})` : ""}, ${metric.higher ? "left is worse" : "right is worse"}`, scale),
           yAxis: { type: "category", inverse: true, data: rows.map(({ at }) => at), axisTick: { show: false }, axisLine: { show: false }, axisLabel: { color: ink.ink, fontSize: 12, interval: 0, width: narrow ? 30 : 180, overflow: "truncate", formatter: (at) => (narrow ? `${+at + 1}.` : this.label(+at)) } },
           series: [
             { type: "custom", clip: true, encode: { x: [1, 2], y: 0 }, renderItem: whisker(ink.accent), data: rows.filter((one) => one.low !== null).map((one) => ({ value: [one.row, one.low, one.high], said: said(one) })) },
             {
-              type: "scatter", clip: true, symbolSize: 9, color: ink.accent, data: rows.map((one) => ({ value: [one.mean, one.row], said: said(one), itemStyle: { color: settings[one.at].may ? ink.accent : ink.muted } })),
+              type: "scatter", clip: true, symbolSize: 9, color: ink.accent, data: rows.map((one) => ({ value: [at(one.mean), one.row], said: said(one), ...(at(one.mean) === one.mean ? {} : { symbol: "triangle", symbolRotate: one.mean < scale.min ? 90 : -90 }), itemStyle: { color: settings[one.at].may ? ink.accent : ink.muted } })),
               markLine: { silent: true, symbol: "none", label: { show: false }, lineStyle: { color: ink.second, type: "dashed" }, data: [{ xAxis: 0 }] },
             },
           ],

@@ -523,11 +523,16 @@ class TestCharts:
             "return [s.x1, s.x2].map((x) => at.convertFromPixel({gridIndex: 0}, [x, s.y1])[0]) })",
         )
         others = [row for row in board.rows if row is not board.best]
-        for row, (x, _), (low, high) in zip(others, dots[1:], lines[-3:], strict=True):
+        for row, (x, _), (low, high) in zip(others[:2], dots[1:3], lines[-3:-1], strict=True):
             one = row.standing.difference
-            assert x == pytest.approx(one.mean, rel=1e-3)
-            assert [low, high] == pytest.approx([one.low, one.high], rel=1e-3)
+            assert x == pytest.approx(one.mean, abs=1e-3)
+            assert [low, high] == pytest.approx([one.low, one.high], abs=1e-3)
         assert dots[0][0] == pytest.approx(0, abs=1e-6)
+        collapsed = read(seen, "return chart('differences').getOption().series[1].data[3]")
+        assert others[2].standing.difference.mean < -25
+        assert -10 < dots[3][0] < dots[2][0]  # at the edge of a scale that it does not stretch
+        assert collapsed["symbol"] == "triangle"
+        assert collapsed["said"][1].startswith(f"−{-others[2].standing.difference.mean:.2f}")
 
     def test_curves_are_the_mean_over_seeds_in_a_band(self, seen) -> None:
         names = read(seen, "return names('curves')")
