@@ -30,6 +30,7 @@ from lightning_sep.homes import runs_home
 from lightning_sep.record import misfits, read_record, read_records
 from lightning_sep.run_folder import RunFolder
 from lightning_sep.settings import from_tree
+from lightning_sep.settings.file import entry_of
 from lightning_sep.tasks.autoregression import Autoregression
 from lightning_sep.tasks.base import Task
 from lightning_sep.tasks.separation import Separation
@@ -78,23 +79,48 @@ def load_run(run: str | Path, home: Path | str | None = None) -> Task:
 
 
 def records(home: Path | str | None = None) -> "pandas.DataFrame":
-    """All runs as a data frame: a row per record, a column per metric and per setting.
+    """All runs as a data frame: a row per record, a column per metric and per setting, and
+    ``task``, ``net``, ``head``, ``loss`` and ``reweighting`` by the names of their entries.
 
     Raises:
         ConfigError: pandas is not installed.
+    """
+    frame: pandas.DataFrame = frame_library("records()").json_normalize(
+        [
+            {
+                **{"task": record["task"]},
+                **_parts(record),
+                **record.pop("metrics", {}),
+                **{k: v for k, v in record.items() if k != "facts"},
+            }
+            for record in read_records(Path(home or runs_home()))
+        ]
+    )
+    return frame
+
+
+def _parts(record: dict[str, Any]) -> dict[str, str | None]:
+    """The entries that a run is made of, by name: as they were asked for, else those of its
+    settings; ``None`` where there is no such entry any more."""
+    asked = dict(one.partition("=")[::2] for one in record.get("overrides", ()))
+    settings = record.get("settings", {})
+    named = ("net", "head", "loss", "reweighting")
+    return {one: asked.get(one) or entry_of(one, settings.get(one), None) for one in named}
+
+
+def frame_library(who: str) -> Any:
+    """Pandas.
+
+    Raises:
+        ConfigError: it is not installed.
     """
     try:
         import pandas
     except ModuleNotFoundError as error:
         raise ConfigError(
-            "records() needs pandas: pip install 'lightning_sep[frame]', or read runs/*/record.json"
+            f"{who} needs pandas: pip install 'lightning_sep[frame]', or read runs/*/record.json"
         ) from error
-    return pandas.json_normalize(
-        [
-            {**record.pop("metrics", {}), **{k: v for k, v in record.items() if k != "facts"}}
-            for record in read_records(Path(home or runs_home()))
-        ]
-    )
+    return pandas
 
 
 def _load(run: str | Path, wanted: type[Task], verb: str) -> Any:
@@ -211,6 +237,87 @@ def _separate_file(
             one.seek(0)
             write_aside_with(path, partial(shutil.copyfileobj, one))
     return paths
+
+
+@torch.no_grad()
+def separate_samples(
+    run: str | Path | Separation, samples: Any, sample_rate: int
+) -> NDArray[np.float32]:
+    """The sources of a recording in memory, as :func:`separate` makes those of a file.
+
+    Args:
+        run: a run's folder or id, or the task that :func:`load_run` gave.
+        samples: ``[time]`` or ``[time, channel]``, as soundfile reads them.
+        sample_rate: of them, in Hz; any.
+
+    Returns:
+        ``[source, time]``, or ``[source, time, channel]`` where channels were given: at their
+        rate, length and level.
+
+    Raises:
+        ConfigError: the run is not one of separation.
+        DataError: the samples are empty, not finite or of other channels than the run's.
+    """
+    task: Separation = run if isinstance(run, Separation) else _load(run, Separation, "separate")
+    given = _samples(samples)
+    rate, channels = task.facts.sample_rate, task.facts.channels
+    if channels > 1 and given.shape[1] not in (1, channels):
+        raise DataError(
+            f"samples of {given.shape[1]} channels, the run was trained on {channels}: give as "
+            "many, or one"
+        )
+    made = _resampler(sample_rate, rate, given.shape[1])(given, True).T
+    wave = made.mean(axis=0, keepdims=True) if channels == 1 else made
+    wave = np.broadcast_to(wave, (channels, wave.shape[1]))
+    level = _level([wave], task.facts.normalise)
+    blocks = [torch.from_numpy(wave / level)]
+    parts = list(task.separate_blocks(blocks, piece=round(_PIECE_S * rate)))
+    found = np.zeros((task.sources, len(given), given.shape[1]), np.float32)
+    for source, signal in zip(found, torch.cat(parts, dim=-1).numpy() * level, strict=True):
+        mixed = signal if given.shape[1] == len(signal) else signal.mean(axis=0, keepdims=True)
+        back = _resampler(rate, sample_rate, len(mixed))(np.ascontiguousarray(mixed.T), True)
+        source[: len(back)] = back[: len(source)]
+    return found[..., 0] if np.ndim(samples) == 1 else found
+
+
+def _samples(samples: Any) -> NDArray[np.float32]:
+    """``[time, channel]``.
+
+    Raises:
+        DataError: they are empty, of another shape or not finite.
+    """
+    found = np.asarray(samples, dtype=np.float32)
+    if found.ndim not in (1, 2) or not found.size:
+        raise DataError(
+            f"samples of shape {list(found.shape)}: [time] or [time, channel] is needed"
+        )
+    if not np.isfinite(found).all():
+        raise DataError("the samples hold values that are not finite numbers")
+    return np.ascontiguousarray(found.reshape(len(found), -1))
+
+
+@torch.no_grad()
+def embed_samples(
+    run: str | Path | Verification, samples: Any, sample_rate: int
+) -> NDArray[np.float32]:
+    """The embedding of a recording in memory, ``[number]``, as :func:`embed` makes that of a file.
+
+    Args:
+        run: a run's folder or id, or the task that :func:`load_run` gave.
+        samples: ``[time]`` or ``[time, channel]``, whose mean counts.
+        sample_rate: of them, in Hz; any.
+
+    Raises:
+        ConfigError: the run is not one of verification.
+        DataError: the samples cannot be used.
+    """
+    task: Verification = run if isinstance(run, Verification) else _load(run, Verification, "embed")
+    mono = _samples(samples).mean(axis=1)
+    rate = task.facts.sample_rate
+    if sample_rate != rate:
+        mono = soxr.resample(mono, sample_rate, rate, quality="HQ")
+    vector: NDArray[np.float32] = task.embed(torch.from_numpy(mono).unsqueeze(0))[0].numpy()
+    return vector
 
 
 def _info(path: Path) -> Any:

@@ -9,11 +9,11 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "lightning_sep"
 LAYERS = [
-    {"errors", "memory", "homes", "sources", "terminal"},
+    {"errors", "memory", "homes", "sources", "terminal", "rooms"},
     {"checks", "fsio", "fingerprint"},
     {"functional"},
     {"settings", "record", "optimizers", "trainer_settings", "faults", "run_folder"},
-    {"run_id", "leases", "checkpoint_files", "find"},
+    {"run_id", "leases", "checkpoint_files", "find", "ranks"},
     {"heads", "losses", "reweighting", "nets", "data", "metrics", "plans", "tracking"},
     {"tasks"},
     {"callbacks"},
@@ -22,6 +22,7 @@ LAYERS = [
     {"launchers", "leaderboard", "use"},
     {"evaluate", "reproduce"},
     {"sweep"},
+    {"api"},
     {"cli"},
     {"__main__"},
 ]

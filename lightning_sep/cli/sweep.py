@@ -22,7 +22,7 @@ SWEEP and a function overrides(trial), or a grid given here. Every configuration
 examples:
     lightning-sep sweep sweeps/bounded_heads.py                   a question asked in a file
     lightning-sep sweep sweeps/bounded_heads.py trainer.epochs=2  the same, with a setting for all
-    lightning-sep sweep --grid head=tanh,sine,hard_clip           each, the best 2 on fresh seeds
+    lightning-sep sweep --grid head=tanh,sine,hard_clip           each, the best on fresh seeds
     lightning-sep sweep --grid head=tanh,sine --finalists 0       these two runs and no more
     lightning-sep sweep --grid head=tanh seed=0,1,2               these three runs and no more
     lightning-sep sweep my.py --enqueue "head=tanh" --time-budget 2h   this guess first; stop then

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from lightning_sep.leaderboard.axes import Value, label_text, typed
 from lightning_sep.leaderboard.rows import by_seed
@@ -52,7 +53,7 @@ class Tried:
     validation: float | None
     runs: list[Run]
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The settings that set it apart, as overrides."""
         return label_text(self.label)

@@ -54,7 +54,7 @@ def _spelt(tree: Mapping[str, Any], config_dir: Path | str | None) -> list[tuple
         if name not in known:
             problems.append(f"{name}: no such group or setting.{nearest(name, known)}")
         elif name not in ROOT:
-            entry = _entry(name, node, config_dir)
+            entry = entry_of(name, node, config_dir)
             if entry is None:
                 target = node.get("_target_") if isinstance(node, Mapping) else node
                 problems.append(f"{name}: no entry in conf/{name} has _target_ = {target!r}")
@@ -66,7 +66,7 @@ def _spelt(tree: Mapping[str, Any], config_dir: Path | str | None) -> list[tuple
     return chosen + [(key, literal(value)) for key, value in _differing(tree, composed, "")]
 
 
-def _entry(group: str, node: Any, config_dir: Path | str | None) -> str | None:
+def entry_of(group: str, node: Any, config_dir: Path | str | None) -> str | None:
     """The entry of this class that has most of the values; the first by name of those alike."""
     best: tuple[int, str] | None = None
     for name in entries(group, config_dir):

@@ -26,7 +26,7 @@ def grid_sweep(
         grid: entries such as ``head=tanh,sine``; commas within brackets or quotes do not separate.
             ``seed=0,1,2`` stands for three repeats of each combination, and these runs are all:
             no finalist is run again on fresh seeds.
-        finalists: how many of the best are run again on fresh seeds; two without seeds in the grid.
+        finalists: how many of the best are run again on fresh seeds, in place of the usual number.
 
     Raises:
         ConfigError: an entry cannot be read or names a key twice.

@@ -337,6 +337,43 @@ def test_all_runs_are_a_data_frame(separator, drawer, embedder, home):
     assert frame.loc[drawer, "settings.head._target_"].endswith("LogisticMixture")
     assert np.isfinite(frame.loc[drawer, "test/r2"])
     assert np.isnan(frame.loc[separator, "test/r2"])
+    named = ["task", "net", "head", "loss", "reweighting"]
+    assert list(frame.loc[drawer, named]) == [
+        "autoregression", "lstm_small", "logistic_mixture", "mse", "uniform",
+    ]  # fmt: skip
+    assert list(frame.loc[embedder, named]) == [
+        "verification", "blstm_small", "softmax", "kl_hinge", "uniform",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(RATE, 1), (11025, 2)])
+def test_samples_in_memory_are_separated_as_their_file_is(
+    separator, home, tmp_path, rate, channels
+):
+    file = recording(tmp_path / "a.wav", seconds=1.1, rate=rate, channels=channels)
+    written = use.separate(home / separator, [file], tmp_path / "out")
+    samples, _ = soundfile.read(file, dtype="float32")
+    made = lightning_sep.separate_samples(lightning_sep.load_run(home / separator), samples, rate)
+    assert made.shape == (2, *samples.shape)
+    for path, source in zip(written, made, strict=True):
+        expected, _ = soundfile.read(path, dtype="float32")
+        mono = source if source.ndim == 1 else source.mean(axis=1)
+        np.testing.assert_allclose(mono, expected, atol=2**-14)
+
+
+def test_samples_in_memory_are_embedded_as_their_file_is(embedder, home, tmp_path):
+    file = recording(tmp_path / "a.wav", seconds=0.7, rate=11025, channels=2)
+    use.embed(home / embedder, [file], tmp_path / "v.json")
+    [expected] = json.loads((tmp_path / "v.json").read_text()).values()
+    samples, rate = soundfile.read(file, dtype="float32")
+    made = lightning_sep.embed_samples(home / embedder, samples, rate)
+    np.testing.assert_allclose(made, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("samples", [[], [np.nan, 0.0], np.zeros((1, 2, 3))])
+def test_samples_that_are_no_sound_are_refused(separator, home, samples):
+    with pytest.raises(DataError):
+        lightning_sep.separate_samples(home / separator, samples, RATE)
 
 
 def test_no_runs_are_an_empty_data_frame(tmp_path):
