@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from lightning_sep.errors import RankLost
 from lightning_sep.fsio import PATIENCE
 
 # What an accelerator, its libraries or a killed data loader leave behind: the process that met it
@@ -34,14 +35,15 @@ def breaks_process(error: BaseException) -> bool:
 
 
 def is_machines(error: BaseException) -> bool:
-    """Whether an error may be gone at another try: no memory, a disk, an accelerator, a loader.
+    """Whether an error may be gone at another try: no memory, a disk, an accelerator, a loader, a
+    process that trained together with this one.
 
     A file that is missing is not among them: it will be missing again.
     """
     if PATIENCE.is_for(error) or breaks_process(error):
         return True
     return any(
-        isinstance(one, MemoryError)
+        isinstance(one, MemoryError | RankLost)
         or (isinstance(one, OSError) and not isinstance(one, FileNotFoundError | FileExistsError))
         or (isinstance(one, RuntimeError) and _MEMORY.search(str(one)) is not None)
         for one in chain(error)

@@ -40,12 +40,13 @@ _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_asci
 _THREADS = ("MKL_NUM_THREADS", "MKL_DYNAMIC", "ONEDNN_VERBOSE", "DNNL_VERBOSE", "MKL_VERBOSE")
 
 
-def fingerprint(device: str, deterministic: bool) -> dict[str, Any]:
+def fingerprint(device: str, deterministic: bool, *, ranks: int = 1) -> dict[str, Any]:
     """Everything about this process that can change the last bits of a result, as JSON types.
 
     Args:
         device: ``"cpu"`` or ``"cuda"``, where the run trains.
         deterministic: whether operations that give other bits each time are avoided.
+        ranks: processes that share the work; said where there are several.
     """
     import torch
 
@@ -68,6 +69,7 @@ def fingerprint(device: str, deterministic: bool) -> dict[str, Any]:
         },
         "deterministic": deterministic,
         "device": "cpu",
+        **({"ranks": ranks} if ranks > 1 else {}),
     }
     if device.startswith("cuda"):
         found |= {

@@ -32,8 +32,8 @@ class Slurm(Launcher):
 
     Args:
         workers: tasks that run at once.
-        gpus: GPUs of a worker.
-        cpus: cores of a worker; ``null``: the threads of a run.
+        gpus: GPUs of a worker, on each of its nodes.
+        cpus: cores of a worker, for each of ``trainer.devices``; ``null``: the threads of a run.
         memory_gb: memory of a worker; ``null``: the partition's own default.
         time_min: time limit of a task in minutes; ``null``: the partition's own.
         partition: where the jobs go; ``null``: the cluster's default.
@@ -90,6 +90,7 @@ class Slurm(Launcher):
 
     def plan(self, work: Assignment) -> str:
         """The two scripts that would be submitted."""
+        self._refuse_too_few(work)
         array = self._array(work, self._count(work))
         return "\n".join([self.script(work, array), self.report_script(work, array)])
 
@@ -103,6 +104,7 @@ class Slurm(Launcher):
                 "launcher=slurm: there is no `sbatch` on PATH: submit from a node of the cluster, "
                 "or use launcher=local, which starts the workers on this machine"
             )
+        self._refuse_too_few(work)
         jobs = Jobs(work.folders)
         with jobs.locked():
             queue = jobs.queue()
@@ -135,6 +137,7 @@ class Slurm(Launcher):
 
     def check(self, work: Assignment) -> list[str]:
         """What Slurm says of the very script, and what the nodes would miss."""
+        self._refuse_too_few(work)
         array = self._array(work, self._count(work))
         with tempfile.TemporaryDirectory(dir=work.home, prefix=".preflight-") as place:
             script = Path(place) / "array.sh"
@@ -175,6 +178,14 @@ class Slurm(Launcher):
             if (given := minutes(limit)) is not None and given < self.time_min
         ]
 
+    def _refuse_too_few(self, work: Assignment) -> None:
+        """Refuse jobs with fewer GPUs than a run trains on."""
+        if 0 < self.gpus < work.devices:
+            raise ConfigError(
+                f"launcher.gpus = {self.gpus}: a run with trainer.devices = {work.devices} needs "
+                "as many on each of its nodes"
+            )
+
     def script(self, work: Assignment, array: Array) -> str:
         """What a task of the array runs."""
         folder = work.folder.resolve() / FOLDER
@@ -184,8 +195,7 @@ class Slurm(Launcher):
             f"--output={folder}/%A_%a.log",
             "--open-mode=append",
             "--requeue",
-            "--ntasks=1",
-            f"--cpus-per-task={self.cpus or work.threads}",
+            *self._tasks(work),
             *self._gpus(),
             *self._memory(),
         ]
@@ -196,7 +206,13 @@ class Slurm(Launcher):
             options += [f"--time={self.time_min}", f"--signal=B:USR1@{notice_s}"]
             ends = [_END % (60 * self.time_min)]
         done = shlex.quote(str(folder / f"{array.name}.done"))
-        run = _WORKER % {"run": shlex.join(work.command), "done": done}
+        command, term = list(work.command), "TERM"
+        if work.ranks > 1:
+            # Slurm sends SIGTERM to the tasks itself; from us, `srun` would take it as an order to
+            # kill them.
+            command = ["srun", "--kill-on-bad-exit=1", *self._tasks(work), *command]
+            term = "USR1"
+        run = _WORKER % {"run": shlex.join(command), "done": done, "term": term}
         return "\n".join([*self._head(options, work), *ends, run])
 
     def report_script(self, work: Assignment, array: Array) -> str:
@@ -222,6 +238,15 @@ class Slurm(Launcher):
 
     def _gpus(self) -> list[str]:
         return [f"--gres=gpu:{self.gpus}"] if self.gpus else []
+
+    def _tasks(self, work: Assignment) -> list[str]:
+        """What a worker needs, of ``sbatch`` and of ``srun``."""
+        several = [f"--nodes={work.nodes}", f"--ntasks-per-node={work.devices}"]
+        return [
+            f"--ntasks={work.ranks}",
+            *(several if work.ranks > 1 else []),
+            f"--cpus-per-task={self.cpus or work.threads}",
+        ]
 
     def _memory(self) -> list[str]:
         return [] if self.memory_gb is None else [f"--mem={round(1024 * self.memory_gb)}M"]
@@ -285,7 +310,7 @@ _WORKER = """\
 [ -e %(done)s ] && exit 0
 %(run)s &
 worker=$!
-trap 'kill -TERM $worker' TERM
+trap 'kill -%(term)s $worker' TERM
 trap 'kill -USR1 $worker' USR1
 while :; do
     wait $worker

@@ -63,17 +63,19 @@ class Run:
             return None
         return _read_examples(self.folder / self.examples_file, self.folder, names)
 
-    def history(self, metric: str) -> dict[int, float]:
-        """Epoch → last value of ``metric`` that the run wrote down in that epoch."""
-        values: dict[int, float] = {}
+    def history(self) -> dict[str, dict[int, float]]:
+        """Metric → epoch → last value that the run wrote down in that epoch."""
+        values: dict[str, dict[int, float]] = {}
         try:
             entries = read_lines(self.folder / "metrics.jsonl")
         except OSError:
             return values
         for entry in entries:
-            epoch, value = _integer(entry.get("epoch")), _number(entry.get(metric))
-            if epoch is not None and value is not None:
-                values[epoch] = value
+            epoch = _integer(entry.get("epoch"))
+            for name, said in entry.items():
+                value = None if name in ("epoch", "step") else _number(said)
+                if epoch is not None and value is not None:
+                    values.setdefault(name, {})[epoch] = value
         return values
 
 

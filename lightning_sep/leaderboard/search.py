@@ -18,6 +18,7 @@ class Trial:
     value: float | None
     state: str
     settings: dict[str, Value]
+    runs: tuple[Run, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ def search_of(
                     name: typed(value) if isinstance(value, str) else value
                     for name, value in labels[members[0].config_hash]
                 },
+                runs=tuple(by_seed(members)),
             )
         )
     told = next((run for run in runs if run.monitor_name), runs[0])  # a failed run says nothing

@@ -28,7 +28,7 @@ from lightning_sep.sweep.finals import Finals
 from lightning_sep.sweep.folder import create, look, open_sweep
 from lightning_sep.sweep.grid import grid_sweep, is_axis
 from lightning_sep.sweep.names import JOURNAL, stop_file, sweep_folder, sweep_names, workers_folder
-from lightning_sep.sweep.runner import ExperimentRunner, Runner, task_monitor
+from lightning_sep.sweep.runner import Examined, ExperimentRunner, Runner, task_monitor
 from lightning_sep.sweep.singles import far, singles
 from lightning_sep.sweep.study import SweepStudy
 from lightning_sep.sweep.worker import WORK_LEFT, wait_s
@@ -104,11 +104,10 @@ def launch(
         )
     runner = runner or ExperimentRunner(home, folder)
     examined = [runner.examine(definition) for definition in definitions]
-    threads = max(one.threads for one in examined)
     if dry_run:
         names = [definition.name for definition in definitions]
         most = sum(most_runs(definition) for definition in definitions)
-        print(launcher.plan(assignment(names, command, home, most, threads)))
+        print(launcher.plan(assignment(names, command, home, most, examined)))
         return 0
     studies = [
         create(home, definition, one.targets, one.entries, launcher.patience_s)
@@ -124,7 +123,7 @@ def launch(
         if not all(Finals(study).done() for study in studies):
             with _signals() as received:
                 cleanup.enter_context(_patience(received))
-                code = _work(studies, launcher, command, home, threads, received, time_budget_s)
+                code = _work(studies, launcher, command, home, examined, received, time_budget_s)
             if code is not None:
                 return code
         return _conclude(studies, home, page or _page)
@@ -312,11 +311,20 @@ def assignment(
     command: Callable[[Sequence[str]], list[str]],
     home: Path,
     most: int,
-    threads: int,
+    examined: Sequence[Examined],
 ) -> Assignment:
     """What workers of some sweeps are started for."""
     folders = [sweep_folder(home, name) for name in names]
-    return Assignment(names, command(names), folders, home, most, threads)
+    return Assignment(
+        names,
+        command(names),
+        folders,
+        home,
+        most,
+        threads=max(one.threads for one in examined),
+        devices=max(one.devices for one in examined),
+        nodes=max(one.nodes for one in examined),
+    )
 
 
 def most_runs(definition: Definition) -> int:
@@ -346,7 +354,7 @@ def _work(
     launcher: Launcher,
     command: Callable[[Sequence[str]], list[str]],
     home: Path,
-    threads: int,
+    examined: Sequence[Examined],
     received: list[int],
     time_budget_s: float | None = None,
 ) -> int | None:
@@ -357,7 +365,7 @@ def _work(
         launcher: starts the workers.
         command: the command of a worker.
         home: folder of all runs.
-        threads: the most threads that a run uses.
+        examined: what their runs need.
         received: the signals that have come so far.
         time_budget_s: seconds after which they are stopped.
     """
@@ -366,7 +374,7 @@ def _work(
     states = look_at()
     left = sum(state.work_total - state.work_done for state in states)
     names = [study.definition.name for study in studies]
-    crew = launcher.start(assignment(names, command, home, max(1, left), threads))
+    crew = launcher.start(assignment(names, command, home, max(1, left), examined))
     for study in studies:  # said once nothing is refused any more
         tell(_amount(study))
     if isinstance(crew, str):

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -89,12 +89,12 @@ def preflight(
     definitions = commands.definitions_of(files, shared, grid, name=name, config_dir=folder)
     launcher = commands.launcher_of(mine, None, folder)
     runner = ExperimentRunner(home, folder)
-    threads = max(runner.examine(definition).threads for definition in definitions)
+    examined = [runner.examine(definition) for definition in definitions]
     found = Found(runs=sum(_runs(definition) for definition in definitions))
     try:
         with _place(home) as place:
             names = [definition.name for definition in definitions]
-            work = commands.assignment(names, worker_command, home, found.runs, threads)
+            work = commands.assignment(names, worker_command, home, found.runs, examined)
             found.problems += launcher.check(work)
             for definition in definitions:
                 for tried in _covering(definition, folder, place, found.problems):
@@ -169,8 +169,11 @@ def _train(settings: Any, place: Path) -> tuple[float, int, int]:
     data = experiment.open_data(settings)
     examples = experiment.build_parts(settings, data).examples
     steps = len(examples.loader(data, "train", seed=settings.tree["seed"]))
+    # What several devices would share, one does here: the same numbers, in as many device hours.
+    trainer = {**settings.tree["trainer"], "devices": 1, "nodes": 1}
+    alone = replace(settings, tree={**settings.tree, "trainer": trainer})
     with suppress(Interrupted):
-        experiment.run(settings, data=data, home=place, purpose="search", should_stop=enough)
+        experiment.run(alone, data=data, home=place, purpose="search", should_stop=enough)
     pauses = [after - before for before, after in pairwise(times)]
     size = sum(one.stat().st_size for one in place.rglob("*") if one.is_file())
     for one in place.iterdir():

@@ -131,6 +131,7 @@ SPOILT: dict[str, tuple[Callable[[Path], None], str]] = {
     "other code": (other_environment(code_hash="beef" * 16), "code beefbeefbeef"),
     "dirty code": (other_environment(uncommitted_hash="d1"), "uncommitted code (changes d1)"),
     "other torch": (other_environment(versions={"torch": "1.0"}), "torch 1.0, this board's is 2"),
+    "other ranks": (other_environment(ranks=2), "ranks 2, this board's is 1"),
     "other threads": (other_environment(threads=64), "threads 64, this board's is 1"),
     "other device": (other_environment(device="NVIDIA"), "device NVIDIA, this board's is cpu"),
     "doubled id": (doubled, "run tanh1002 has another record with other content, in"),
