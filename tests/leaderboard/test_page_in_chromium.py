@@ -320,6 +320,47 @@ class TestPage:
         assert said in {"Copied", "Copy failed"}
 
 
+EVIL = "</script></style><img src=x onerror=alert(1)>\\22 {}\"'"
+
+
+def test_no_text_of_a_record_breaks_out(browser, new_home, tmp_path: Path) -> None:
+    """Names of settings, values, metrics and seeds' runs, in tables, charts, menus and hints."""
+    home = new_home(tmp_path / "runs")
+    for place in range(2):
+        for seed in range(2):
+            home.separation(
+                f"f{place}{seed:010x}",
+                np.linspace(place, 3, 9) + seed,
+                sweep=EVIL,
+                config_hash=f"{EVIL}{place}",
+                seed=seed,
+                overrides=[f"{EVIL}={EVIL}{place}"],
+                monitor={"name": EVIL, "mode": "max", "value": 1.0, "epoch": 1},
+                history=[0.1, 0.2],
+            )
+        home.write(
+            f"5ea4c{place:07x}",
+            sweep=EVIL,
+            purpose="search",
+            trial=place,
+            config_hash=f"search{place}",
+            overrides=[f"{EVIL}={EVIL}{place + 2}"],
+            monitor={"name": EVIL, "mode": "max", "value": float(place), "epoch": 1},
+        )
+    path = tmp_path / "evil.html"
+    path.write_text(page(load_boards(home.path)), encoding="utf-8")
+    show(browser, path)
+    drawn_charts = browser.execute_script("return document.querySelectorAll('.plot svg').length")
+    assert drawn_charts > 5
+    read(browser, "chart('search').dispatchAction({type: 'showTip', seriesIndex: 1, dataIndex: 0})")
+    assert EVIL in browser.execute_script("return document.querySelector('.tip')?.textContent")
+    found = browser.execute_script(
+        "return [document.querySelectorAll('img, [onerror]').length, document.scripts.length]"
+    )
+    assert found == [0, 4]
+    assert browser.get_log("browser") == []
+
+
 class TestTable:
     def test_a_click_sorts_by_an_axis_and_says_so(self, opened) -> None:
         name = head(opened, "head")
