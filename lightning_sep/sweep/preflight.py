@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -169,8 +169,11 @@ def _train(settings: Any, place: Path) -> tuple[float, int, int]:
     data = experiment.open_data(settings)
     examples = experiment.build_parts(settings, data).examples
     steps = len(examples.loader(data, "train", seed=settings.tree["seed"]))
+    # What several devices would share, one does here: the same numbers, in as many device hours.
+    trainer = {**settings.tree["trainer"], "devices": 1, "nodes": 1}
+    alone = replace(settings, tree={**settings.tree, "trainer": trainer})
     with suppress(Interrupted):
-        experiment.run(settings, data=data, home=place, purpose="search", should_stop=enough)
+        experiment.run(alone, data=data, home=place, purpose="search", should_stop=enough)
     pauses = [after - before for before, after in pairwise(times)]
     size = sum(one.stat().st_size for one in place.rglob("*") if one.is_file())
     for one in place.iterdir():

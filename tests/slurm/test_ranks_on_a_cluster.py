@@ -10,7 +10,7 @@ from tests.faults.harness import TINY, Lab, history, record_of, steps, until, wr
 from tests.slurm.cluster import Cluster
 from tests.slurm.test_sweeps_on_a_cluster import asked, finished
 
-SHARED = ["trainer.device=cpu", "trainer.epochs=24", "trainer.checkpoint_every_steps=7"]
+SHARED = ["trainer.device=cpu", "trainer.epochs=40", "trainer.checkpoint_every_steps=7"]
 
 
 def workers() -> dict[int, tuple[int, str]]:
@@ -54,12 +54,15 @@ def test_two_ranks_are_preempted_lose_one_of_them_and_end_as_undisturbed(
     nodes = ",".join(sorted(first))
     urgent = ("--partition=urgent", "--exclusive", f"--nodelist={nodes}", "--wrap=sleep 300")
     cluster.ask("sbatch", "--parsable", "--nodes=2", "--output=/dev/null", *urgent)
+
+    def elsewhere() -> bool:
+        nodes = {node for _, node in workers().values()}
+        return len(nodes) == 2 and not nodes & first
+
+    until(elsewhere, 120, cluster.logs())
     before = max(steps(folder))
     until(lambda: within(before + 10), 120, cluster.logs())
-    second = workers()
-    assert not first & {node for _, node in second.values()}
-
-    os.kill(second[1][0], signal.SIGKILL)
+    os.kill(workers()[1][0], signal.SIGKILL)
     until(lambda: record_of(folder), 120, cluster.logs())
     cluster.ask("scancel", "--partition=urgent")
     finished(lab, cluster, "two")
