@@ -159,7 +159,7 @@ def _section(
 
 
 _TOLD = re.compile(
-    r"task|net|head|loss|reweighting|data|optimizer|trainer\.epochs|examples\.train"
+    r"task|net|head|loss|reweighting|data|trainer\.epochs|examples\.train"
     r"|examples\.segment_s|[a-z]+\.learning_rate"
 )
 

@@ -138,12 +138,12 @@ def fill_axes(home) -> None:
 
 
 def sounds(folder: Path, place: int, values: np.ndarray) -> None:
-    """Two seconds each of a mixture, a target and an estimate, of four examples."""
+    """Two seconds each of a mixture, a target and an estimate, of five examples."""
     import soundfile
 
     (folder / "audio").mkdir()
     time_s = np.arange(16000) / 8000
-    for example in range(4):
+    for example in range(5):
         shared = np.sin(2 * np.pi * (200 + example) * time_s)
         own = np.sin(2 * np.pi * (300 + 10 * place + example) * time_s)
         for name, samples in (("mixture", shared), ("target-1", 0.5 * shared), ("estimate-1", own)):
@@ -320,6 +320,47 @@ class TestPage:
         assert said in {"Copied", "Copy failed"}
 
 
+EVIL = "</script></style><img src=x onerror=alert(1)>\\22 {}\"'"
+
+
+def test_no_text_of_a_record_breaks_out(browser, new_home, tmp_path: Path) -> None:
+    """Names of settings, values, metrics and seeds' runs, in tables, charts, menus and hints."""
+    home = new_home(tmp_path / "runs")
+    for place in range(2):
+        for seed in range(2):
+            home.separation(
+                f"f{place}{seed:010x}",
+                np.linspace(place, 3, 9) + seed,
+                sweep=EVIL,
+                config_hash=f"{EVIL}{place}",
+                seed=seed,
+                overrides=[f"{EVIL}={EVIL}{place}"],
+                monitor={"name": EVIL, "mode": "max", "value": 1.0, "epoch": 1},
+                history=[0.1, 0.2],
+            )
+        home.write(
+            f"5ea4c{place:07x}",
+            sweep=EVIL,
+            purpose="search",
+            trial=place,
+            config_hash=f"search{place}",
+            overrides=[f"{EVIL}={EVIL}{place + 2}"],
+            monitor={"name": EVIL, "mode": "max", "value": float(place), "epoch": 1},
+        )
+    path = tmp_path / "evil.html"
+    path.write_text(page(load_boards(home.path)), encoding="utf-8")
+    show(browser, path)
+    drawn_charts = browser.execute_script("return document.querySelectorAll('.plot svg').length")
+    assert drawn_charts > 5
+    read(browser, "chart('search').dispatchAction({type: 'showTip', seriesIndex: 1, dataIndex: 0})")
+    assert EVIL in browser.execute_script("return document.querySelector('.tip')?.textContent")
+    found = browser.execute_script(
+        "return [document.querySelectorAll('img, [onerror]').length, document.scripts.length]"
+    )
+    assert found == [0, 4]
+    assert browser.get_log("browser") == []
+
+
 class TestTable:
     def test_a_click_sorts_by_an_axis_and_says_so(self, opened) -> None:
         name = head(opened, "head")
@@ -434,7 +475,7 @@ class TestForest:
         scale, pictures = self.scale(seen), self.pictures(seen)
         assert len(pictures) == 4
         for row, picture in zip(board.rows[:3], pictures, strict=False):
-            step = scale(0.051) - scale(0)  # a coordinate is rounded to a tenth of a pixel
+            step = scale(0.3 / 216) - scale(0)  # coordinates are rounded to tenths of a pixel
             mean = float(picture["mean"].split("M")[1].split(" ")[0])
             assert scale(self.share(mean)) == pytest.approx(row.interval.mean, abs=step)
             start, _, end = picture["reach"].split("M")[1].partition("H")
@@ -715,13 +756,13 @@ class TestSounds:
     def test_worst_median_and_best_with_each_settings_score(self, seen, axes_home, board) -> None:
         files = [axes_home.path / f"f{place}{0:010x}" for place in range(4)]
         tables = [json.loads((one / "test_examples.json").read_text()) for one in files]
-        table = [one[SEPARATION][:4] for one in tables]
+        table = [one[SEPARATION][:5] for one in tables]
         means = [statistics.fmean(column) for column in zip(*table, strict=True)]
-        order = sorted(range(4), key=means.__getitem__)
+        order = sorted(range(5), key=means.__getitem__)
         titles = [one.text for one in seen.find_elements(By.CSS_SELECTOR, ".example h4")]
         assert titles == [
             f"Test example {order[place]} {word}"
-            for place, word in ((0, "worst"), (1, "median"), (3, "best"))
+            for place, word in ((0, "worst"), (2, "median"), (4, "best"))
         ]
         rows = seen.execute_script(
             "return [...document.querySelectorAll('.example')[0].querySelectorAll('tbody tr')]"

@@ -87,7 +87,7 @@ def test_an_unknown_benchmark_is_refused(tmp_path: Path) -> None:
         [sys.executable, FOLDER, "nothing"], cwd=tmp_path, capture_output=True, text=True
     )
     assert told.returncode == 2
-    known = "growth, losses, pairs, settings, start, stems, steps, workers"
+    known = "crowd, growth, losses, page, pairs, settings, start, stems, steps, workers"
     assert f"no nothing; known: {known}" in told.stderr
     assert not list(tmp_path.iterdir())
 
