@@ -41,6 +41,10 @@ class LeaseLost(LightningSepError):
     """Another process has taken over this run; this one must not write any more."""
 
 
+class RankLost(LightningSepError):
+    """A process that trained together with this one is gone; another attempt may have them all."""
+
+
 class Busy(LightningSepError):
     """Another process works on this very run; the message says which."""
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import yaml
@@ -29,10 +29,12 @@ from lightning_sep.fsio import (
     storage_errors,
     write_aside,
 )
+from lightning_sep.functional.processes import own_rank, world_size
 from lightning_sep.homes import data_home
 from lightning_sep.leases.lease import Lease, Leases
 from lightning_sep.leases.presence import Peers, Presence, patience_s
 from lightning_sep.leases.process import Owner
+from lightning_sep.ranks import Order, dismiss, refuse_missing, together
 from lightning_sep.record import (
     RECORD,
     misfits,
@@ -47,6 +49,11 @@ from lightning_sep.settings.fitting import refuse_unfit
 from lightning_sep.settings.signature import arguments
 from lightning_sep.tasks.base import Parts, Task
 from lightning_sep.terminal import duration
+
+if TYPE_CHECKING:
+    from lightning_sep.training import Attempt, Training
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -111,6 +118,13 @@ def build_parts(settings: Settings, prepared: Any | None = None) -> Built:
     build(settings.tree["plan"]).check(patience=settings.tree["trainer"]["patience"])
     examples = build(settings.tree["examples"])
     task = build_task(settings.tree, examples.facts(prepared))
+    ranks = build(settings.tree["trainer"]).ranks
+    task.refuse_sharing(ranks)
+    if ranks > examples.batch_size:
+        raise ConfigError(
+            f"examples.batch_size = {examples.batch_size}: {ranks} devices share a batch, and each "
+            "needs an example of it"
+        )
     return Built(identify(settings, prepared), prepared, examples, task)
 
 
@@ -267,6 +281,8 @@ def run(
         return _result(folder.path, record)
     with ExitStack() as cleanup:
         cleanup.enter_context(_threads(settings.tree["trainer"]["threads"]))
+        trainer, cuda = build(settings.tree["trainer"]), _device(settings.tree) == "cuda"
+        refuse_missing(devices=trainer.devices, nodes=trainer.nodes, cuda=cuda)
         watched = _watched(settings.tree, purpose)
         if watched:
             _announce(settings.tree, prepared, folder.path)
@@ -289,6 +305,8 @@ def run(
         finally:
             with storage_errors(lease.path):
                 lease.finish(keep=True)
+            if purpose == "single":  # a worker may need them for its next run
+                dismiss()
     return _result(folder.path, record)
 
 
@@ -350,7 +368,7 @@ class _Run:
         write_aside(path / "settings.yaml", yaml.safe_dump(tree, sort_keys=False))
         self._note_attempt(purpose)
         try:
-            with _quiet(self.log):
+            with _quiet(self.log.write):
                 outcome = self._train(about)
         except (Interrupted, LeaseLost, KeyboardInterrupt):
             raise
@@ -367,7 +385,6 @@ class _Run:
 
     def _train(self, about: Mapping[str, Any]) -> dict[str, Any]:
         from lightning_sep.callbacks.bar import Bar
-        from lightning_sep.callbacks.checkpoint import BestLost
         from lightning_sep.training import Attempt, Training
 
         bar = Bar() if self.watched else None
@@ -399,53 +416,42 @@ class _Run:
             show=partial(_show, tree, self.parts.task.monitor[0], about["purpose"]),
             callbacks=() if bar is None else (bar,),
         )
-        for again in (False, True):
-            task = self.parts.task
-            if again:  # as it was initialised
-                task = build_task(tree, task.facts)
-            with ExitStack() as cleanup:
-                if bar is not None:
-                    bar.open(cleanup)
-                PATIENCE.pulse()  # what leads to the first step may take long, and does not hang
-                training = Training(tree, task, self._loader, attempt, mirrored, cleanup)
-                PATIENCE.pulse()
-                training.resume(from_start=again)
-                PATIENCE.pulse()
-                try:
-                    training.fit()
-                    metrics = training.test()
-                except BestLost:
-                    if again:
-                        raise
-                    self.log.write("the best epoch's weights are damaged or gone: train again")
-                    continue
-                outcome = training.outcome(metrics)
-                outcome["coverage"] = self.parts.examples.coverage(
-                    self.parts.prepared, seed=tree["seed"], epochs=len(training.history.rows)
-                )
-                if outcome["state"] == "finished":
-                    self._tidy = training.tidy
-                return outcome
-        raise AssertionError("either attempt returns or raises")
 
-    def _loader(self, split: str, **where: int) -> Any:
-        tree = self.settings.tree
-        workers = tree["trainer"]["workers"]
-        parts = self.parts
-        return parts.examples.loader(
-            parts.prepared, split, seed=tree["seed"], workers=workers, **where
-        )
+        def conclude(training: Training, metrics: dict[str, float]) -> dict[str, Any]:
+            outcome = training.outcome(metrics)
+            outcome["coverage"] = self.parts.examples.coverage(
+                self.parts.prepared, seed=tree["seed"], epochs=len(training.history.rows)
+            )
+            if outcome["state"] == "finished":
+                self._tidy = training.tidy
+            return outcome
+
+        trainer = build(tree["trainer"])
+        cuda = _device(tree) == "cuda"
+        order = {
+            **mirrored,
+            "home": str(self.folder.path.parent.resolve()),
+            "generation": self.lease.generation,
+            "reports": self.report is not None,
+        }
+        with ExitStack() as shown:
+            if bar is not None:
+                bar.open(shown)
+            shown.enter_context(
+                together(devices=trainer.devices, nodes=trainer.nodes, cuda=cuda, order=order)
+            )
+            return _trained(tree, self.parts, attempt, mirrored, conclude)
 
     def _note_attempt(self, purpose: str) -> None:
-        trainer = self.settings.tree["trainer"]
-        self.fingerprint = fingerprint(_device(self.settings.tree), trainer["deterministic"])
+        trainer, device = build(self.settings.tree["trainer"]), _device(self.settings.tree)
+        self.fingerprint = fingerprint(device, trainer.deterministic, ranks=trainer.ranks)
         attempt = {
             "started": now(),
             "generation": self.lease.generation,
             **host(),
             "purpose": purpose,
             "overrides": list(self.settings.overrides),
-            "epochs": trainer["epochs"],
+            "epochs": trainer.epochs,
             "monitor": self.parts.task.monitor[0],
             "fingerprint_hash": digest(self.fingerprint),
             "fingerprint": self.fingerprint,
@@ -482,6 +488,92 @@ class _Run:
         if written["state"] == "finished":  # be it another's: what that one names is kept
             self._tidy(written["checkpoints"])
         return written
+
+
+def follow(order: Order) -> None:
+    """Train a run together with the process that has claimed it, as one that writes nothing.
+
+    Args:
+        order: what the record will say of the run, and what the first process knows besides.
+
+    Raises:
+        ConfigError: on this machine it is another run.
+    """
+    from lightning_sep.training import Attempt
+
+    tree = order["settings"]
+    with _threads(tree["trainer"]["threads"]), _quiet(lambda line: None):
+        parts = build_parts(Settings(tree))
+        if parts.run_id != order["run_id"]:
+            raise ConfigError(
+                f"run {order['run_id']} is {parts.run_id} on {host()['host']}: the processes of a "
+                "run need one code and one set of data (LIGHTNING_SEP_DATA on a shared disk)"
+            )
+        attempt = Attempt(
+            run_id=parts.run_id,
+            folder=RunFolder(Path(order["home"]) / parts.run_id),
+            generation=order["generation"],
+            guard=_nothing,
+            should_stop=lambda: False,
+            alive=_nothing,
+            report=(lambda epoch, value: False) if order["reports"] else None,
+            sweep=order["sweep"],
+            purpose=order["purpose"],
+            log=_nothing,
+            show=_nothing,
+        )
+        _trained(tree, parts, attempt, order, _nothing)
+
+
+def _nothing(*_: Any) -> None:
+    """What the processes that write nothing do."""
+
+
+def loader_of(tree: Mapping[str, Any], parts: Built) -> Callable[..., Any]:
+    """Gives the batches of a split, of which each process that trains together has its share."""
+
+    def loader(split: str, **where: Any) -> Any:
+        given = {"rank": own_rank(), "world": world_size(), **where}
+        workers = tree["trainer"]["workers"]
+        return parts.examples.loader(
+            parts.prepared, split, seed=tree["seed"], workers=workers, **given
+        )
+
+    return loader
+
+
+def _trained(
+    tree: Mapping[str, Any],
+    parts: Built,
+    attempt: "Attempt",
+    mirrored: Mapping[str, Any],
+    conclude: Callable[["Training", dict[str, float]], T],
+) -> T:
+    """Go on with a run to its end, and what is concluded from the training and its metrics."""
+    from lightning_sep.callbacks.checkpoint import BestLost
+    from lightning_sep.training import Training
+
+    loader = loader_of(tree, parts)
+    for again in (False, True):
+        task = parts.task
+        if again:  # as it was initialised
+            task = build_task(tree, task.facts)
+        with ExitStack() as cleanup:
+            PATIENCE.pulse()  # what leads to the first step may take long, and does not hang
+            training = Training(tree, task, loader, attempt, mirrored, cleanup)
+            PATIENCE.pulse()
+            training.resume(from_start=again)
+            PATIENCE.pulse()
+            try:
+                training.fit()
+                metrics = training.test()
+            except BestLost:
+                if again:
+                    raise
+                attempt.log("the best epoch's weights are damaged or gone: train again")
+                continue
+            return conclude(training, metrics)
+    raise AssertionError("either attempt returns or raises")
 
 
 def _claim(
@@ -553,7 +645,7 @@ def _threads(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet(log: _Log) -> Iterator[None]:
+def _quiet(write: Callable[[str], None]) -> Iterator[None]:
     """Lightning's advice and third-party warnings go to the run's log, not over the progress."""
     import logging
 
@@ -567,7 +659,7 @@ def _quiet(log: _Log) -> Iterator[None]:
         finally:
             lightning.setLevel(level)
             for warning in caught:
-                log.write(f"warning: {str(warning.message).splitlines()[0]}")
+                write(f"warning: {str(warning.message).splitlines()[0]}")
 
 
 def _device(tree: Mapping[str, Any]) -> str:
@@ -608,6 +700,9 @@ def _announce(tree: Mapping[str, Any], prepared: Any, folder: Path) -> None:
         device = torch.cuda.get_device_name()
     else:
         device = f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+    ranks = build(tree["trainer"]).ranks
+    if ranks > 1:
+        device = f"{ranks} x {device}"
     print(
         f"run {folder.name} on {device}, data {prepared.name}: {folder}",
         file=sys.stderr,

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from lightning_sep.errors import RankLost
 from lightning_sep.fsio import PATIENCE
 
 # What an accelerator, its libraries or a killed data loader leave behind: the process that met it
@@ -44,13 +45,15 @@ def lacks_memory(error: BaseException) -> bool:
 
 
 def is_machines(error: BaseException) -> bool:
-    """Whether an error may be gone at another try: no memory, a disk, an accelerator, a loader.
+    """Whether an error may be gone at another try: no memory, a disk, an accelerator, a loader, a
+    process that trained together with this one.
 
     A file that is missing is not among them: it will be missing again.
     """
     if PATIENCE.is_for(error) or breaks_process(error) or lacks_memory(error):
         return True
     return any(
-        isinstance(one, OSError) and not isinstance(one, FileNotFoundError | FileExistsError)
+        isinstance(one, RankLost)
+        or (isinstance(one, OSError) and not isinstance(one, FileNotFoundError | FileExistsError))
         for one in chain(error)
     )

@@ -36,15 +36,17 @@ _PACKAGES = (
 # is how many there are, which is a setting.
 _CHOOSE_KERNELS = ("ATEN_CPU_CAPABILITY", "NVIDIA_TF32_OVERRIDE")
 _PREFIXES = ("MKL_", "ONEDNN_", "DNNL_", "KMP_DETERMINISTIC")
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 _THREADS = ("MKL_NUM_THREADS", "MKL_DYNAMIC", "ONEDNN_VERBOSE", "DNNL_VERBOSE", "MKL_VERBOSE")
 
 
-def fingerprint(device: str, deterministic: bool) -> dict[str, Any]:
+def fingerprint(device: str, deterministic: bool, *, ranks: int = 1) -> dict[str, Any]:
     """Everything about this process that can change the last bits of a result, as JSON types.
 
     Args:
         device: ``"cpu"`` or ``"cuda"``, where the run trains.
         deterministic: whether operations that give other bits each time are avoided.
+        ranks: processes that share the work; said where there are several.
     """
     import torch
 
@@ -67,6 +69,7 @@ def fingerprint(device: str, deterministic: bool) -> dict[str, Any]:
         },
         "deterministic": deterministic,
         "device": "cpu",
+        **({"ranks": ranks} if ranks > 1 else {}),
     }
     if device.startswith("cuda"):
         found |= {
@@ -81,8 +84,7 @@ def fingerprint(device: str, deterministic: bool) -> dict[str, Any]:
 
 def digest(value: Any) -> str:
     """SHA-256 of a JSON value, in hex, whatever the order of its keys."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()
 
 
 def weights_hash(state: Mapping[str, Any]) -> str:

@@ -56,12 +56,15 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return record
 
 
-def misfits(folder: Path, record: Mapping[str, Any], *, checkpoint: bool = False) -> list[str]:
+def misfits(
+    folder: Path, record: Mapping[str, Any], *, examples: bool = True, checkpoint: bool = False
+) -> list[str]:
     """What in a record does not fit its hashes, each in words; a record of format 1 has none.
 
     Args:
         folder: the run's folder.
         record: its record.
+        examples: look at the file of values per example.
         checkpoint: also look at the best checkpoint's file, which may be large.
 
     Raises:
@@ -77,7 +80,7 @@ def misfits(folder: Path, record: Mapping[str, Any], *, checkpoint: bool = False
     if record["run_id"] != folder.name:
         return [f"{folder / RECORD} is the record of run {record['run_id']}"]
     files = {}
-    if record.get("examples_file"):
+    if examples and record.get("examples_file"):
         files[record["examples_file"]] = hashes.get("examples")
     if checkpoint:
         best = (record.get("checkpoints") or {}).items()

@@ -106,7 +106,7 @@ def reproduce(
             f"{folder / RECORD} is of format 1, which keeps no hashes to compare with"
         )
     # An archive may leave the weights out, which training anew does not need.
-    weights = eval_only or ARCHIVES not in home.parts[-2:] or any(folder.glob("checkpoints/*"))
+    weights = eval_only or home.parent.name != ARCHIVES or any(folder.glob("checkpoints/*"))
     changed = misfits(folder, record, checkpoint=weights)
     if changed:
         raise ConfigError(f"{'; '.join(changed)}: what is not as it was cannot be reproduced")

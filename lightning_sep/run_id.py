@@ -21,6 +21,9 @@ from lightning_sep.sources import code_hash
 EXCLUDED = (
     "tracking",
     "launcher",
+    "trainer.devices",  # how many share the work stands in the record
+    "trainer.nodes",
+    "trainer.strategy",
     "trainer.workers",
     "trainer.checkpoint_every_epochs",
     "trainer.checkpoint_every_steps",

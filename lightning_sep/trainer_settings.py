@@ -15,6 +15,10 @@ class TrainerSettings:
         precision: of the net's arithmetic; losses and metrics stay float32.
         device: ``auto`` takes a GPU when there is one.
         gradient_clip: largest norm of the gradient; ``None`` does not clip.
+        devices: GPUs, or processes on a CPU, that train one run together on each node; each takes
+            its share of every batch, and the numbers are those of one.
+        nodes: machines that train one run together; Slurm's ``srun`` starts them.
+        strategy: how devices train together; ``auto`` is ``ddp`` where there are several.
         threads: of the processor, for one run on a CPU; another number gives other last digits.
         checkpoint_every_epochs: epochs between two checkpoints; the last one always has one.
         checkpoint_every_steps: a checkpoint within an epoch too; ``None``: none.
@@ -44,10 +48,20 @@ class TrainerSettings:
     patience: int | None
     progress: bool
     deterministic: bool
+    devices: int = 1
+    nodes: int = 1
+    strategy: Literal["auto", "ddp"] = "auto"
+
+    @property
+    def ranks(self) -> int:
+        """Processes that train together."""
+        return self.devices * self.nodes
 
     def __post_init__(self) -> None:
         whole_number("epochs", self.epochs)
         whole_number("threads", self.threads)
+        whole_number("devices", self.devices)
+        whole_number("nodes", self.nodes)
         whole_number("workers", self.workers, at_least=0)
         whole_number("checkpoint_every_epochs", self.checkpoint_every_epochs)
         for name in ("checkpoint_every_steps", "patience"):

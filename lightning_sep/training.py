@@ -16,6 +16,9 @@ import soundfile
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.profilers import PassThroughProfiler
+from pytorch_lightning.strategies import DDPStrategy
+from torch import Tensor
+from torch import distributed as dist
 
 from lightning_sep import checkpoint_files
 from lightning_sep.callbacks.checkpoint import BestLost, Checkpoints, SafeCheckpointIO
@@ -26,6 +29,7 @@ from lightning_sep.callbacks.watch import Watch
 from lightning_sep.errors import NonFiniteLoss
 from lightning_sep.fingerprint import weights_hash
 from lightning_sep.fsio import sha256_file, write_aside, write_json
+from lightning_sep.functional.processes import of_first, own_rank, world_size
 from lightning_sep.run_folder import RunFolder
 from lightning_sep.settings import build
 from lightning_sep.tasks.base import Task
@@ -36,6 +40,9 @@ Report = Callable[[int, float], bool]
 @dataclass(frozen=True)
 class Attempt:
     """What one process may do with a run, and whom it asks.
+
+    Of processes that train together the first one alone asks anybody; the others are told what came
+    of it, and know of ``report`` no more than whether there is one.
 
     Args:
         run_id: the run.
@@ -104,6 +111,7 @@ class Training:
 
         name, mode = task.monitor
         tracking = build(tree["tracking"])
+        self._quiet = own_rank() > 0  # the first process tells of the run
         # Nobody listens to the thousands of runs of a search.
         self.audio_count = 0 if attempt.purpose == "search" else tracking.audio_examples
         self.batches = len(loader("train"))  # of an epoch, as long as they are of the usual size
@@ -145,9 +153,13 @@ class Training:
             patience=settings.patience,
             over=lambda: self.stages.now.over,
         )
+        together = world_size() > 1
+        environment = _Environment(settings.devices) if together else LightningEnvironment()
         self.trainer = pl.Trainer(
             accelerator="gpu" if self.device == "cuda" else "cpu",
-            devices=1,
+            devices=settings.devices,
+            num_nodes=settings.nodes,
+            strategy=_Together() if together else "auto",
             precision=settings.precision,
             max_epochs=settings.epochs,
             gradient_clip_val=settings.gradient_clip,
@@ -162,7 +174,7 @@ class Training:
                 self.checkpoints,
             ],
             reload_dataloaders_every_n_epochs=int(plan.changes_batch),
-            plugins=[SafeCheckpointIO(attempt.run_id), LightningEnvironment()],
+            plugins=[SafeCheckpointIO(attempt.run_id), environment],
             default_root_dir=self.folder.path,
             logger=False,
             profiler=_Unprofiled(),
@@ -178,6 +190,8 @@ class Training:
         self._open_tracker(tracking, about, cleanup)
 
     def _open_tracker(self, tracking: Any, about: Mapping[str, Any], cleanup: ExitStack) -> None:
+        if self._quiet:
+            tracking.mode = "disabled"
         self.tracker = tracking.open(self.folder.path, about)
         cleanup.push(self.tracker.left)
 
@@ -188,13 +202,11 @@ class Training:
             from_start: there is nothing worth going on from; what lies there is removed.
         """
         if from_start:
-            self.attempt.guard()
-            self.checkpoints.remove_steps()
-            for path in self.folder.bests():
-                checkpoint_files.remove(path)
-        found = checkpoint_files.newest(self.folder, self.attempt.run_id)
+            of_first(self._remove_all)
+        found = of_first(lambda: checkpoint_files.newest(self.folder, self.attempt.run_id))
         if found is not None:
-            saved = checkpoint_files.load(found.path, self.attempt.run_id)
+            path = found.path
+            saved = of_first(lambda: checkpoint_files.load(path, self.attempt.run_id))
             for callback in (self.history, self.watch):
                 callback.load_state_dict(saved["callbacks"][callback.state_key])
             self._resume_from, self._step = found.path, found.step
@@ -205,11 +217,21 @@ class Training:
         total = self.batches * self.settings.epochs
         self.attempt.log(f"start at step {self._step} of {total}")
 
+    def _remove_all(self) -> None:
+        self.attempt.guard()
+        self.checkpoints.remove_steps()
+        for path in self.folder.bests():
+            checkpoint_files.remove(path)
+
+    def _best_weights(self) -> tuple[Path, dict[str, Any]] | None:
+        step = self.history.best_row()["step"]
+        return of_first(
+            lambda: checkpoint_files.best_weights(self.folder, self.attempt.run_id, step)
+        )
+
     def _adopt_best(self) -> None:
         if self.history.best_epoch is not None:
-            best = checkpoint_files.best_weights(
-                self.folder, self.attempt.run_id, self.history.best_row()["step"]
-            )
+            best = self._best_weights()
             if best is not None:
                 self.checkpoints.adopt_best(best[0])
 
@@ -250,7 +272,7 @@ class Training:
         """
         row = self.history.best_row()
         metrics = {key: value for key, value in row.items() if "/" in key}
-        found = checkpoint_files.best_weights(self.folder, self.attempt.run_id, row["step"])
+        found = self._best_weights()
         if found is not None:
             self.weights = found[1]["state_dict"]
         elif not self.watch.pruned:
@@ -262,12 +284,15 @@ class Training:
                 loader = self.loader("test")
                 self.trainer.test(self.task, loader, verbose=False, weights_only=True)
             metrics |= self.task.epoch_metrics
-            values = loader.told(self.task.example_values, "test")
-            self.attempt.guard()
-            write_json(self.folder.examples(self.attempt.generation), values)
-        if not self.watch.pruned:
+            of_first(lambda: self._write_examples(loader))
+        if not self.watch.pruned and not self._quiet:
             self._write_audio()
         return metrics
+
+    def _write_examples(self, loader: Any) -> None:
+        values = loader.told(self.task.example_values, "test")
+        self.attempt.guard()
+        write_json(self.folder.examples(self.attempt.generation), values)
 
     def outcome(self, metrics: Mapping[str, float]) -> dict[str, Any]:
         """What the record says of the training; the tracker is told, and closed."""
@@ -313,7 +338,7 @@ class Training:
         """Audio of the first test examples, as FLAC in the run's folder."""
         if not self.audio_count:
             return
-        batch = next(iter(self.loader("test")))
+        batch = next(iter(self.loader("test", rank=0, world=1)))
         task = self.task.eval()
         with torch.no_grad():
             examples = task.audio_examples(batch.to(task.device), self.audio_count)
@@ -328,6 +353,74 @@ class Training:
             encoded = BytesIO()
             soundfile.write(encoded, samples, task.facts.sample_rate, format="FLAC")
             write_aside(self.folder.path / "audio" / f"{name}.flac", encoded.getvalue())
+
+
+class _Environment(LightningEnvironment):
+    """The processes that train together, which are there already.
+
+    Args:
+        devices: of them, on each node.
+    """
+
+    def __init__(self, devices: int) -> None:
+        super().__init__()
+        self.devices = devices
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    def world_size(self) -> int:
+        return world_size()
+
+    def global_rank(self) -> int:
+        return own_rank()
+
+    def local_rank(self) -> int:
+        return own_rank() % self.devices
+
+    def node_rank(self) -> int:
+        return own_rank() // self.devices
+
+
+class _Together(DDPStrategy):
+    """Several processes, each with a share of a batch, whose gradients are averaged.
+
+    All gradients in one piece, always in the same order: the buckets of torch's own wrapper change
+    after the first step, and with them the order in which three and more processes are added up, so
+    that a resumed run would end with other last digits. Files are written and read by the first
+    process alone.
+    """
+
+    def configure_ddp(self) -> None:
+        """Begin with the same numbers everywhere."""
+        module = self.lightning_module
+        assert module is not None
+        for value in [*module.parameters(), *module.buffers()]:
+            dist.broadcast(value.detach(), 0)
+
+    def post_backward(self, closure_loss: Tensor) -> None:
+        """Average the gradients."""
+        module = self.lightning_module
+        assert module is not None
+        gradients = [value.grad for value in module.parameters() if value.grad is not None]
+        whole = torch.cat([one.flatten() for one in gradients]) / world_size()
+        dist.all_reduce(whole)
+        means = torch.split(whole, [one.numel() for one in gradients])
+        for one, mean in zip(gradients, means, strict=True):
+            one.copy_(mean.view_as(one))
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any | None = None
+    ) -> None:
+        """Write a checkpoint; what goes wrong is raised in all processes."""
+        save = partial(super().save_checkpoint, checkpoint, filepath, storage_options)
+        of_first(save)
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> Any:
+        """Read a checkpoint, for all processes."""
+        load = partial(super().load_checkpoint, checkpoint_path, weights_only)
+        return of_first(load)
 
 
 class _Unprofiled(PassThroughProfiler):

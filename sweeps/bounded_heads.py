@@ -15,8 +15,11 @@ from lightning_sep.sweep.choices import heads_for
 from lightning_sep.sweep.definition import Sweep
 
 HEADS = heads_for("separation")
-# A distribution has to become narrow before it says anything, which takes larger steps.
+# A distribution has to become narrow before it says anything, which takes larger steps; what folds
+# back or saturates is lost after a step that is too large.
 ITS_OWN = {
+    "cosine": ["optimizer.learning_rate=0.003"],
+    "tanh_cross_entropy": ["optimizer.learning_rate=0.003"],
     "logistic_mixture": ["optimizer.learning_rate=0.01"],
     "mu_law_softmax": [
         "head.levels=64",  # 256 levels take four times as long, minutes on a CPU

@@ -67,7 +67,7 @@ TESTS = {
     "terminal.py": ["cli/test_plain_terminal.py"],
     "tracking": ["tracking"],
     "trainer_settings.py": ["settings/test_optimizer_and_trainer.py", "end_to_end/test_train.py"],
-    "training.py": RUNS,
+    "training.py": [*RUNS, "tracking"],
     "use.py": ["use"],
 }
 # What says something to people: neither taken out nor changed within.

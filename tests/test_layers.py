@@ -13,7 +13,7 @@ LAYERS = [
     {"checks", "fsio", "fingerprint"},
     {"functional"},
     {"settings", "record", "optimizers", "trainer_settings", "faults", "run_folder"},
-    {"run_id", "leases", "checkpoint_files", "find"},
+    {"run_id", "leases", "checkpoint_files", "find", "ranks"},
     {"heads", "losses", "reweighting", "nets", "data", "metrics", "plans", "tracking"},
     {"tasks"},
     {"callbacks"},

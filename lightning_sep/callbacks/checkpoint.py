@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from lightning_sep import checkpoint_files
 from lightning_sep.callbacks.history import History
 from lightning_sep.fsio import PATIENCE, make_folder, storage_errors, sweep_leftovers
+from lightning_sep.functional.processes import of_first
 from lightning_sep.run_folder import RunFolder
 
 KEPT = 2  # the newest ones; the older of them is there while the newer one is written
@@ -62,6 +64,8 @@ class SafeCheckpointIO(CheckpointIO):
 class Checkpoints(pl.callbacks.Checkpoint):
     """Saves at the end of epochs, every so many steps or minutes within them, and on request.
 
+    Of processes that train together the first one writes; all of them have to come along.
+
     Args:
         folder: the run's folder.
         history: knows the best epoch.
@@ -95,6 +99,10 @@ class Checkpoints(pl.callbacks.Checkpoint):
         self.clock = clock
         self._saved_s = clock()
         self._validation_pending = False
+        of_first(self._begin)
+
+    def _begin(self) -> None:
+        folder = self.folder
         with storage_errors(folder.checkpoints):
             PATIENCE.until_back(lambda: make_folder(folder.checkpoints))
             PATIENCE.until_back(lambda: sweep_leftovers(folder.checkpoints))
@@ -102,16 +110,23 @@ class Checkpoints(pl.callbacks.Checkpoint):
 
     @property
     def due(self) -> bool:
-        """Whether the last checkpoint is too old."""
-        return self.every_min is not None and self.clock() - self._saved_s > 60 * self.every_min
+        """Whether the last checkpoint is too old, by the clock of the first process."""
+        if self.every_min is None:
+            return False
+        longest_s = 60 * self.every_min
+        return of_first(lambda: self.clock() - self._saved_s > longest_s)
 
     def adopt_best(self, source: Path) -> None:
         """Make an earlier attempt's best epoch this attempt's own.
 
         Its file may still be replaced by the copy that wrote it; this one may not.
         """
-        self.guard()
-        checkpoint_files.adopt(source, self.folder.best(self.generation))
+
+        def adopt() -> None:
+            self.guard()
+            checkpoint_files.adopt(source, self.folder.best(self.generation))
+
+        of_first(adopt)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
@@ -127,7 +142,7 @@ class Checkpoints(pl.callbacks.Checkpoint):
         if self.history.best_epoch == epoch:
             # Before the step's own: after a kill in between, the epoch is repeated, bit for bit,
             # and writes the best one again. The optimizer's state is of no use here.
-            self.guard()
+            of_first(self.guard)
             trainer.save_checkpoint(self.folder.best(self.generation), weights_only=True)
         last = trainer.should_stop or epoch + 1 == trainer.max_epochs
         if last or self.due or (epoch + 1) % self.every_epochs == 0:
@@ -163,13 +178,16 @@ class Checkpoints(pl.callbacks.Checkpoint):
             StorageError: the disk is full or the folder may not be written.
             LeaseLost: another process has taken over the run.
         """
-        self.guard()
+        of_first(self.guard)
         trainer.save_checkpoint(self.folder.step(trainer.global_step, self.generation))
         self._saved_s = self.clock()
-        for old in self.folder.steps()[KEPT:]:
-            trainer.strategy.remove_checkpoint(old.path)
+        of_first(partial(self.remove_steps, kept=KEPT))
 
-    def remove_steps(self) -> None:
-        """A finished run goes on from nowhere: what it needed for that is removed."""
-        for old in self.folder.steps():
+    def remove_steps(self, *, kept: int = 0) -> None:
+        """A finished run goes on from nowhere: what it needed for that is removed.
+
+        Args:
+            kept: how many of the newest stay.
+        """
+        for old in self.folder.steps()[kept:]:
             checkpoint_files.remove(old.path)

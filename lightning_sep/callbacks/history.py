@@ -10,6 +10,7 @@ import torch
 
 from lightning_sep.errors import NonFiniteLoss
 from lightning_sep.fsio import PATIENCE, append_line, finite, write_aside
+from lightning_sep.functional.processes import of_first
 from lightning_sep.run_folder import RunFolder
 
 
@@ -19,6 +20,8 @@ class History(pl.callbacks.Checkpoint):
     A checkpoint holds the lines up to it. Those are what an attempt begins with: an epoch beyond it
     is repeated and written again, so there are neither gaps nor doubles, whatever has become of the
     file in the meantime.
+
+    Of processes that train together the first one writes, and all of them have its lines.
 
     Args:
         folder: the run's folder.
@@ -94,18 +97,23 @@ class History(pl.callbacks.Checkpoint):
 
     def begin(self) -> None:
         """Begin this attempt's file with the lines of the checkpoint that it goes on from."""
-        self.guard()
-        self._write()
-        self.folder.publish()
-        self.folder.forget(below=self.generation)
+
+        def begin() -> None:
+            self.guard()
+            self._write()
+            self.folder.publish()
+            self.folder.forget(below=self.generation)
+
+        of_first(begin)
 
     def _write(self) -> None:
         text = "".join(_line(row) + "\n" for row in self.rows)
         write_aside(self.path, text)
         self._size = len(text.encode())
 
-    def _append(self, row: dict[str, Any]) -> None:
-        self.rows.append(row)
+    def _append(self) -> None:
+        """Write the last line."""
+        row = self.rows[-1]
         line = _line(row)
         try:
             whole = PATIENCE.until_back(lambda: self.path.stat().st_size) == self._size
@@ -127,16 +135,19 @@ class History(pl.callbacks.Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         task: Any = pl_module
-        metrics: dict[str, float] = task.epoch_metrics
+        metrics: dict[str, float] = of_first(lambda: task.epoch_metrics)
+        task.epoch_metrics = metrics
+        elapsed_s = of_first(lambda: self.elapsed_s)
         row = finite(
             {
                 "epoch": trainer.current_epoch,
                 "step": trainer.global_step,
-                "time_s": round(self.elapsed_s, 3),
+                "time_s": round(elapsed_s, 3),
                 **{name: metrics[name] for name in sorted(metrics)},
             }
         )
-        self._append(row)
+        self.rows.append(row)
+        of_first(self._append)
         finite_ones = [value.isfinite().all() for value in pl_module.parameters()]
         if finite_ones and not bool(torch.stack(finite_ones).all()):
             raise NonFiniteLoss(
@@ -157,7 +168,7 @@ class History(pl.callbacks.Checkpoint):
             self.epochs_without_improvement = 0
         else:
             self.epochs_without_improvement += 1
-        self.told(row)
+        of_first(lambda: self.told(row))
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 from lightning_sep.callbacks.checkpoint import BestLost
 from lightning_sep.callbacks.history import History
 from lightning_sep.checkpoint_files import best_weights
+from lightning_sep.functional.processes import of_first
 from lightning_sep.plans.base import Plan, Stage
 from lightning_sep.run_folder import RunFolder
 
@@ -72,7 +73,8 @@ class Stages(pl.callbacks.Checkpoint):
         before = self.plan.stage(losses(self.history)[:-1])
         if stage.number == before.number:
             return
-        found = best_weights(self.folder, self.run_id, self.history.best_row()["step"])
+        step = self.history.best_row()["step"]
+        found = of_first(lambda: best_weights(self.folder, self.run_id, step))
         if found is None:
             raise BestLost
         pl_module.load_state_dict(found[1]["state_dict"])

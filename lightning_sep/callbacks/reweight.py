@@ -12,7 +12,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from lightning_sep.functional.precision import measured
-from lightning_sep.functional.processes import world_size
+from lightning_sep.functional.processes import own_rank, world_size
 from lightning_sep.functional.step_sums import AT_ONCE, add_in_order
 from lightning_sep.reweighting.base import Reweighting
 
@@ -53,10 +53,12 @@ class Reweight(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         self._count()
-        return {"sums": self.sums.cpu(), "counts": self.counts.cpu()}
+        return {"sums": self.sums.cpu(), "counts": self._all_counts().cpu()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.sums, self.counts = state_dict["sums"], state_dict["counts"]
+        if own_rank() > 0:  # the first process goes on with what all have counted
+            self.counts = torch.zeros_like(self.counts)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         pl_module.reweighting = self.rule
@@ -115,7 +117,10 @@ class Reweight(Callback):
         sizes, steps = self.sums.tolist()
         if steps:
             task.epoch_metrics["train/effective_batch"] = sizes / steps
+        self.histogram = (self._all_counts().cpu().numpy(), EDGES)
+
+    def _all_counts(self) -> Tensor:
         counts = self.counts.clone()
         if world_size() > 1:
             dist.all_reduce(counts)
-        self.histogram = (counts.cpu().numpy(), EDGES)
+        return counts

@@ -8,13 +8,15 @@ import pytorch_lightning as pl
 from lightning_sep.callbacks.checkpoint import Checkpoints
 from lightning_sep.callbacks.history import History
 from lightning_sep.errors import Interrupted
+from lightning_sep.functional.processes import of_first
 
 
 class Watch(pl.callbacks.Checkpoint):
     """Reports each validation, stops a run that is asked to stop.
 
     Its decision is part of the epoch's checkpoint, so a run that has ended stays ended; but for one
-    that another sweep has pruned: that one's judgement is not this one's.
+    that another sweep has pruned: that one's judgement is not this one's. Of processes that train
+    together the first one asks, and all of them do what it is told.
 
     Args:
         history: knows the monitored value.
@@ -66,7 +68,7 @@ class Watch(pl.callbacks.Checkpoint):
         self.pruned = state_dict["pruned"] and not given_up
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.should_stop():  # the epoch before is saved
+        if of_first(self.should_stop):  # the epoch before is saved
             raise Interrupted(f"stopped on request after step {trainer.global_step}")
 
     def on_train_batch_end(
@@ -74,7 +76,7 @@ class Watch(pl.callbacks.Checkpoint):
     ) -> None:
         self.alive()
         last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-        if not last and self.should_stop():
+        if not last and of_first(self.should_stop):
             self.checkpoints.save(trainer)
             raise Interrupted(f"stopped on request at step {trainer.global_step}")
 
@@ -82,7 +84,7 @@ class Watch(pl.callbacks.Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
         self.alive()
-        stop = self.should_stop()
+        stop = of_first(self.should_stop)
         if stop or self.checkpoints.due:
             self.checkpoints.save_before_validation(trainer)
         if stop:
@@ -92,13 +94,14 @@ class Watch(pl.callbacks.Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
         self.alive()
-        if self.should_stop():  # training is saved
+        if of_first(self.should_stop):  # training is saved
             raise Interrupted(f"stopped on request in the test at step {trainer.global_step}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         task: Any = pl_module
         value: float = task.epoch_metrics[self.history.monitor]
-        if self.report is not None and self.report(trainer.current_epoch, value):
+        report = self.report
+        if report is not None and of_first(lambda: report(trainer.current_epoch, value)):
             self.pruned = True
         out_of_patience = (
             self.patience is not None and self.history.epochs_without_improvement >= self.patience

@@ -21,6 +21,7 @@ from lightning_sep.cli import (
     leaderboard,
     logs,
     mirror,
+    preflight,
     report,
     reproduce,
     scale,
@@ -41,6 +42,7 @@ from lightning_sep.terminal import plain_streams
 COMMANDS: tuple[Command, ...] = (
     train.COMMAND,
     sweep.COMMAND,
+    preflight.COMMAND,
     status.COMMAND,
     stop.COMMAND,
     scale.COMMAND,

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def _run(arguments: argparse.Namespace) -> int | None:
 
     settings = compose(given, arguments.config_dir)
     tell_twice(arguments.settings)
-    from lightning_sep import experiment
+    from lightning_sep import experiment, ranks
 
     if arguments.print_config:
         print(experiment.print_config(settings, home=runs_home()), end="")
@@ -71,6 +72,13 @@ def _run(arguments: argparse.Namespace) -> int | None:
     if arguments.print_model:
         print(experiment.print_model(settings))
         return None
+    place = ranks.seat(os.environ)
+    if place is not None:
+        if place.rank > 0:
+            from lightning_sep.cli import follow
+
+            return follow.main(place)
+        ranks.lead(place)
     try:
         with stopped_by_signals() as should_stop:
             result = experiment.run(

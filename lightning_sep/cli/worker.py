@@ -26,6 +26,15 @@ def _add(parser: Parser, common: Parser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int | None:
     ready_process(os.environ.get("OMP_NUM_THREADS", "1"))  # as its launcher chose
+    from lightning_sep import ranks
+
+    place = ranks.seat(os.environ)
+    if place is not None:
+        if place.rank > 0:
+            from lightning_sep.cli import follow
+
+            return follow.main(place)
+        ranks.lead(place)
     from lightning_sep.sweep import worker
 
     return worker.main(arguments.sweep.split(","), runs_home())

@@ -17,7 +17,8 @@ class Batch:
         labels: ``[batch]`` or ``[batch, source]`` int64: class or speaker numbers.
         active: same shape as ``labels``, bool. ``False`` marks digital silence, which has no
             direction to project on and is left out of losses, weights and means.
-        index: ``[batch]`` int64, number of the example within its epoch or split.
+        index: ``[batch]`` int64, number of the example within its epoch or split; -1 where there is
+            none, see :meth:`of_nobody`.
         sources: ``[batch, source, channel, time]`` float32, adding up to ``waveform``;
             separation only.
         sessions: ``[batch]`` int64, numbers of the recordings or of the sessions in which they were
@@ -41,6 +42,12 @@ class Batch:
     def pin_memory(self) -> "Batch":
         """The same batch in memory that a GPU copies from by itself; a data loader asks for it."""
         return self._each(lambda value: value.pin_memory())
+
+    def of_nobody(self) -> "Batch":
+        """The same shapes for a process that has no example of a step, and takes part in it all the
+        same: they count nowhere."""
+        none = torch.full_like(self.index, -1)
+        return replace(self, active=torch.zeros_like(self.active), index=none)
 
     def _each(self, make: Callable[[Tensor], Tensor]) -> "Batch":
         parts = {one.name: getattr(self, one.name) for one in fields(self)}

@@ -197,7 +197,8 @@ class Examples(ABC):
             start_batch: batches of ``start_epoch`` that are left out because they were done.
             workers: processes that build batches; their number changes nothing else.
             rank: number of this process among ``world``; it gets every ``world``-th example of
-                each batch, so that all processes together see what one would.
+                each batch, so that all processes together see what one would. Where a last batch
+                has none left for it, it gets one that counts nowhere: ``index`` is -1.
             world: number of processes that train together.
             pin: put batches into pinned memory, for training on a GPU that need not wait for them.
 
@@ -270,16 +271,13 @@ class EpochBatches(Sampler[Key]):
 
     def __len__(self) -> int:
         size = self.factor * self.batch_size
-        batches = math.ceil(self.count / size)
-        # a last batch that would leave a process without any example joins the one before
-        return batches - (batches > 1 and 0 < self.count % size < self.world)
+        return math.ceil(self.count / size)
 
     def __iter__(self) -> Iterator[Key]:
-        size, batches = self.factor * self.batch_size, len(self)
+        size = self.factor * self.batch_size
         first = self.start_batch if self.epoch == self.start_epoch else 0
-        for number in range(first, batches):
-            last = number == batches - 1
-            stop = self.count if last else (number + 1) * size
+        for number in range(first, len(self)):
+            stop = min((number + 1) * size, self.count)
             indices = np.arange(number * size, stop, dtype=np.int64)
             yield self.epoch, indices[self.rank :: self.world]
 
@@ -293,7 +291,9 @@ class _ExampleSet(Dataset[Batch]):
 
     def __getitem__(self, key: Key) -> Batch:
         epoch, index = key
-        return self.draw.batch(seed=self.seed, epoch=epoch, index=index)
+        if len(index):
+            return self.draw.batch(seed=self.seed, epoch=epoch, index=index)
+        return self.draw.batch(seed=self.seed, epoch=epoch, index=np.zeros(1, np.int64)).of_nobody()
 
 
 class ExampleLoader(DataLoader[Batch]):

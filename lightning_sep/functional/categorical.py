@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from lightning_sep.functional.noise import uniform
+
 
 def draw(shares: Tensor, *, generator: torch.Generator) -> Tensor:
     """One number per row, int64, with the row's probabilities.
@@ -22,9 +24,9 @@ def draw(shares: Tensor, *, generator: torch.Generator) -> Tensor:
         tensor([1, 0])
     """
     below = shares.cumsum(-1)
-    uniform = torch.rand(
+    drawn = uniform(
         shares.shape[:-1], generator=generator, device=shares.device, dtype=shares.dtype
     )
     # A choice without a share ends where the one before it does, and is never the first above.
-    passed = below <= (uniform * below[..., -1]).unsqueeze(-1)
+    passed = below <= (drawn * below[..., -1]).unsqueeze(-1)
     return passed.sum(-1).clamp(max=shares.shape[-1] - 1)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_sep.functional import categorical
+from lightning_sep.functional.noise import uniform
 
 
 def level_of(values: Tensor, *, levels: int) -> Tensor:
@@ -87,6 +88,6 @@ def draw(
     component = categorical.draw(log_shares.exp(), generator=generator).unsqueeze(-1)
     mean = means.gather(-1, component).squeeze(-1)
     scale = log_scales.gather(-1, component).squeeze(-1).clamp(max=30.0).exp()
-    uniform = torch.rand(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
-    uniform = uniform.clamp(torch.finfo(mean.dtype).eps, 1 - torch.finfo(mean.dtype).eps)
-    return (mean + scale * uniform.logit()).clamp(-1.0, 1.0)
+    drawn = uniform(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+    drawn = drawn.clamp(torch.finfo(mean.dtype).eps, 1 - torch.finfo(mean.dtype).eps)
+    return (mean + scale * drawn.logit()).clamp(-1.0, 1.0)

@@ -1,10 +1,16 @@
-"""Rows of a batch from all processes that train together."""
+"""Processes that train together: who they are, what the first one says, the rows of all."""
 
-from typing import Any
+import pickle
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
+
+T = TypeVar("T")
+
+_PLAIN: tuple[Any, ...] = (None, False, True)  # what needs no more than a number to be told
 
 
 def world_size() -> int:
@@ -15,6 +21,64 @@ def world_size() -> int:
 def own_rank() -> int:
     """The number of this process among them."""
     return dist.get_rank() if world_size() > 1 else 0
+
+
+def of_first(call: Callable[[], T]) -> T:
+    """What ``call`` returns or raises in the first process, in all of them.
+
+    Only the first one calls it: it alone writes files, holds leases and asks others, and what it
+    decides all do at the same step. Alone, this is ``call()``.
+
+    Raises:
+        Exception: what ``call`` raised in the first process; in the others it is marked, see
+            :func:`is_of_first`.
+    """
+    if world_size() == 1:
+        return call()
+    if dist.get_rank() == 0:
+        try:
+            value = call()
+        except Exception as error:
+            _tell((None, error))
+            raise
+        _tell(value if any(value is one for one in _PLAIN) else (value, None))
+        return value
+    number = torch.zeros(1, dtype=torch.int64)
+    dist.broadcast(number, 0)
+    size = int(number)
+    if size < 0:
+        plain: T = _PLAIN[-size - 1]
+        return plain
+    content = torch.zeros(size, dtype=torch.uint8)
+    dist.broadcast(content, 0)
+    told, raised = pickle.loads(content.numpy().tobytes())
+    if raised is not None:
+        raised.of_first = True
+        raise raised
+    found: T = told
+    return found
+
+
+def is_of_first(error: BaseException) -> bool:
+    """Whether an error was raised by the first process and told to this one."""
+    return getattr(error, "of_first", False)
+
+
+def _tell(value: Any) -> None:
+    """Send one of the plain values, or a pair of value and error, to all others."""
+    if not isinstance(value, tuple):
+        dist.broadcast(torch.tensor([-1 - _PLAIN.index(value)]), 0)
+        return
+    try:
+        content = pickle.dumps(value)
+        pickle.loads(content)  # some errors are written and cannot be read
+    except Exception:
+        told, error = value
+        if error is None:
+            raise
+        content = pickle.dumps((told, RuntimeError(f"{type(error).__name__}: {error}")))
+    dist.broadcast(torch.tensor([len(content)]), 0)
+    dist.broadcast(torch.frombuffer(bytearray(content), dtype=torch.uint8), 0)
 
 
 def gathered(rows: Tensor) -> tuple[Tensor, int]:

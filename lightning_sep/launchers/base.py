@@ -27,8 +27,10 @@ class Assignment:
         folders: the sweeps' folders; logs and scripts go to the first.
         home: folder of all runs.
         most: more workers than this would find nothing to do.
-        threads: what each run computes with. It is a setting of the runs, never a consequence of
-            how many workers there are: it changes the last digits of a result.
+        devices: that each run trains on, on each node;
+        nodes: and the nodes.
+        threads: what each process of a run computes with. It is a setting of the runs, never a
+            consequence of how many workers there are: it changes the last digits of a result.
     """
 
     names: Sequence[str]
@@ -37,6 +39,13 @@ class Assignment:
     home: Path
     most: int
     threads: int = 1
+    devices: int = 1
+    nodes: int = 1
+
+    @property
+    def ranks(self) -> int:
+        """Processes that train one run together."""
+        return self.devices * self.nodes
 
     @property
     def folder(self) -> Path:
@@ -89,6 +98,10 @@ class Launcher(ABC):
         Raises:
             ConfigError: no worker can be started with these settings.
         """
+
+    def check(self, work: Assignment) -> list[str]:
+        """What would keep the workers from working, a line each; nothing is started."""
+        return []
 
     @abstractmethod
     def start(self, work: Assignment) -> Crew | str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_sep.checks import whole_number
+from lightning_sep.errors import ConfigError
 from lightning_sep.fsio import storage_errors
 from lightning_sep.launchers.base import Assignment, Crew, Launcher
 
@@ -30,7 +31,8 @@ _OF_STACKS = re.compile(r'  File "|  \.\.\.$|(Current t|T)hread 0x[0-9a-f]+ ')
 
 
 class Local(Launcher):
-    """One process per GPU, or as many as the cores can serve where there is no GPU.
+    """One process per GPU (or per so many as a run trains on), or as many as the cores can serve
+    where there is no GPU.
 
     How many threads a run computes with is its own setting (``trainer.threads``); it is set in the
     children's environment, where it holds before torch is imported.
@@ -56,9 +58,18 @@ class Local(Launcher):
         return Processes(work, count, devices)
 
     def _count(self, work: Assignment) -> tuple[int, list[str]]:
+        if work.nodes > 1:
+            raise ConfigError(
+                f"trainer.nodes = {work.nodes}: these workers run on this machine alone; "
+                "launcher=slurm starts them on several"
+            )
         devices = gpus(os.environ)
-        fitting = max(1, cores() // work.threads)
-        return max(1, min(self.workers or len(devices) or fitting, work.most)), devices
+        shares = [
+            ",".join(devices[first : first + work.devices])
+            for first in range(0, len(devices) - work.devices + 1, work.devices)
+        ]
+        fitting = max(1, cores() // (work.threads * work.devices))
+        return max(1, min(self.workers or len(shares) or fitting, work.most)), shares
 
 
 class Processes(Crew):
@@ -67,7 +78,7 @@ class Processes(Crew):
     Args:
         work: what they are started for.
         count: how many.
-        gpus: of this machine, given to them in turn.
+        gpus: of this machine, those of one worker after the other, given to them in turn.
     """
 
     def __init__(self, work: Assignment, count: int, gpus: Sequence[str]) -> None:
@@ -88,13 +99,15 @@ class Processes(Crew):
 
     def idle(self) -> str | None:
         """The cores that no worker uses."""
-        threads = self._work.threads
-        unused = cores() - self.count * threads
+        threads, devices = self._work.threads, self._work.devices
+        unused = cores() - self.count * threads * devices
         if unused < 1 or self._gpus:
             return None
+        several = f" on trainer.devices={devices}" if devices > 1 else ""
         return (
-            f"{unused} of {cores()} cores stay idle: a run takes trainer.threads={threads}, "
-            "and threads never change by themselves, since they change the last digits of a result"
+            f"{unused} of {cores()} cores stay idle: a run takes trainer.threads={threads}"
+            f"{several}, and threads never change by themselves, since they change the last digits "
+            "of a result"
         )
 
     def _spawn(self, number: int, log: Path) -> subprocess.Popen[bytes]:

@@ -2,6 +2,8 @@
 
 import shlex
 import shutil
+import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
@@ -12,7 +14,8 @@ from lightning_sep.fsio import storage_errors, write_aside
 from lightning_sep.homes import data_home
 from lightning_sep.launchers.base import Assignment, Launcher, own_command
 from lightning_sep.launchers.local import thread_environment
-from lightning_sep.launchers.slurm_jobs import Array, Jobs, submitted
+from lightning_sep.launchers.shared_disk import unseen
+from lightning_sep.launchers.slurm_jobs import Array, Jobs, asked, submitted
 
 FOLDER = "slurm"  # in a sweep's folder: scripts and logs
 LONGEST_ARRAY = 1000  # Slurm's own bound (MaxArraySize), unless a site has moved it
@@ -29,8 +32,8 @@ class Slurm(Launcher):
 
     Args:
         workers: tasks that run at once.
-        gpus: GPUs of a worker.
-        cpus: cores of a worker; ``null``: the threads of a run.
+        gpus: GPUs of a worker, on each of its nodes.
+        cpus: cores of a worker, for each of ``trainer.devices``; ``null``: the threads of a run.
         memory_gb: memory of a worker; ``null``: the partition's own default.
         time_min: time limit of a task in minutes; ``null``: the partition's own.
         partition: where the jobs go; ``null``: the cluster's default.
@@ -78,8 +81,8 @@ class Slurm(Launcher):
         self.limit = limit
         self.patience_s = lease_s
         self.setup = list(setup)
-        asked = {"partition": partition, "account": account, "qos": qos, "constraint": constraint}
-        self.where = [f"--{name}={value}" for name, value in asked.items() if value is not None]
+        chosen = {"partition": partition, "account": account, "qos": qos, "constraint": constraint}
+        self.where = [f"--{name}={value}" for name, value in chosen.items() if value is not None]
         self.extra = list(extra)
         for line in [*self.where, *self.extra, *self.setup]:
             if not isinstance(line, str) or "\n" in line:
@@ -87,6 +90,7 @@ class Slurm(Launcher):
 
     def plan(self, work: Assignment) -> str:
         """The two scripts that would be submitted."""
+        self._refuse_too_few(work)
         array = self._array(work, self._count(work))
         return "\n".join([self.script(work, array), self.report_script(work, array)])
 
@@ -100,6 +104,7 @@ class Slurm(Launcher):
                 "launcher=slurm: there is no `sbatch` on PATH: submit from a node of the cluster, "
                 "or use launcher=local, which starts the workers on this machine"
             )
+        self._refuse_too_few(work)
         jobs = Jobs(work.folders)
         with jobs.locked():
             queue = jobs.queue()
@@ -115,6 +120,7 @@ class Slurm(Launcher):
             write_aside(report, self.report_script(work, array))
             jobs.add(array)  # before it is submitted: it is found by its name
             try:
+                self._refuse(script)
                 number = submitted([str(script)])
                 try:
                     submitted([f"--dependency=afterany:{number}", str(report)])
@@ -129,6 +135,57 @@ class Slurm(Launcher):
         size = f"{array.workers} worker{'s' if array.workers > 1 else ''}"
         return f"job {number} was submitted: {size} at once. {_watch(work)}"
 
+    def check(self, work: Assignment) -> list[str]:
+        """What Slurm says of the very script, and what the nodes would miss."""
+        self._refuse_too_few(work)
+        array = self._array(work, self._count(work))
+        with tempfile.TemporaryDirectory(dir=work.home, prefix=".preflight-") as place:
+            script = Path(place) / "array.sh"
+            script.write_text(self.script(work, array))
+            found = []
+            try:
+                asked(["sbatch", "--test-only", str(script)])
+            except ConfigError as error:
+                found.append(str(error))
+            else:
+                found += self._beyond_the_limit()
+                found += self._unseen(script)
+        return found
+
+    def _refuse(self, script: Path) -> None:
+        """Refuse what Slurm would take, and no node could run.
+
+        Raises:
+            ConfigError: the nodes do not see what it needs.
+        """
+        if missing := self._unseen(script):
+            raise ConfigError("; ".join(missing))
+
+    def _unseen(self, script: Path) -> list[str]:
+        return unseen([script, *_needed()], [*self.where, *self._gpus()])
+
+    def _beyond_the_limit(self) -> list[str]:
+        """That the partition gives less time: Slurm lets such a job wait for ever."""
+        if self.time_min is None:
+            return []
+        where = [one for one in self.where if one.startswith("--partition=")]
+        lines = asked(["sinfo", "--noheader", "--format=%P|%l", *where]).split()
+        limits = dict(line.split("|") for line in lines)
+        own = {name: limit for name, limit in limits.items() if where or name.endswith("*")}
+        return [
+            f"launcher.time_min={self.time_min}: partition {name.rstrip('*')} gives {limit}"
+            for name, limit in own.items()
+            if (given := minutes(limit)) is not None and given < self.time_min
+        ]
+
+    def _refuse_too_few(self, work: Assignment) -> None:
+        """Refuse jobs with fewer GPUs than a run trains on."""
+        if 0 < self.gpus < work.devices:
+            raise ConfigError(
+                f"launcher.gpus = {self.gpus}: a run with trainer.devices = {work.devices} needs "
+                "as many on each of its nodes"
+            )
+
     def script(self, work: Assignment, array: Array) -> str:
         """What a task of the array runs."""
         folder = work.folder.resolve() / FOLDER
@@ -138,9 +195,8 @@ class Slurm(Launcher):
             f"--output={folder}/%A_%a.log",
             "--open-mode=append",
             "--requeue",
-            "--ntasks=1",
-            f"--cpus-per-task={self.cpus or work.threads}",
-            *([f"--gres=gpu:{self.gpus}"] if self.gpus else []),
+            *self._tasks(work),
+            *self._gpus(),
             *self._memory(),
         ]
         ends = []
@@ -150,7 +206,13 @@ class Slurm(Launcher):
             options += [f"--time={self.time_min}", f"--signal=B:USR1@{notice_s}"]
             ends = [_END % (60 * self.time_min)]
         done = shlex.quote(str(folder / f"{array.name}.done"))
-        run = _WORKER % {"run": shlex.join(work.command), "done": done}
+        command, term = list(work.command), "TERM"
+        if work.ranks > 1:
+            # Slurm sends SIGTERM to the tasks itself; from us, `srun` would take it as an order to
+            # kill them.
+            command = ["srun", "--kill-on-bad-exit=1", *self._tasks(work), *command]
+            term = "USR1"
+        run = _WORKER % {"run": shlex.join(command), "done": done, "term": term}
         return "\n".join([*self._head(options, work), *ends, run])
 
     def report_script(self, work: Assignment, array: Array) -> str:
@@ -174,6 +236,18 @@ class Slurm(Launcher):
         name = f"lightning-sep-{work.names[0]}-{uuid4().hex[:8]}"
         return Array(name, workers=workers, tasks=max(tasks, workers), sweeps=tuple(work.names))
 
+    def _gpus(self) -> list[str]:
+        return [f"--gres=gpu:{self.gpus}"] if self.gpus else []
+
+    def _tasks(self, work: Assignment) -> list[str]:
+        """What a worker needs, of ``sbatch`` and of ``srun``."""
+        several = [f"--nodes={work.nodes}", f"--ntasks-per-node={work.devices}"]
+        return [
+            f"--ntasks={work.ranks}",
+            *(several if work.ranks > 1 else []),
+            f"--cpus-per-task={self.cpus or work.threads}",
+        ]
+
     def _memory(self) -> list[str]:
         return [] if self.memory_gb is None else [f"--mem={round(1024 * self.memory_gb)}M"]
 
@@ -190,6 +264,29 @@ class Slurm(Launcher):
             *self.setup,
             *(f"export {name}={shlex.quote(value)}" for name, value in kept.items()),
         ]
+
+
+def _needed() -> list[Path]:
+    """What a worker takes from the disk besides the home."""
+    package = Path(__file__).parents[1]
+    found = [Path(sys.executable), package, Path.cwd(), data_home()]
+    return [path for path in found if path.exists()]
+
+
+def minutes(limit: str) -> float | None:
+    """A time as Slurm writes it, such as ``1-12:00:00``; ``None`` where nothing bounds it.
+
+    Example:
+        >>> minutes("1-12:00:00"), minutes("30:00"), minutes("infinite")
+        (2160.0, 30.0, None)
+    """
+    days, _, clock = limit.rpartition("-")
+    parts = clock.split(":")
+    if not all(part.isdecimal() for part in parts) or not (days or "0").isdecimal():
+        return None
+    hours, rest = (parts[0], parts[1:]) if len(parts) == 3 else ("0", parts)
+    seconds = int(rest[1]) if len(rest) > 1 else 0
+    return 1440.0 * int(days or 0) + 60 * int(hours) + int(rest[0]) + seconds / 60
 
 
 def _quoted(option: str) -> str:
@@ -213,7 +310,7 @@ _WORKER = """\
 [ -e %(done)s ] && exit 0
 %(run)s &
 worker=$!
-trap 'kill -TERM $worker' TERM
+trap 'kill -%(term)s $worker' TERM
 trap 'kill -USR1 $worker' USR1
 while :; do
     wait $worker

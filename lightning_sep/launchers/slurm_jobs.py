@@ -95,8 +95,9 @@ class Task:
 
     @property
     def held(self) -> bool:
-        """Whether somebody has to let it go."""
-        return self.waits and any(word in self.reason.lower() for word in ("held", "hold"))
+        """Whether somebody has to let it go; some of several that wait together do not count."""
+        reasons = self.reason.lower().split(",")
+        return self.waits and all("held" in one or "hold" in one for one in reasons)
 
 
 @dataclass(frozen=True)
@@ -143,8 +144,7 @@ class Queue:
         for task in self.waiting:
             why[task.reason] += task.count
         for reason, count in why.items():
-            words = _REASONS.get(reason.partition(",")[0], "")
-            said.append(f"{count} wait ({reason}{f': {words}' if words else ''})")
+            said.append(f"{count} wait ({_in_words(reason)})")
         return f"job {', '.join(self.jobs)}: {', '.join(said)}"
 
     def as_json(self) -> dict[str, Any]:
@@ -235,6 +235,8 @@ class Jobs:
     def scale(self, workers: int) -> str:
         """Let another number of tasks run at once; those that are too many save and end.
 
+        The number is that of all arrays of the sweep together.
+
         Raises:
             ConfigError: nothing waits or runs, or Slurm refuses.
         """
@@ -244,15 +246,25 @@ class Jobs:
                 "no job of this sweep waits or runs: `lightning-sep sweep … launcher=slurm "
                 f"launcher.workers={workers}` submits some"
             )
-        *older, last = queue.jobs
-        self.cancel(older, waiting_only=True)
-        asked(["scontrol", "update", f"JobId={last}", f"ArrayTaskThrottle={workers}"], late=True)
-        surplus = sorted(queue.running, key=lambda task: (int(task.job), int(task.task)))[workers:]
-        if surplus:
-            tasks = [f"{task.job}_{task.task}" for task in surplus]
-            asked(["scancel", "--batch", "--signal=USR1", *tasks], late=True)
-        ends = f"; {len(surplus)} save what they have and end" if surplus else ""
-        return f"job {last}: {workers} at once{ends}"
+        said, ends = [], 0
+        left = workers
+        for job in reversed(queue.jobs):  # the newest keeps what it has, and gets what is added
+            own = [task for task in queue.tasks if task.job == job]
+            share = min(left, Queue(tuple(own)).workers)
+            if job == queue.jobs[-1]:
+                share += max(0, workers - queue.workers)
+            left -= share
+            if share:
+                limit = f"ArrayTaskThrottle={share}"
+                asked(["scontrol", "update", f"JobId={job}", limit], late=True)
+                said.append(f"job {job}: {share} at once")
+            else:  # no number of tasks that Slurm knows of means none
+                self.cancel([job], waiting_only=True)
+            running = sorted((one for one in own if not one.waits), key=lambda one: int(one.task))
+            if surplus := [f"{one.job}_{one.task}" for one in running[share:]]:
+                asked(["scancel", "--batch", "--signal=USR1", *surplus], late=True)
+                ends += len(surplus)
+        return ", ".join(said) + (f"; {ends} save what they have and end" if ends else "")
 
 
 def submitted(command: Sequence[str]) -> str:
@@ -290,6 +302,14 @@ def asked(command: Sequence[str], *, late: bool = False) -> str:
         lines = [re.sub(r"^\w+: error: ", "", one) for one in done.stderr.splitlines() if one]
         raise ConfigError(f"{command[0]}: {'; '.join(dict.fromkeys(lines)) or 'refused'}")
     return done.stdout
+
+
+def _in_words(reason: str) -> str:
+    """Why tasks wait; Slurm strings together the reasons of those that wait together."""
+    known = [one for one in reason.split(",") if one in _REASONS]
+    if len(known) > 1:
+        return "; ".join(f"{one}: {_REASONS[one]}" for one in known)
+    return f"{reason}: {_REASONS[known[0]]}" if known else reason
 
 
 def _task(line: str) -> Task:

@@ -68,6 +68,7 @@ class Board:
     notes: list[str]
     search: Search | None
     axes: list[str]
+    question: str  # that its sweep asks; may be empty
 
     @property
     def best(self) -> Row | None:
@@ -248,6 +249,7 @@ def build_board(
         notes=[*_notes(ranked, metric), *(f"Not counted: {one}." for one in beside)],
         search=search_of(searched, names, labels),
         axes=names,
+        question="" if asks is None else asks.question,
     )
 
 

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +76,8 @@ def write_tensorboard(home: Path, name: str, folder: Path) -> None:
     for run in runs:
         make_folder(folder)
         writer: Any = SummaryWriter(str(folder / run.run_id))
-        for metric in sorted(_measured(run)):
-            for epoch, value in run.history(metric).items():
+        for metric, curve in sorted(run.history().items()):
+            for epoch, value in curve.items():
                 writer.add_scalar(metric, value, epoch)
         writer.close()
 
@@ -151,12 +150,6 @@ def _columns(lines: list[dict[str, Any]]) -> list[str]:
         return next((at for start, at in order.items() if name.startswith(start)), 5)
 
     return sorted(names, key=rank)
-
-
-def _measured(run: Run) -> Iterator[str]:
-    """The metrics that a run wrote down epoch by epoch."""
-    names = set(run.metrics) | {run.monitor_name, "train/loss", "val/loss"}
-    return (name for name in names if name and run.history(name))
 
 
 def _card(board: Board, best: Row) -> str:

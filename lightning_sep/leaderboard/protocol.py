@@ -18,7 +18,7 @@ from lightning_sep.leaderboard.runs import Run
 from lightning_sep.settings.conf import conf_folders
 
 DEFAULT = "default"
-EQUAL = ("data", "code", "versions", "threads", "device")
+EQUAL = ("data", "code", "versions", "threads", "device", "ranks")
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,8 @@ def _aspects(
     for aspect in ("threads", "device"):
         if aspect in equal:
             yield aspect, lambda run, name=aspect: _text(run.environment.get(name)), None  # type: ignore[misc]
+    if "ranks" in equal:  # a record speaks of them where there are several
+        yield "ranks", lambda run: _text(run.environment.get("ranks", 1)), None
 
 
 def _usual(values: Sequence[tuple[Run, str | None]]) -> str | None:

@@ -4,6 +4,7 @@ import math
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -57,7 +58,7 @@ class Row:
         """The final runs, finished or failed, by seed."""
         return by_seed([*(score.run for score in self.scores), *self.failed])
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The settings that set this row apart, as overrides."""
         return label_text(self.label)

@@ -1,8 +1,11 @@
 """Records of runs as a leaderboard reads them: checked, because they may be other people's."""
 
+import gc
 import json
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -60,17 +63,19 @@ class Run:
             return None
         return _read_examples(self.folder / self.examples_file, self.folder, names)
 
-    def history(self, metric: str) -> dict[int, float]:
-        """Epoch → last value of ``metric`` that the run wrote down in that epoch."""
-        values: dict[int, float] = {}
+    def history(self) -> dict[str, dict[int, float]]:
+        """Metric → epoch → last value that the run wrote down in that epoch."""
+        values: dict[str, dict[int, float]] = {}
         try:
             entries = read_lines(self.folder / "metrics.jsonl")
         except OSError:
             return values
         for entry in entries:
-            epoch, value = _integer(entry.get("epoch")), _number(entry.get(metric))
-            if epoch is not None and value is not None:
-                values[epoch] = value
+            epoch = _integer(entry.get("epoch"))
+            for name, said in entry.items():
+                value = None if name in ("epoch", "step") else _number(said)
+                if epoch is not None and value is not None:
+                    values.setdefault(name, {})[epoch] = value
         return values
 
 
@@ -87,19 +92,38 @@ def read_runs(home: Path) -> tuple[list[Run], list[Skipped]]:
 
     A folder without a record (a run under way) is neither. A record that does not fit its hashes,
     or whose per-example file does not, is skipped by name; so are all records of one id that
-    disagree.
+    disagree. The values per example of a search's runs are of no board, and are not looked at.
     """
+    with _no_collection():
+        return _read_runs(home)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the search for circles among objects: records are trees, and there are many."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _read_runs(home: Path) -> tuple[list[Run], list[Skipped]]:
     runs: dict[str, Run] = {}
     skipped: list[Skipped] = []
     doubled: dict[str, list[Run]] = {}
-    for path in sorted(home.glob(f"*/{RECORD}")):
+    for name in sorted(os.listdir(home)) if home.is_dir() else ():
         try:
-            run = read_run(path.parent)
+            run = read_run(home / name, examples_of_search=False)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
         except (OSError, ValueError, RecursionError) as problem:
-            skipped.append(Skipped(path.parent.name, _one_line(problem)))
+            skipped.append(Skipped(name, _one_line(problem)))
             continue
         first = runs.setdefault(run.run_id, run)
-        if replace(run, folder=first.folder) != first:
+        if first is not run and replace(run, folder=first.folder) != first:
             doubled.setdefault(run.run_id, [first]).append(run)
     for run_id, members in doubled.items():
         del runs[run_id]
@@ -127,6 +151,8 @@ def reused_runs(home: Path, runs: Sequence[Run]) -> list[Run]:
         except (OSError, ValueError, KeyError, TypeError):
             continue
         sweep = path.parents[1].name
+        if run.purpose == "search":
+            run = _with_examples(run)
         if (run.sweep, run.purpose) != (sweep, "final"):
             reused.append(replace(run, sweep=sweep, purpose="final", trial=trial))
     for path in sorted(home.glob("sweeps/*/trials.json")):
@@ -144,17 +170,29 @@ def reused_runs(home: Path, runs: Sequence[Run]) -> list[Run]:
     return reused
 
 
-def read_run(folder: Path) -> Run:
+def _with_examples(run: Run) -> Run:
+    """A run whose values per example count now; one that they do not fit is no result."""
+    try:
+        return read_run(run.folder)
+    except (OSError, ValueError) as problem:
+        return replace(run, state="failed", error=_one_line(problem))
+
+
+def read_run(folder: Path, *, examples_of_search: bool = True) -> Run:
     """The record in a run's folder, checked.
+
+    Args:
+        folder: of the run.
+        examples_of_search: look at the values per example of a search's run, too.
 
     Raises:
         OSError: it cannot be read.
         ValueError: it is torn, of a newer format, does not fit its hashes, or has foreign fields.
     """
-    path = folder / RECORD
-    text = path.read_text(encoding="utf-8")
+    with open(os.path.join(folder, RECORD), "rb", buffering=0) as file:
+        content = file.read()
     try:
-        record = json.loads(text)
+        record = json.loads(content.decode())
     except ValueError as error:
         raise ValueError(f"the record is torn or damaged: {error}") from error
     if not isinstance(record, dict):
@@ -167,7 +205,8 @@ def read_run(folder: Path) -> Run:
     for name in ("run_id", "state", "task"):
         if not isinstance(record.get(name), str):
             raise ValueError(f"{name} is missing or not text")
-    if wrong := misfits(path.parent, record):
+    examples = examples_of_search or record.get("purpose") != "search"
+    if wrong := misfits(folder, record, examples=examples):
         raise ValueError(wrong[0])
     settings = _object(record, "settings")
     monitor = _object(record, "monitor")
@@ -179,7 +218,7 @@ def read_run(folder: Path) -> Run:
     }
     return Run(
         run_id=record["run_id"],
-        folder=path.parent,
+        folder=folder,
         state=record["state"],
         purpose=_text(record.get("purpose")) or "single",
         task=record["task"],
@@ -207,11 +246,11 @@ def read_run(folder: Path) -> Run:
 
 def _grades(folder: Path, record: Mapping[str, Any]) -> tuple[str, ...]:
     """Grades of the reproductions of this very record."""
-    path = folder / VERIFICATIONS
-    if not path.exists():
+    path = os.path.join(folder, VERIFICATIONS)
+    if not os.path.exists(path):
         return ()
     own = _object(record, "hashes").get("record")
-    said = [one.get("grade") for one in read_lines(path) if own and one.get("record") == own]
+    said = [one.get("grade") for one in read_lines(Path(path)) if own and one.get("record") == own]
     return tuple(one for one in said if one in (*VERIFIED, "different"))
 
 
@@ -266,6 +305,8 @@ def _integer(value: object) -> int | None:
 
 def _number(value: object) -> float | None:
     """A finite number, or None: a score that left the finite numbers is a failure, not a score."""
+    if type(value) is float:
+        return value if math.isfinite(value) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from lightning_sep.leaderboard.axes import Value, label_text, typed
 from lightning_sep.leaderboard.rows import by_seed
@@ -17,6 +18,7 @@ class Trial:
     value: float | None
     state: str
     settings: dict[str, Value]
+    runs: tuple[Run, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Tried:
     validation: float | None
     runs: list[Run]
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The settings that set it apart, as overrides."""
         return label_text(self.label)
@@ -131,6 +133,7 @@ def search_of(
                     name: typed(value) if isinstance(value, str) else value
                     for name, value in labels[members[0].config_hash]
                 },
+                runs=tuple(by_seed(members)),
             )
         )
     told = next((run for run in runs if run.monitor_name), runs[0])  # a failed run says nothing

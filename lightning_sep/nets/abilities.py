@@ -14,8 +14,8 @@ from torch import Tensor
 class Net(Protocol):
     """Raw tensors out of tensors: what every net does.
 
-    Dropout masks and other noise are drawn from the generator in training; there are none
-    without it.
+    Dropout masks and other noise are drawn from the generator in training, by
+    :mod:`lightning_sep.functional.noise`, row by row of the batch; there are none without it.
     """
 
     @property

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from lightning_sep.functional.noise import uniform
+
 
 def dropout(x: Tensor, *, share: float, generator: torch.Generator | None) -> Tensor:
     """Zeroes a random ``share`` of ``x`` and scales the rest up so that the mean stays.
@@ -26,5 +28,5 @@ def dropout(x: Tensor, *, share: float, generator: torch.Generator | None) -> Te
     if generator is None or share == 0:
         return x
     # drawn in float32 whatever the dtype of x, so that the mask does not depend on the precision
-    noise = torch.rand(x.shape, generator=generator, device=x.device, dtype=torch.float32)
+    noise = uniform(x.shape, generator=generator, device=x.device, dtype=torch.float32)
     return x * (noise >= share).to(x.dtype) / (1.0 - share)

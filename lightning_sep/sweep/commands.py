@@ -28,7 +28,7 @@ from lightning_sep.sweep.finals import Finals
 from lightning_sep.sweep.folder import create, look, open_sweep
 from lightning_sep.sweep.grid import grid_sweep, is_axis
 from lightning_sep.sweep.names import JOURNAL, stop_file, sweep_folder, sweep_names, workers_folder
-from lightning_sep.sweep.runner import ExperimentRunner, Runner, task_monitor
+from lightning_sep.sweep.runner import Examined, ExperimentRunner, Runner, task_monitor
 from lightning_sep.sweep.singles import far, singles
 from lightning_sep.sweep.study import SweepStudy
 from lightning_sep.sweep.worker import WORK_LEFT, wait_s
@@ -92,12 +92,11 @@ def launch(
     home = runs_home() if home is None else home
     PATIENCE.home = home if os.path.isdir(home) else None  # what is yet to be made cannot be away
     folder = str(Path(config_dir).expanduser().resolve()) if config_dir is not None else None
-    mine = [item for item in overrides if override_key(item).split(".")[0] == "launcher"]
-    shared = [item for item in overrides if item not in mine]
+    mine, shared = apart(overrides)
     definitions = definitions_of(
         files, shared, grid, trials=trials, finalists=finalists, name=name, config_dir=folder
     )
-    launcher = launcher or _launcher(mine, workers, folder)
+    launcher = launcher or launcher_of(mine, workers, folder)
     if time_budget_s is not None and not isinstance(launcher, Local):
         raise ConfigError(
             f"--time-budget is for workers of this machine, {type(launcher).__name__}'s outlive "
@@ -105,11 +104,10 @@ def launch(
         )
     runner = runner or ExperimentRunner(home, folder)
     examined = [runner.examine(definition) for definition in definitions]
-    threads = max(one.threads for one in examined)
     if dry_run:
         names = [definition.name for definition in definitions]
-        most = sum(_most(definition) for definition in definitions)
-        print(launcher.plan(_assignment(names, command, home, most, threads)))
+        most = sum(most_runs(definition) for definition in definitions)
+        print(launcher.plan(assignment(names, command, home, most, examined)))
         return 0
     studies = [
         create(home, definition, one.targets, one.entries, launcher.patience_s)
@@ -123,11 +121,9 @@ def launch(
             study.enqueue(text.split())
     with ExitStack() as cleanup:
         if not all(Finals(study).done() for study in studies):
-            for study in studies:
-                tell(_amount(study))
             with _signals() as received:
                 cleanup.enter_context(_patience(received))
-                code = _work(studies, launcher, command, home, threads, received, time_budget_s)
+                code = _work(studies, launcher, command, home, examined, received, time_budget_s)
             if code is not None:
                 return code
         return _conclude(studies, home, page or _page)
@@ -231,6 +227,12 @@ def report(sweeps: Sequence[str], home: Path | None = None) -> int:
     return WORK_LEFT if left else _conclude(studies, home, _page)
 
 
+def apart(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The settings of the launcher, and those of all trials."""
+    mine = [item for item in overrides if override_key(item).split(".")[0] == "launcher"]
+    return mine, [item for item in overrides if item not in mine]
+
+
 def definitions_of(
     files: Sequence[Path | str],
     overrides: Sequence[str],
@@ -289,7 +291,12 @@ def _first(axis: str) -> str:
     return f"{key}={values.split(',')[0]}" if "[" not in values else axis
 
 
-def _launcher(overrides: Sequence[str], workers: int | None, config_dir: str | None) -> Launcher:
+def launcher_of(overrides: Sequence[str], workers: int | None, config_dir: str | None) -> Launcher:
+    """What starts the workers.
+
+    Raises:
+        ConfigError: its settings cannot be used.
+    """
     from lightning_sep.settings import build, compose
 
     chosen = [*overrides, *([f"launcher.workers={workers}"] if workers is not None else [])]
@@ -299,18 +306,29 @@ def _launcher(overrides: Sequence[str], workers: int | None, config_dir: str | N
     return launcher
 
 
-def _assignment(
+def assignment(
     names: Sequence[str],
     command: Callable[[Sequence[str]], list[str]],
     home: Path,
     most: int,
-    threads: int,
+    examined: Sequence[Examined],
 ) -> Assignment:
+    """What workers of some sweeps are started for."""
     folders = [sweep_folder(home, name) for name in names]
-    return Assignment(names, command(names), folders, home, most, threads)
+    return Assignment(
+        names,
+        command(names),
+        folders,
+        home,
+        most,
+        threads=max(one.threads for one in examined),
+        devices=max(one.devices for one in examined),
+        nodes=max(one.nodes for one in examined),
+    )
 
 
-def _most(definition: Definition) -> int:
+def most_runs(definition: Definition) -> int:
+    """Trials and final runs, at most."""
     sweep = definition.sweep
     return sweep.trials + sweep.most_finalists * sweep.final_seeds
 
@@ -336,7 +354,7 @@ def _work(
     launcher: Launcher,
     command: Callable[[Sequence[str]], list[str]],
     home: Path,
-    threads: int,
+    examined: Sequence[Examined],
     received: list[int],
     time_budget_s: float | None = None,
 ) -> int | None:
@@ -347,7 +365,7 @@ def _work(
         launcher: starts the workers.
         command: the command of a worker.
         home: folder of all runs.
-        threads: the most threads that a run uses.
+        examined: what their runs need.
         received: the signals that have come so far.
         time_budget_s: seconds after which they are stopped.
     """
@@ -356,7 +374,9 @@ def _work(
     states = look_at()
     left = sum(state.work_total - state.work_done for state in states)
     names = [study.definition.name for study in studies]
-    crew = launcher.start(_assignment(names, command, home, max(1, left), threads))
+    crew = launcher.start(assignment(names, command, home, max(1, left), examined))
+    for study in studies:  # said once nothing is refused any more
+        tell(_amount(study))
     if isinstance(crew, str):
         print(crew)
         return 0

@@ -65,12 +65,16 @@ class Examined:
     Args:
         targets: the class paths that its settings name.
         entries: the entries of ``conf/`` that its settings are made of, as ``group/entry``.
-        threads: the most threads that one of its runs uses.
+        threads: the most threads that one of its runs uses,
+        devices: the most devices of a node,
+        nodes: and the most nodes.
     """
 
     targets: list[str] = field(default_factory=list)
     entries: list[str] = field(default_factory=list)
     threads: int = 1
+    devices: int = 1
+    nodes: int = 1
 
 
 class Runner(Protocol):
@@ -118,16 +122,16 @@ class ExperimentRunner:
         data: dict[str, Any] = {}
         paths: set[str] = set()
         entries: set[str] = set()
-        threads = 1
+        most = {"threads": 1, "devices": 1, "nodes": 1}
 
         def compose(overrides: list[str]) -> None:
-            nonlocal threads
             settings = self._compose(overrides)
             refuse_unfit(settings.tree, settings.choices)
             data.setdefault(repr(settings.tree["data"]), settings)
             paths.update(targets(counted(settings.tree)))
             entries.update(f"{group}/{name}" for group, name in settings.choices.items())
-            threads = max(threads, settings.tree["trainer"]["threads"])
+            for name in most:
+                most[name] = max(most[name], settings.tree["trainer"].get(name, 1))
 
         definition.check(compose)
         sweep = definition.sweep
@@ -143,7 +147,7 @@ class ExperimentRunner:
 
         for settings in data.values():
             experiment.open_data(settings)  # once, not by all workers at the same time
-        return Examined(sorted(paths), sorted(entries), threads)
+        return Examined(sorted(paths), sorted(entries), **most)
 
     def prepare(self, overrides: Sequence[str]) -> tuple[str, Any]:
         """The run id, and the composed settings with their data, whose hash is part of the id."""

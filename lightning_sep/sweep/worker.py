@@ -19,6 +19,7 @@ from lightning_sep.errors import (
     Interrupted,
     LeaseLost,
     LightningSepError,
+    RankLost,
     StorageError,
 )
 from lightning_sep.faults import breaks_process, is_machines
@@ -203,16 +204,17 @@ class Worker:
             say(f"{self.name}: {work.title}: another worker has taken over; this copy stops")
             return "worked"
         broken, machine = breaks_process(error), is_machines(error)
+        lost = isinstance(error, RankLost)
         reason = one_line(error)
         if not machine:
             traceback.print_exc()
         say(f"{self.name}: {work.title} failed: {reason}")
-        if machine and not broken:
+        if lost or (machine and not broken):
             if work.lease.crashes + 1 < self.sweep.attempts:
                 self._leave(partial(work.give_back, crashed=True))
             else:
                 self._leave(partial(work.finish, outcomes, reason))
-            return "worked"
+            return "broken" if lost else "worked"
         if [worker for worker in work.failed_by if worker != self.presence.worker]:
             self._leave(partial(work.finish, outcomes, reason))
         else:

@@ -11,6 +11,7 @@ from lightning_sep.checks import finite_number, whole_number
 from lightning_sep.data.batch import Batch
 from lightning_sep.data.facts import SequenceFacts
 from lightning_sep.errors import ConfigError
+from lightning_sep.functional.noise import normal, uniform
 from lightning_sep.functional.schedules import exponential, inverse_sigmoid, linear
 from lightning_sep.heads.base import Criterion, WaveformHead
 from lightning_sep.losses.base import WaveformLoss
@@ -105,7 +106,7 @@ class Autoregression(Task):
         """Raw values of frames 2 to n, ``[batch, frame - 1, sample, parameter]``."""
         inputs = self.frames(batch)[:, :-1]
         if generator is not None and self.input_noise > 0:
-            noise = torch.randn(inputs.shape, generator=generator, device=inputs.device)
+            noise = normal(inputs.shape, generator=generator, device=inputs.device)
             inputs = inputs + self.input_noise * noise
         if generator is not None and self.true_frames is not None:
             return self._scheduled(inputs, self.true_frames(self.global_step), generator)
@@ -113,7 +114,8 @@ class Autoregression(Task):
 
     def _scheduled(self, inputs: Tensor, probability: float, generator: torch.Generator) -> Tensor:
         """Raw values when some of the inputs are the net's own, frame by frame."""
-        true = torch.rand(inputs.shape[:2], generator=generator, device=inputs.device) < probability
+        drawn = uniform(inputs.shape[:2], generator=generator, device=inputs.device)
+        true = drawn < probability
         state = None
         raw: list[Tensor] = []
         for number, frame in enumerate(inputs.unbind(1)):

@@ -15,7 +15,8 @@ from lightning_sep.data.batch import Batch
 from lightning_sep.data.facts import Facts
 from lightning_sep.errors import ConfigError
 from lightning_sep.functional.masking import shield, weighted_sum
-from lightning_sep.functional.processes import own_rank, world_size
+from lightning_sep.functional.noise import SharedGenerator
+from lightning_sep.functional.processes import gathered, own_rank, world_size
 from lightning_sep.functional.step_sums import StepSums
 from lightning_sep.nets.abilities import BatchNet, Net
 from lightning_sep.reweighting.base import Reweighting
@@ -205,10 +206,14 @@ class Task(Module, ABC):
         default."""
         return {}
 
-    def generator(self) -> torch.Generator:
+    def generator(self, batch: Batch) -> torch.Generator:
         """The generator of the current step: dropout masks, noise and every other draw."""
-        generator = torch.Generator(device=self.device)
-        generator.manual_seed(step_seed(self.seed, self.global_step, self.global_rank))
+        if world_size() == 1:
+            generator = torch.Generator(device=self.device)
+        else:
+            generator = SharedGenerator(device=self.device)
+            generator.index = batch.index
+        generator.manual_seed(step_seed(self.seed, self.global_step))
         return generator
 
     def transfer_batch_to_device(
@@ -218,17 +223,20 @@ class Task(Module, ABC):
         return batch.to(device, non_blocking=True)
 
     def on_train_start(self) -> None:
+        self.refuse_sharing(world_size())
+
+    def refuse_sharing(self, processes: int) -> None:
         """Refuse what several processes would compute otherwise than one.
 
         Raises:
             ConfigError: the net norms over the batch, of which each process has a part.
         """
         net = self.net
-        if world_size() > 1 and isinstance(net, BatchNet) and net.batch_statistics:
+        if processes > 1 and isinstance(net, BatchNet) and net.batch_statistics:
             raise ConfigError(
                 f"net={type(net).__name__} norms over the batch, of which each of "
-                f"{world_size()} processes has a part: train in one process, or use a net that "
-                "norms over single examples"
+                f"{processes} processes has a part: use trainer.devices=1, or a net that norms "
+                "over single examples"
             )
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -241,8 +249,11 @@ class Task(Module, ABC):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         keep: list[Callable[[], Tensor | None]] = []
-        raw = shield(self.raw(batch, self.generator()), lambda: keep[0]())
+        raw = shield(self.raw(batch, self.generator(batch)), lambda: keep[0]())
         scored = self.scores(batch, raw)
+        if world_size() > 1 and scored.everyones is None:
+            counts = (batch.index >= 0)[scored.rows].all(1)
+            scored = scored._replace(mask=scored.mask & counts)
         finite = scored.losses.detach().isfinite()
         mask = scored.mask & finite
         keep.append(lambda: _rows_kept(scored, mask, len(batch)))
@@ -297,6 +308,8 @@ class Task(Module, ABC):
     def _evaluation_step(self, batch: Batch) -> None:
         if self._evaluation is None:
             raise RuntimeError("a batch of an evaluation that nobody started")
+        if world_size() > 1 and int(batch.index[0]) < 0:
+            return
         self._evaluation.add(batch, self.raw(batch, None))
 
     def add_losses(self, means: Means, batch: Batch, raw: Tensor) -> None:
@@ -337,11 +350,19 @@ class Task(Module, ABC):
         return self._make_optimizer(self.parameters())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["train_sums"] = self.train_sums.total().cpu()
+        sums = self.train_sums.total()
+        if world_size() > 1:  # each process goes on with its own, to the bit
+            sums, _ = gathered(sums.unsqueeze(0))
+        checkpoint["train_sums"] = sums.cpu()
         checkpoint["facts"] = self.facts.plain()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.train_sums = StepSums(checkpoint["train_sums"].to(self.device))
+        sums = checkpoint["train_sums"].reshape(-1, 5)
+        if len(sums) != world_size():  # another number of processes: the first has all of it
+            share = world_size() / len(sums)  # of what each process counts for itself
+            whole = sums.sum(0, keepdim=True) * sums.new_tensor([1, 1, share, share, 1])
+            sums = torch.cat([whole, sums.new_zeros(world_size() - 1, 5)])
+        self.train_sums = StepSums(sums[own_rank()].to(self.device))
 
 
 def _rows_kept(scored: Scored, mask: Tensor, count: int) -> Tensor | None:

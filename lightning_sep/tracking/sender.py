@@ -75,10 +75,9 @@ class Sender:
         self.state("running")
 
     @property
-    def url(self) -> str | None:
+    def url(self) -> str:
         """Where the project is to be seen."""
-        url: str | None = self._run.project_url
-        return url
+        return str(self._run.project_url)
 
     def state(self, word: str) -> None:
         """Say how the run stands: W&B's own word for it knows no pruned runs."""

@@ -81,9 +81,11 @@ class Tracker:
         mirror: what W&B is told.
         folder: the run's folder; W&B files go to ``wandb/`` in it.
         mode: ``"offline"``, ``"online"`` or ``"disabled"``.
+        raises: whether what W&B raises is raised here too, since nothing is trained.
     """
 
-    def __init__(self, mirror: Mirror, *, folder: Path, mode: str) -> None:
+    def __init__(self, mirror: Mirror, *, folder: Path, mode: str, raises: bool = False) -> None:
+        self._raises = raises
         self._folder = folder
         self._own = folder / "wandb"
         self._mirror = mirror
@@ -173,6 +175,8 @@ class Tracker:
                 action()
         except Exception as error:  # a mirror must never break what it mirrors
             self._sender = None
+            if self._raises:
+                raise
             text = " ".join(str(error).split()) or type(error).__name__
             line = (
                 f"W&B is off for the rest of this run: {text}. Training goes on; "

@@ -4,7 +4,6 @@ import json
 import os
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
@@ -26,6 +25,7 @@ from lightning_sep.tracking.tracker import Tracker, read_histograms, same_enviro
 
 NOTE = "synced.json"  # beside W&B's files: what W&B had when the run was last uploaded
 _AT_ONCE = 8
+_TRIES = 3  # runs that fail before the first one that goes up
 
 
 def sync(
@@ -104,14 +104,12 @@ def mirror(names: Sequence[str], *, home: Path | None = None) -> int:
         if record is None or not record.get("monitor"):
             print(f"{folder.name}: has no result yet", file=sys.stderr, flush=True)
             continue
-        tracking = _tracking(record)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            try:
-                tracker = Tracker(tracking.mirror(folder, record), folder=folder, mode="offline")
-                tracker.finish(record)
-            except Warning as warning:
-                raise SweepError(f"no mirror of {folder.name}: {warning}") from None
+        told = _tracking(record).mirror(folder, record)
+        try:
+            Tracker(told, folder=folder, mode="offline", raises=True).finish(record)
+        except Exception as error:
+            text = plain(" ".join(str(error).split())) or type(error).__name__
+            raise SweepError(f"no mirror of {folder.name}: {text}") from error
         print(_part(folder))
         made += 1
     if not made:
@@ -193,7 +191,7 @@ def _state(folder: Path, mirror: Mirror) -> dict[str, Any]:
         "server": os.environ.get("WANDB_BASE_URL"),
         "project": mirror.project,
         "entity": mirror.entity,
-        "step": rows[-1]["step"] if rows else None,
+        "step": rows[-1].get("step") if rows else None,
         "state": record["state"] if record is not None else _unfinished(folder),
     }
 
@@ -214,32 +212,35 @@ Due = tuple[Path, Mirror, dict[str, Any]]
 
 
 def _upload_all(due: Sequence[Due], place: Path) -> tuple[list[tuple[Path, str]], str | None]:
-    """Upload several runs at a time; the first alone, since it shows whether W&B answers."""
+    """Upload several runs at a time; until one has gone up, one after the other and three at most,
+    since W&B may not answer at all."""
     failed: list[tuple[Path, str]] = []
     url = None
-    done = 0
-    first, rest = due[:1], due[1:]
+    left = list(due)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for some in (first, rest):
+        while left and (url is not None or len(failed) < _TRIES):
+            some = left if url is not None else left[:1]
+            left = left[len(some) :]
             tasks = {pool.submit(_upload, *one, place): one[0] for one in some}
-            for task in as_completed(tasks):
+            for number, task in enumerate(as_completed(tasks), start=1):
                 try:
-                    url = task.result() or url
+                    url = task.result()
                 except Exception as error:
                     text = plain(" ".join(str(error).split()))
                     if isinstance(error, refusals()):
                         raise ConfigError(f"W&B: {text} (`wandb login`)") from error
                     failed.append((tasks[task], text))
-                done += 1
-                if sys.stderr.isatty():
-                    end = "\n" if done == len(due) else ""
-                    print(f"\r{done} of {_count(len(due))}", end=end, file=sys.stderr, flush=True)
-            if failed:
-                break
-    return failed, url
+                _tell(len(due) - len(left) - len(some) + number, len(due))
+    return failed + [(folder, "") for folder, _, _ in left], url
 
 
-def _upload(folder: Path, mirror: Mirror, noted: dict[str, Any], place: Path) -> str | None:
+def _tell(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        end = "\n" if done == total else ""
+        print(f"\r{done} of {_count(total)}", end=end, file=sys.stderr, flush=True)
+
+
+def _upload(folder: Path, mirror: Mirror, noted: dict[str, Any], place: Path) -> str:
     """Send what W&B lacks of a run.
 
     Returns:
@@ -254,7 +255,8 @@ def _upload(folder: Path, mirror: Mirror, noted: dict[str, Any], place: Path) ->
             sender.log(row, histograms.get(row["step"], {}))
         if record is not None:
             sender.results(record, folder)
-        sender.state(noted["state"])
+        else:
+            sender.state(noted["state"])
     finally:
         sender.finish(int(noted["state"] == "failed"))
     with suppress(OSError):  # of a home that can only be read: W&B is asked again

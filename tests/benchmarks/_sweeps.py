@@ -10,9 +10,10 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ TINY = [
 ]
 METRIC = "val/si_sdr_improvement_db"
 LOW, HIGH = 1e-4, 1e-2
+SLEEP_S = 1.0  # how long a run of many workers takes, on average
 HEADS = ("tanh", "sine", "hard_clip")
 SOURCE = f"""
 from lightning_sep.sweep.definition import Sweep
@@ -134,14 +136,18 @@ class Nothing:
 
 
 class Stopwatch:
-    """A runner that notes the seconds of CPU at which each run of another one began and ended.
+    """A runner that notes the seconds, of CPU by default, at which each run of another one began
+    and ended.
 
     When ``count`` runs have begun, it asks its own process to stop after the last of them.
     """
 
-    def __init__(self, runner: Any, count: int) -> None:
+    def __init__(
+        self, runner: Any, count: int, clock: Callable[[], float] = time.process_time
+    ) -> None:
         self.runner = runner
         self.count = count
+        self.clock = clock
         self.began_s: list[float] = []
         self.ended_s: list[float] = []
 
@@ -149,9 +155,9 @@ class Stopwatch:
         return getattr(self.runner, name)
 
     def run(self, prepared: Any, errand: Any) -> Any:
-        self.began_s.append(time.process_time())
+        self.began_s.append(self.clock())
         made = self.runner.run(prepared, errand)
-        self.ended_s.append(time.process_time())
+        self.ended_s.append(self.clock())
         if len(self.began_s) == self.count:
             os.kill(os.getpid(), signal.SIGTERM)
         return made
@@ -175,6 +181,58 @@ def work(home: Path, name: str, count: int, inner: Any = None) -> dict[str, Any]
     }
 
 
+class Short(Nothing):
+    """A runner whose runs take a while and no CPU, as on a GPU."""
+
+    def run(self, prepared: Any, errand: Any) -> Any:
+        time.sleep(SLEEP_S * random.uniform(0.5, 1.5))
+        return super().run(prepared, errand)
+
+
+def among(home: Path, name: str, count: int) -> dict[str, Any]:
+    """One of many workers: when its runs began and ended, by the clock on the wall."""
+    from lightning_sep.sweep.worker import main
+
+    runner: Any = Stopwatch(Short(), count, time.time)
+    main([name], home, runner=runner)
+    return {"began": runner.began_s, "ended": runner.ended_s}
+
+
+def optuna_among(home: Path, name: str, count: int) -> dict[str, Any]:
+    """The same with Optuna alone."""
+    began, ended = [], []
+    study = _study(home, name)
+    for _ in range(count):
+        trial = study.ask()
+        trial.suggest_float("lr", LOW, HIGH, log=True)
+        trial.suggest_categorical("head", HEADS)
+        began.append(time.time())
+        time.sleep(SLEEP_S * random.uniform(0.5, 1.5))
+        ended.append(time.time())
+        study.tell(trial, random.gauss(0, 1))
+    return {"began": began, "ended": ended}
+
+
+def process_among(home: Path, name: str, count: int) -> dict[str, Any]:
+    """The same with a process for each trial, which imports what trains."""
+    began, ended = [], []
+    for _ in range(count):
+        done = subprocess.run(
+            [*child("one_trial", home, name, 1)], capture_output=True, text=True, check=True
+        )
+        said = json.loads(done.stdout.splitlines()[-1])
+        began += said["began"]
+        ended += said["ended"]
+    return {"began": began, "ended": ended}
+
+
+def one_trial(home: Path, name: str, count: int) -> dict[str, Any]:
+    """A trial of Optuna's in a process that could train."""
+    import lightning_sep.training  # noqa: F401
+
+    return optuna_among(home, name, count)
+
+
 def train(home: Path, name: str, count: int) -> dict[str, Any]:
     """The same with runs that train."""
     from lightning_sep.sweep.runner import ExperimentRunner
@@ -182,19 +240,24 @@ def train(home: Path, name: str, count: int) -> dict[str, Any]:
     return work(home, name, count, ExperimentRunner(home))
 
 
-def optuna_alone(home: Path, name: str, count: int) -> dict[str, Any]:
-    """The same trials asked and told by Optuna alone, in the same kind of journal."""
+def _study(home: Path, name: str) -> Any:
+    """A sweep's journal, opened by Optuna alone."""
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     journal = home / "sweeps" / name / "journal.log"
-    study = optuna.load_study(
+    return optuna.load_study(
         study_name=name,
         storage=JournalStorage(JournalFileBackend(str(journal))),
         sampler=optuna.samplers.TPESampler(seed=0, multivariate=True, constant_liar=True),
     )
+
+
+def optuna_alone(home: Path, name: str, count: int) -> dict[str, Any]:
+    """The same trials asked and told by Optuna alone, in the same kind of journal."""
+    study = _study(home, name)
     began_s = []
     for _ in range(count):
         trial = study.ask()

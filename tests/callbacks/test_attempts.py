@@ -12,7 +12,7 @@ import torch
 
 from lightning_sep import experiment
 from lightning_sep.callbacks.checkpoint import SafeCheckpointIO
-from lightning_sep.errors import Busy, Interrupted, NonFiniteLoss
+from lightning_sep.errors import Busy, Interrupted, LeaseLost, NonFiniteLoss
 from lightning_sep.fsio import PATIENCE, read_lines
 from lightning_sep.record import misfits, read_record
 from lightning_sep.run_folder import RunFolder
@@ -68,6 +68,29 @@ def test_fault_13_best_weights_that_are_lost_before_the_test_are_trained_again(
     assert "the best epoch's weights are damaged or gone: train again" in log
     starts = [line.split("start at step ")[1] for line in log.splitlines() if "start at" in line]
     assert starts == ["0 of 12", "12 of 12", "0 of 12"]
+
+
+def test_an_attempt_that_lost_its_run_removes_nothing_to_begin_anew(tmp_path, settings):
+    folder = killed_before_its_record(settings(), tmp_path)
+    [best] = RunFolder(folder).bests()
+    flip(best)
+    left = {path for path in folder.rglob("*.ckpt*")}
+
+    def guard() -> None:
+        if "train again" in (folder / "log.txt").read_text():
+            raise LeaseLost("another process has the run")
+
+    with pytest.raises(LeaseLost):
+        experiment.run(settings(), home=tmp_path, guard=guard)
+    assert left <= {path for path in folder.rglob("*.ckpt*")}
+
+
+def test_a_runs_folder_holds_what_is_known_of_it_and_no_more(undisturbed):
+    found = {path.name for path in undisturbed.folder.iterdir()} - {"audio"}
+    assert found == {
+        *("settings.yaml", "attempts.jsonl", "log.txt", "lease.json", "record.json"),
+        *("metrics.jsonl", "metrics.1.jsonl", "test_examples.1.json", "checkpoints"),
+    }
 
 
 def test_fault_26_the_weights_of_another_step_are_not_the_best_ones(

@@ -50,12 +50,12 @@ def test_the_best_epochs_weights_are_tested_not_the_last_ones(undisturbed):
     assert weights_hash(found[1]["state_dict"]) == record["hashes"]["weights"]
 
 
-def test_a_seed_decides_weights_and_batches(tmp_path, settings, data_home):
+def test_a_seed_decides_weights_and_batches(settings, data_home):
     def start(seed: int) -> tuple[str, torch.Tensor]:
-        parts = experiment.build_parts(settings(f"seed={seed}"))
-        run = experiment._Run(settings(f"seed={seed}"), parts, RunFolder(tmp_path), *[None] * 5)
+        made = settings(f"seed={seed}")
+        parts = experiment.build_parts(made)
         assert parts.task.seed == seed, "of what a task draws at each step"
-        batch = next(iter(run._loader("train")))
+        batch = next(iter(experiment.loader_of(made.tree, parts)("train")))
         return weights_hash(parts.task.state_dict()), batch.waveform
 
     state = torch.random.get_rng_state()

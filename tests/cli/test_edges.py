@@ -86,7 +86,9 @@ def test_what_is_no_file_is_said(capsys, folder, run):
     assert told == "sounds is a folder: name the audio files in it, such as sounds/*.wav"
 
 
-def test_a_disk_that_is_full_while_sources_are_written_is_one_line(capfd, folder, run, monkeypatch):
+def test_a_disk_that_is_full_while_sources_are_written_is_one_line(
+    capsys, folder, run, monkeypatch
+):
     soundfile.write(folder / "a.wav", np.zeros(80000, np.float32), 8000, subtype="FLOAT")
 
     class Full(io.BytesIO):

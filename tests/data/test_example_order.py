@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -84,7 +85,7 @@ def test_processes_together_see_what_one_sees(synthetic, examples):
 
 
 @given(st.integers(1, 200), st.integers(1, 32), st.integers(1, 8))
-def test_no_process_ever_gets_an_empty_batch(count, batch_size, world):
+def test_processes_share_the_batches_of_one_and_see_every_example_once(count, batch_size, world):
     if min(count, batch_size) < world:
         with pytest.raises(ConfigError, match=f"{world} processes"):
             EpochBatches(count=count, batch_size=batch_size, world=world)
@@ -93,10 +94,20 @@ def test_no_process_ever_gets_an_empty_batch(count, batch_size, world):
         list(EpochBatches(count=count, batch_size=batch_size, rank=rank, world=world))
         for rank in range(world)
     ]
-    assert len({len(batches) for batches in ranks}) == 1
-    seen = [int(i) for batches in ranks for _, index in batches for i in index]
-    assert all(len(index) for batches in ranks for _, index in batches)
-    assert sorted(seen) == list(range(count))
+    alone = list(EpochBatches(count=count, batch_size=batch_size))
+    assert {len(batches) for batches in ranks} == {len(alone)}
+    for number, (_, batch) in enumerate(alone):
+        shares = [batches[number][1] for batches in ranks]
+        assert sorted(np.concatenate(shares).tolist()) == batch.tolist()
+        assert all(len(share) for share in shares) or number == len(alone) - 1
+
+
+def test_who_has_no_example_of_a_last_batch_gets_one_that_counts_nowhere(synthetic, examples):
+    loader = examples.loader(synthetic, "train", seed=3)
+    nobodys, first = (loader.dataset[0, np.arange(number, dtype=np.int64)] for number in (0, 1))
+    assert nobodys.index.tolist() == [-1]
+    assert not nobodys.active.any()
+    assert nobodys.waveform.shape == first.waveform.shape
 
 
 def test_another_epoch_brings_fresh_examples(synthetic, examples):

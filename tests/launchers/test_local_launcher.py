@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,23 @@ def test_cores_that_stay_idle_are_told(tmp_path: Path, monkeypatch: pytest.Monke
     crew = started(launcher, python("pass"), tmp_path, most=9)
     assert crew.idle() is None
     crew.terminate(5)
+
+
+def test_a_worker_has_as_many_cores_or_gpus_as_its_runs_train_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightning_sep.launchers.local.cores", lambda: 8)
+    code = "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES'))"
+    work = Assignment(["quick"], python(code), [tmp_path], tmp_path, most=9, threads=2, devices=2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert Local().plan(work).startswith("2 x ")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4")
+    crew = Local().start(work)
+    until(lambda: crew.poll() == 0)
+    logs = sorted(tmp_path.glob("worker-*.log"))
+    assert [log.read_text().strip() for log in logs] == ["0,1", "2,3"]
+    with pytest.raises(ConfigError, match=r"trainer.nodes = 2: .*launcher=slurm"):
+        Local().plan(replace(work, nodes=2))
 
 
 def test_there_are_no_more_workers_than_work(tmp_path: Path) -> None:

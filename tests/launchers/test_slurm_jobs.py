@@ -1,12 +1,14 @@
 """What Slurm's answers mean, and when a worker's time is up; a cluster is asked in tests/slurm."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lightning_sep.errors import ConfigError
 from lightning_sep.launchers import slurm_jobs
+from lightning_sep.launchers.base import Assignment
 from lightning_sep.launchers.slurm import Slurm
 from lightning_sep.launchers.slurm_jobs import Array, Jobs, Queue, asked
 from lightning_sep.sweep import time_limit
@@ -35,6 +37,36 @@ def test_a_queue_is_counted_task_by_task() -> None:
     line = found.line()
     assert line.startswith("job 12: 2 run on n1, n3, 5 wait (JobArrayTaskLimit: ")
     assert "1 wait (JobHoldMaxRequeue: held: it was requeued too often" in line
+
+
+def test_what_is_held_among_those_that_wait_together_is_named() -> None:
+    found = queue("12|0,2-5%2|PENDING|JobArrayTaskLimit,JobHeldUser||x\n12|1|RUNNING|None|n1|x")
+    assert found.workers == 2
+    line = found.line()
+    assert "5 wait (JobArrayTaskLimit: as many as are wanted" in line
+    assert "; JobHeldUser: held by its user" in line
+    assert "1 wait (ReqNodeNotAvail, UnavailableNodes:n1: the nodes" in (
+        queue("12|3|PENDING|ReqNodeNotAvail, UnavailableNodes:n1||x").line()
+    )
+
+
+def test_a_worker_whose_runs_train_on_several_devices_is_a_step_of_as_many_tasks(
+    tmp_path: Path,
+) -> None:
+    work = Assignment(["a"], ["work"], [tmp_path], tmp_path, most=9, threads=3)
+    alone = Slurm(gpus=1).plan(work)
+    assert "--ntasks=1\n" in alone
+    assert "srun" not in alone
+    assert "trap 'kill -TERM $worker' TERM" in alone
+    several = replace(work, devices=4, nodes=2)
+    lines = Slurm(gpus=4).plan(several).splitlines()
+    tasks = "--ntasks=8 --nodes=2 --ntasks-per-node=4 --cpus-per-task=3"
+    for wanted in (*tasks.split(), "--gres=gpu:4"):
+        assert f"#SBATCH {wanted}" in lines
+    assert f"srun --kill-on-bad-exit=1 {tasks} work &" in lines
+    assert "trap 'kill -USR1 $worker' TERM" in lines, "srun would kill its tasks"
+    with pytest.raises(ConfigError, match=r"launcher.gpus = 3: .* trainer.devices = 4"):
+        Slurm(gpus=3).plan(several)
 
 
 @pytest.mark.parametrize(

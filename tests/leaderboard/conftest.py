@@ -230,6 +230,12 @@ def home(tmp_path: Path) -> Home:
 
 
 @pytest.fixture(scope="session")
+def new_home() -> Callable[[Path], Home]:
+    """What makes a home in a folder."""
+    return Home
+
+
+@pytest.fixture(scope="session")
 def full_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home of three sweeps; read only."""
     home = Home(tmp_path_factory.mktemp("full") / "runs")

@@ -101,7 +101,7 @@ def test_tables_and_curves_are_read_back_where_the_libraries_are(full_home, tmp_
             assert line["test/equal_error_rate"] == score.value
             read = EventAccumulator(str(events / score.run.run_id)).Reload()
             curve = {one.step: one.value for one in read.Scalars("val/equal_error_rate")}
-            assert curve == pytest.approx(score.run.history("val/equal_error_rate"), rel=1e-6)
+            assert curve == pytest.approx(score.run.history()["val/equal_error_rate"], rel=1e-6)
 
 
 @pytest.mark.parametrize(

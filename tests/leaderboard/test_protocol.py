@@ -131,6 +131,7 @@ SPOILT: dict[str, tuple[Callable[[Path], None], str]] = {
     "other code": (other_environment(code_hash="beef" * 16), "code beefbeefbeef"),
     "dirty code": (other_environment(uncommitted_hash="d1"), "uncommitted code (changes d1)"),
     "other torch": (other_environment(versions={"torch": "1.0"}), "torch 1.0, this board's is 2"),
+    "other ranks": (other_environment(ranks=2), "ranks 2, this board's is 1"),
     "other threads": (other_environment(threads=64), "threads 64, this board's is 1"),
     "other device": (other_environment(device="NVIDIA"), "device NVIDIA, this board's is cpu"),
     "doubled id": (doubled, "run tanh1002 has another record with other content, in"),
@@ -300,3 +301,34 @@ class TestFile:
         with pytest.raises(ConfigError, match=r"mine\.yaml") as raised:
             protocol_of("mine", [tmp_path])
         assert words in str(raised.value)
+
+
+def test_examples_of_a_search_count_only_where_its_run_is_a_final(three) -> None:
+    folder = three.path / "tanh1002"
+    seal(folder, purpose="search", trial=3)
+    edited_example(folder)
+    assert not load_boards(three.path).skipped
+    final = three.path / "sweeps" / "bounded_heads" / "finals" / "final-0003-1002.json"
+    final.parent.mkdir(parents=True)
+    final.write_text(json.dumps({"run_id": "tanh1002", "trial": 3, "seed": 1002}))
+    (apart,) = load_boards(three.path).boards[0].apart
+    assert apart.reasons[0] == "4 of 5 fresh seeds finished"
+    (reason,) = apart.reasons[1:]
+    assert reason.startswith("seed 1002 failed: ")
+    assert reason.endswith("test_examples.json was changed after it was written")
+
+
+def test_one_seed_left_changes_no_other_row(three) -> None:
+    before = as_json(load_boards(three.path))["boards"][0]
+    for seed in (1000, 1001, 1003, 1004):
+        failed(three.path / f"tanh{seed}")
+    after = as_json(load_boards(three.path))["boards"][0]
+    kept = [row for row in before["rows"] if row["name"] != "head=tanh"]
+    for row in (*kept, *after["rows"]):
+        row.pop("rank_low"), row.pop("rank_high"), row.pop("place")
+    assert after["rows"] == kept
+    (apart,) = after["apart"]
+    assert apart["reasons"] == [
+        "1 of 5 fresh seeds finished",
+        *(f"seed {seed} failed: diverged" for seed in (1000, 1001, 1003, 1004)),
+    ]

@@ -94,6 +94,7 @@ class Cluster:
             NodeName=DEFAULT CPUs=4 RealMemory=4000 Gres=gpu:2 State=UNKNOWN
             {node} NodeHostname=localhost NodeAddr=127.0.0.1
             PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+            PartitionName=short Nodes=ALL Default=NO MaxTime=5 State=UP PriorityTier=1
             PartitionName=urgent Nodes=ALL Default=NO MaxTime=INFINITE State=UP PriorityTier=9
         """
         self.conf.write_text("\n".join(line.strip() for line in lines.splitlines()))

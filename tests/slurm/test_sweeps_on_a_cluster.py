@@ -10,7 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import ROOT, TINY, Lab, history, invariants, record_of, until, write_sweep
+from tests.faults.harness import (
+    ROOT,
+    TINY,
+    Lab,
+    history,
+    invariants,
+    mounted,
+    record_of,
+    until,
+    write_sweep,
+)
 from tests.slurm.cluster import Cluster
 
 LONG = "trainer.epochs=4000"
@@ -165,6 +175,62 @@ def test_a_sweep_is_steered_while_it_runs(lab: Lab, cluster: Cluster, heads: Pat
     assert asked(lab, "stop", "heads", "--now")[0] == 0
     until(lambda: not queued(cluster), 60)
     assert not workers()
+
+
+def test_a_number_of_workers_is_that_of_all_arrays_together(
+    lab: Lab, cluster: Cluster, heads: Path
+) -> None:
+    submit = ("sweep", str(heads), LONG, "launcher=slurm")
+    for count in (1, 3):  # the second time, those that are missing
+        assert asked(lab, *submit, f"launcher.workers={count}")[0] == 0
+    until(lambda: len(running(cluster)) == 3)
+    assert len({task.partition("_")[0] for task in running(cluster)}) == 2
+    for count in (4, 1):
+        assert asked(lab, "scale", "heads", str(count))[0] == 0
+        until(lambda count=count: len(running(cluster)) == count, 30)
+    assert status(lab)["jobs"]["workers"] == 1  # type: ignore[index]
+
+
+def test_a_task_that_slurm_holds_is_named_and_the_next_one_goes_on(
+    lab: Lab, cluster: Cluster, heads: Path
+) -> None:
+    submit = ("sweep", str(heads), LONG, "launcher=slurm", "launcher.workers=1")
+    assert asked(lab, *submit)[0] == 0
+    until(lambda: running(cluster))
+    [first] = running(cluster)
+    cluster.ask("scontrol", "requeuehold", first)
+    until(lambda: running(cluster) not in ([], [first]), 60, queued(cluster))
+    jobs = status(lab)["jobs"]
+    assert "JobHeldUser: held by its user" in jobs["line"], jobs  # type: ignore[index]
+    assert jobs["workers"] == 1  # type: ignore[index]
+
+
+def test_a_home_that_the_nodes_do_not_see_is_refused(
+    make_lab: Callable[..., Lab], cluster: Cluster, heads: Path
+) -> None:
+    """What is mounted now is not mounted on the nodes, which have mounts of their own."""
+    lab = make_lab()
+    with mounted(lab.home, "-t", "tmpfs", "tmpfs"):
+        code, text = asked(lab, "sweep", str(heads), "launcher=slurm")
+        assert (code, text.count("\n")) == (2, 1), text
+        assert "the nodes do not see" in text
+        assert str(lab.home) in text
+        assert not list((lab.home / "sweeps").glob("*/slurm/*.sh"))
+
+
+def test_preflight_asks_slurm_for_the_very_script(
+    lab: Lab, cluster: Cluster, tmp_path: Path
+) -> None:
+    one = write_sweep(tmp_path / "one.py", "yield 'head=tanh'", finalists=0)
+    ask = ("preflight", str(one), "launcher=slurm", "--json")
+    code, text = asked(lab, *ask, "launcher.gpus=1")
+    assert code == 0, text
+    found = json.loads(text)
+    assert (found["problems"], found["runs"], found["tried"][0]["steps"]) == ([], 1, 40)
+    code, text = asked(lab, *ask, "launcher.partition=short", "launcher.time_min=30")
+    assert code == 2
+    assert json.loads(text)["problems"] == ["launcher.time_min=30: partition short gives 5:00"]
+    assert not lab.home.exists()
 
 
 def test_the_readmes_commands_for_a_cluster_run(lab: Lab, cluster: Cluster) -> None:

@@ -137,7 +137,7 @@ def test_one_example_with_a_bad_loss_does_not_reach_the_gradients_of_others() ->
             return scored._replace(losses=scored.losses * bad, mask=scored.mask | True)
 
         task.scores = poisoned  # type: ignore[method-assign]
-        task.generator = lambda: torch.Generator().manual_seed(0)  # type: ignore[method-assign]
+        task.generator = lambda batch: torch.Generator().manual_seed(0)  # type: ignore[method-assign]
         task._trainer = None
         loss = task.training_step(batch, 0)
         loss.backward()

@@ -99,19 +99,22 @@ def test_a_step_draws_by_the_runs_seed_and_its_own_number() -> None:
     assert losses_of_steps(task, batch, 3) == pytest.approx(expected, rel=1e-5)
 
 
-def test_seed_step_and_rank_each_change_what_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seed_and_step_change_what_is_drawn_and_rank_what_others_draw(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     seen = set()
     for seed, step, rank in [(5, 7, 2), (5, 7, 0), (5, 0, 2), (0, 7, 2)]:
         task = task_of(f"seed={seed}")
         monkeypatch.setattr(type(task), "global_step", step)
         monkeypatch.setattr(type(task), "global_rank", rank)
-        own = torch.rand(3, generator=task.generator())
-        task.on_train_batch_start(batch_of(), 0)
-        everyones = torch.rand(3)
-        assert torch.equal(own, everyones)
-        expected = torch.Generator().manual_seed(step_seed(seed, step, rank))
+        own = torch.rand(3, generator=task.generator(batch_of()))
+        expected = torch.Generator().manual_seed(step_seed(seed, step))
         assert torch.equal(own, torch.rand(3, generator=expected))
-        seen.add(tuple(own.tolist()))
+        task.on_train_batch_start(batch_of(), 0)
+        others = torch.rand(3)
+        expected = torch.Generator().manual_seed(step_seed(seed, step, rank))
+        assert torch.equal(others, torch.rand(3, generator=expected))
+        seen.add(tuple(others.tolist()))
     assert len(seen) == 4
 
 

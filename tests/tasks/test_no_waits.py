@@ -100,7 +100,7 @@ def test_a_step_of_training_and_of_evaluation_waits_for_nothing(
     reweight.setup(None, task, "fit")
     task.to("meta")
     # The generators of GPUs are made there; of this device there are none.
-    task.generator = torch.Generator
+    task.generator = lambda batch: torch.Generator()
     reweight.on_train_start(None, task)
     task.on_train_epoch_start()
     reweight.on_train_epoch_start(None, task)

@@ -158,6 +158,16 @@ def test_an_upload_goes_on_where_it_was_cut_off(server, tmp_path, capsys):
     assert server.runs["ccc"].summary["state"] == "pruned"
 
 
+def test_a_run_that_cannot_be_uploaded_keeps_back_no_other_one(server, tmp_path, capsys):
+    for name in ("aaa", "bbb", "ccc"):
+        tracker = begun(tmp_path, name)
+        went_on(tracker, tmp_path / name, 10)
+        ended(tracker, tmp_path / name)
+    (tmp_path / "aaa" / "metrics.jsonl").write_text('{"epoch": 1}\n')
+    assert "1 of 3 runs could not be uploaded (aaa: " in told(capsys, "sync", code=1)
+    assert steps(server.runs["bbb"]) == steps(server.runs["ccc"]) == [10]
+
+
 def test_without_a_key_it_says_so_in_a_line(server, tmp_path):
     ended(begun(tmp_path, "aaa"), tmp_path / "aaa")
     said = apart("sync", code=2, WANDB_API_KEY="", HOME=str(tmp_path / "nobody"))

@@ -1,0 +1,225 @@
+"""Everything that can be found out about a sweep before its workers are sent."""
+
+import json as json_text
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from lightning_sep.errors import Interrupted, LightningSepError
+from lightning_sep.homes import runs_home
+from lightning_sep.launchers.base import worker_command
+from lightning_sep.sweep import commands, space
+from lightning_sep.sweep.definition import Definition
+from lightning_sep.sweep.runner import ExperimentRunner
+
+STEPS = 4  # of which the first one warms up
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A setting that made some real steps of training.
+
+    Args:
+        sweep: that reaches it.
+        overrides: that the sweep proposes.
+        shows: entries of ``conf/`` that no setting before it had.
+        step_s: seconds of a step.
+        steps: of a whole run.
+        size_mb: of the files that a run keeps.
+    """
+
+    sweep: str
+    overrides: list[str]
+    shows: list[str]
+    step_s: float
+    steps: int
+    size_mb: float
+
+
+@dataclass
+class Found:
+    """What was found out."""
+
+    problems: list[str] = field(default_factory=list)
+    tried: list[Tried] = field(default_factory=list)
+    runs: int = 0
+    device_hours: float | None = None
+    free_gb: float | None = None
+    needed_gb: float | None = None
+
+
+def preflight(
+    files: Sequence[Path | str] = (),
+    overrides: Sequence[str] = (),
+    *,
+    grid: bool = False,
+    name: str | None = None,
+    home: Path | None = None,
+    config_dir: Path | str | None = None,
+    json: bool = False,
+) -> int:
+    """Try what a sweep needs, and start nothing: disk, nodes, and each entry that it reaches.
+
+    Args:
+        files: sweep files.
+        overrides: settings for all trials, and of the launcher.
+        grid: a sweep over all combinations of ``overrides`` instead of files.
+        name: another name than the file's.
+        home: folder of all runs.
+        config_dir: a folder with the user's own entries of settings.
+        json: print one JSON document.
+
+    Returns:
+        The exit code: 0 when nothing was found that speaks against it, else 2.
+
+    Raises:
+        ConfigError: a definition or a setting cannot be used.
+    """
+    home = runs_home() if home is None else home
+    folder = str(Path(config_dir).expanduser().resolve()) if config_dir is not None else None
+    mine, shared = commands.apart(overrides)
+    definitions = commands.definitions_of(files, shared, grid, name=name, config_dir=folder)
+    launcher = commands.launcher_of(mine, None, folder)
+    runner = ExperimentRunner(home, folder)
+    examined = [runner.examine(definition) for definition in definitions]
+    found = Found(runs=sum(_runs(definition) for definition in definitions))
+    try:
+        with _place(home) as place:
+            names = [definition.name for definition in definitions]
+            work = commands.assignment(names, worker_command, home, found.runs, examined)
+            found.problems += launcher.check(work)
+            for definition in definitions:
+                for tried in _covering(definition, folder, place, found.problems):
+                    found.tried.append(tried)
+                    if not json:
+                        print(_line(tried), flush=True)
+            found.free_gb = round(shutil.disk_usage(place).free / 1e9, 2)
+    except LightningSepError as error:
+        found.problems.append(str(error))
+    except OSError as error:
+        found.problems.append(f"{home} cannot be written: {error.strerror or error}")
+    _estimate(found, definitions)
+    _say(found, home, json)
+    return 2 if found.problems else 0
+
+
+def _runs(definition: Definition) -> int:
+    """Trials and final runs, at most."""
+    sweep, points = definition.sweep, definition.grid()
+    trials = sweep.trials if points is None else min(sweep.trials, len(points))
+    return trials * sweep.repeats + min(sweep.most_finalists, trials) * sweep.final_seeds
+
+
+@contextmanager
+def _place(home: Path) -> Iterator[Path]:
+    """A temporary folder on the disk of all runs; the home is gone again where there was none."""
+    made = [one for one in (home, *home.parents) if not one.exists()]
+    home.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=home, prefix=".preflight-") as place:
+            yield Path(place)
+    finally:
+        for one in made:
+            with suppress(OSError):  # somebody else has put something there
+                one.rmdir()
+
+
+def _covering(
+    definition: Definition, config_dir: str | None, place: Path, problems: list[str]
+) -> Iterator[Tried]:
+    """Train a few steps with settings that together have every entry that the space reaches."""
+    from lightning_sep.settings import compose
+
+    known: set[str] = set()
+    for proposed in space.samples(definition.proposed, seed=definition.seed):
+        asked = definition.settings(proposed, 0)
+        settings = compose([*asked, "tracking=none"], config_dir)
+        entries = {f"{group}={entry}" for group, entry in settings.choices.items()}
+        shows = sorted(entries - known)
+        if not shows:
+            continue
+        known |= entries
+        try:
+            step_s, steps, size = _train(settings, place)
+        except Exception as error:
+            text = " ".join(str(error).split()) or type(error).__name__
+            problems.append(f"{definition.name}: {' '.join(proposed) or 'its settings'}: {text}")
+            continue
+        yield Tried(definition.name, proposed, shows, step_s, steps, round(size / 1e6, 3))
+
+
+def _train(settings: Any, place: Path) -> tuple[float, int, int]:
+    """Seconds of a step, steps of a whole run, and bytes of what is kept of it."""
+    from lightning_sep import experiment
+
+    times: list[float] = []
+
+    def enough() -> bool:
+        times.append(time.perf_counter())
+        return len(times) >= STEPS
+
+    data = experiment.open_data(settings)
+    examples = experiment.build_parts(settings, data).examples
+    steps = len(examples.loader(data, "train", seed=settings.tree["seed"]))
+    # What several devices would share, one does here: the same numbers, in as many device hours.
+    trainer = {**settings.tree["trainer"], "devices": 1, "nodes": 1}
+    alone = replace(settings, tree={**settings.tree, "trainer": trainer})
+    with suppress(Interrupted):
+        experiment.run(alone, data=data, home=place, purpose="search", should_stop=enough)
+    pauses = [after - before for before, after in pairwise(times)]
+    size = sum(one.stat().st_size for one in place.rglob("*") if one.is_file())
+    for one in place.iterdir():
+        shutil.rmtree(one)
+    step_s = statistics.median(pauses) if pauses else 0.0
+    return step_s, steps * settings.tree["trainer"]["epochs"], size
+
+
+def _estimate(found: Found, definitions: Sequence[Definition]) -> None:
+    """Device hours and disk of all runs, by those that were tried."""
+    if not found.tried:
+        return
+    hours, size_mb = 0.0, 0.0
+    for definition in definitions:
+        own = [one for one in found.tried if one.sweep == definition.name]
+        if own:
+            runs = _runs(definition)
+            hours += runs * statistics.mean(one.step_s * one.steps for one in own) / 3600
+            size_mb += runs * statistics.mean(one.size_mb for one in own)
+    found.device_hours = round(hours, 4)
+    found.needed_gb = round(size_mb / 1000, 4)
+    if found.free_gb is not None and found.needed_gb > found.free_gb:
+        found.problems.append(
+            f"{found.runs} runs take about {found.needed_gb:.3g} GB, and {found.free_gb:.3g} GB of "
+            "the disk are free"
+        )
+
+
+def _line(tried: Tried) -> str:
+    return (
+        f"{tried.sweep}: {' '.join(tried.overrides) or 'its settings'}: "
+        f"{1000 * tried.step_s:.3g} ms a step, {tried.steps} steps"
+    )
+
+
+def _say(found: Found, home: Path, json: bool) -> None:
+    if json:
+        content = {**asdict(found), "home": str(home)}
+        print(json_text.dumps(content, indent=1))
+        return
+    if found.device_hours is not None:
+        print(
+            f"{found.runs} runs at most: about {found.device_hours:.3g} device hours of training "
+            f"steps, as fast as here, and {found.needed_gb:.3g} GB of {found.free_gb} GB free"
+        )
+    for problem in found.problems:
+        print(f"lightning-sep: error: {problem}", file=sys.stderr)
+    if not found.problems:
+        print("nothing speaks against it")

@@ -1,0 +1,83 @@
+"""Many workers at once: how soon all of them work, and how long each pauses between two trials."""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from _measure import PROGRAM, Line, environment, in_turn, run
+from _sweeps import TINY, child, template
+
+CROWDS = (1, 8, 32)
+TRIALS = 4  # of each worker
+START, BEHIND = 64, 10_000
+
+
+def lines(rounds: int, folder: Path) -> Iterator[Line]:
+    env = environment(LIGHTNING_SEP_HOME=folder / "runs", LIGHTNING_SEP_DATA=folder / "data")
+    run([*PROGRAM, "train", *TINY], {**env, "LIGHTNING_SEP_HOME": str(template(folder / "runs"))})
+    numbers = iter(range(1_000_000))
+
+    def pause(do: str, workers: int, trials: int = TRIALS) -> float:
+        """Seconds from a trial's end to the next one's beginning, in the middle."""
+        name = f"sweep_{next(numbers)}"
+        run(child("begin", folder / "runs", name, workers * trials), env)
+        said, _ = _crowd(do, folder / "runs", name, workers, trials, env)
+        return median(
+            begins - ends
+            for one in said
+            for ends, begins in zip(one["ended"], one["began"][1:], strict=False)
+        )
+
+    for workers in CROWDS:
+        what = f"from a trial to the next, {workers} worker{'s' if workers > 1 else ''}"
+        for peer in ("optuna_among", "process_among"):
+            trials = 2 if peer == "process_among" else TRIALS
+            ours, theirs = in_turn(
+                rounds,
+                lambda workers=workers: pause("among", workers),  # type: ignore[misc]
+                lambda peer=peer, workers=workers, trials=trials: pause(  # type: ignore[misc]
+                    peer, workers, trials
+                ),
+            )
+            named = "a process per trial" if peer == "process_among" else "Optuna alone"
+            yield Line("crowd", what, named, ours, theirs, "s")
+
+    run(child("fill", folder / "runs", "many", BEHIND), env)
+    run(child("begin", folder / "runs", "many", BEHIND + 100 * START), env)
+
+    def all_work(do: str) -> float:
+        """Seconds until the last of the workers has begun its first trial."""
+        said, began_s = _crowd(do, folder / "runs", "many", START, 1, env)
+        return max(one["began"][0] for one in said) - began_s
+
+    ours, theirs = in_turn(rounds, lambda: all_work("among"), lambda: all_work("optuna_among"))
+    what = f"until {START} workers work, {BEHIND:,} finished before"
+    yield Line("crowd", what, "Optuna alone", ours, theirs, "s")
+
+
+def _crowd(
+    do: str, home: Path, name: str, workers: int, trials: int, env: dict[str, str]
+) -> tuple[list[dict[str, Any]], float]:
+    """What processes that work at the same time say, and when they were started."""
+    began_s = time.time()
+    crowd = [
+        subprocess.Popen(
+            [*map(str, child(do, home, name, trials))],
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for _ in range(workers)
+    ]
+    said = []
+    for one in crowd:
+        text, _ = one.communicate()
+        if one.returncode:
+            raise SystemExit(f"{do}: a process ended with {one.returncode}")
+        said.append(json.loads(text.splitlines()[-1]))
+    return said, began_s
