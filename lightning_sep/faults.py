@@ -34,17 +34,26 @@ def breaks_process(error: BaseException) -> bool:
     )
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that there is too little memory."""
+    return any(
+        isinstance(one, MemoryError)
+        or type(one).__name__ == "OutOfMemoryError"
+        or (isinstance(one, RuntimeError) and _MEMORY.search(str(one)) is not None)
+        for one in chain(error)
+    )
+
+
 def is_machines(error: BaseException) -> bool:
     """Whether an error may be gone at another try: no memory, a disk, an accelerator, a loader, a
     process that trained together with this one.
 
     A file that is missing is not among them: it will be missing again.
     """
-    if PATIENCE.is_for(error) or breaks_process(error):
+    if PATIENCE.is_for(error) or breaks_process(error) or lacks_memory(error):
         return True
     return any(
-        isinstance(one, MemoryError | RankLost)
+        isinstance(one, RankLost)
         or (isinstance(one, OSError) and not isinstance(one, FileNotFoundError | FileExistsError))
-        or (isinstance(one, RuntimeError) and _MEMORY.search(str(one)) is not None)
         for one in chain(error)
     )

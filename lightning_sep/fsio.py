@@ -18,7 +18,7 @@ from typing import IO, Any, TypeVar
 from uuid import uuid4
 
 from lightning_sep.errors import StorageError
-from lightning_sep.homes import data_home
+from lightning_sep.homes import data_home, runs_home
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _SILENT = (errno.ESTALE, errno.EIO, errno.ETIMEDOUT)  # the disk does not answer
@@ -120,11 +120,12 @@ def storage_errors(path: Path) -> Iterator[None]:
                 "before is whole. Free some space and say the same command again"
             ) from error
         if error.errno in _REFUSED:
-            holds_data = path.absolute().is_relative_to(data_home().absolute())
-            variable = "LIGHTNING_SEP_DATA" if holds_data else "LIGHTNING_SEP_HOME"
+            homes = {"LIGHTNING_SEP_DATA": data_home(), "LIGHTNING_SEP_HOME": runs_home()}
+            inside = [n for n, h in homes.items() if path.absolute().is_relative_to(h.absolute())]
+            instead = f"set {inside[0]} to a folder of your own" if inside else "name another place"
             raise StorageError(
                 f"{path.parent} cannot be written ({error.strerror}): change its permissions, or "
-                f"set {variable} to a folder of your own"
+                f"{instead}"
             ) from error
         raise
 

@@ -26,6 +26,7 @@ from lightning_sep.callbacks.history import History
 from lightning_sep.callbacks.plan import Rate, Stages
 from lightning_sep.callbacks.reweight import Reweight
 from lightning_sep.callbacks.watch import Watch
+from lightning_sep.errors import NonFiniteLoss
 from lightning_sep.fingerprint import weights_hash
 from lightning_sep.fsio import sha256_file, write_aside, write_json
 from lightning_sep.functional.processes import of_first, own_rank, world_size
@@ -342,6 +343,11 @@ class Training:
         with torch.no_grad():
             examples = task.audio_examples(batch.to(task.device), self.audio_count)
         for name, waveform in examples.items():
+            if not bool(waveform.isfinite().all()):
+                raise NonFiniteLoss(
+                    f"{name} of the test is not finite: the net's outputs are out of range; lower "
+                    "optimizer.learning_rate or set trainer.gradient_clip"
+                )
             # One example's signals share a gain, so that their levels can be compared by ear.
             samples = waveform.detach().cpu().float().clamp(-1, 1).T.numpy()
             encoded = BytesIO()

@@ -139,6 +139,7 @@ def _read(path: Path, sample_rate: int) -> tuple[Tensor, int]:
     Raises:
         DataError: it cannot be read, is empty or holds non-finite samples.
     """
+    _there(path)
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
@@ -151,6 +152,18 @@ def _read(path: Path, sample_rate: int) -> tuple[Tensor, int]:
     if rate != sample_rate:
         mono = soxr.resample(mono, rate, sample_rate, quality="HQ")
     return torch.from_numpy(np.ascontiguousarray(mono, dtype=np.float32)).unsqueeze(0), rate
+
+
+def _there(path: Path) -> None:
+    """See that a file is one, which libsndfile's errors do not tell.
+
+    Raises:
+        DataError: nothing is there, or a folder.
+    """
+    if path.is_dir():
+        raise DataError(f"{path} is a folder: name the audio files in it, such as {path}/*.wav")
+    if not path.exists():
+        raise DataError(f"{path}: no such file")
 
 
 def _write(path: Path, samples: np.ndarray, sample_rate: int) -> None:
@@ -326,6 +339,7 @@ def _info(path: Path) -> Any:
     Raises:
         DataError: it cannot be read or is empty.
     """
+    _there(path)
     try:
         about = soundfile.info(path)
     except (soundfile.SoundFileError, OSError) as error:
@@ -396,8 +410,9 @@ class _Sink:
     def __init__(
         self, file: IO[bytes], rate: int, made_at: int, frames: int, channels: int
     ) -> None:
+        self.file = _Quiet(file)
         self.sound = soundfile.SoundFile(
-            file, "w", samplerate=rate, channels=channels, format="WAV", subtype="PCM_16"
+            self.file, "w", samplerate=rate, channels=channels, format="WAV", subtype="PCM_16"
         )
         self.resample = _resampler(made_at, rate, channels)
         self.written, self.frames, self.channels = 0, frames, channels
@@ -413,11 +428,50 @@ class _Sink:
         self._write(self.resample(np.zeros((0, self.channels), np.float32), True))
         self._write(np.zeros((self.frames - self.written, self.channels), np.float32))
         self.sound.close()
+        self.file.raise_error()
 
     def _write(self, samples: NDArray[np.float32]) -> None:
         samples = samples[: self.frames - self.written]
-        self.sound.write(np.clip(samples, -1, 1))
+        try:
+            self.sound.write(np.clip(samples, -1, 1))
+        except (soundfile.SoundFileError, AssertionError):  # as soundfile says "fewer than asked"
+            self.file.raise_error()
+            raise
+        self.file.raise_error()
         self.written += len(samples)
+
+
+class _Quiet:
+    """A file whose errors are kept for whoever asks: libsndfile, which calls it from C, prints a
+    traceback for each that reaches it.
+
+    Args:
+        file: what is written.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.kept = file
+        self.error: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        """Write; 0 when the disk refuses."""
+        try:
+            return self.kept.write(content)
+        except OSError as error:
+            self.error = self.error or error
+            return 0
+
+    def raise_error(self) -> None:
+        """Raise the first error that there was.
+
+        Raises:
+            OSError: the disk has refused.
+        """
+        if self.error is not None:
+            raise self.error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.kept, name)
 
 
 def _level(blocks: Iterable[NDArray[np.float32]], normalise: str) -> np.float32:
@@ -504,7 +558,15 @@ def embed(run: str | Path, files: list[Path], out: Path) -> Path:
         raise ConfigError(f"{out}: embeddings are written as .json or .npz")
     task: Verification = _load(run, Verification, "embed")
     rate = task.facts.sample_rate
-    vectors = {str(file): task.embed(_read(file, rate)[0])[0].numpy() for file in files}
+    vectors = {}
+    for file in files:
+        waveform, _ = _read(file, rate)
+        if waveform.shape[1] < task.n_fft:
+            raise DataError(
+                f"{file} has {waveform.shape[1]} samples at {rate} Hz: too short to be told from "
+                f"others, one window of the analysis is {task.n_fft}"
+            )
+        vectors[str(file)] = task.embed(waveform)[0].numpy()
     if out.suffix == ".json":
         write_json(out, {name: vector.tolist() for name, vector in vectors.items()})
     else:

@@ -17,6 +17,7 @@ from lightning_sep.cli import (
     evaluate,
     export,
     generate,
+    init,
     leaderboard,
     logs,
     mirror,
@@ -60,6 +61,7 @@ COMMANDS: tuple[Command, ...] = (
     separate.COMMAND,
     generate.COMMAND,
     embed.COMMAND,
+    init.COMMAND,
     completion.COMMAND,
 )
 
@@ -116,6 +118,11 @@ def _answered(given: list[str]) -> int:
         if isinstance(error, LightningSepError):
             return fail(str(error), error.exit_code)
         reason = " ".join(f"{type(error).__name__}: {error}".split())
+        from lightning_sep.faults import lacks_memory
+
+        if lacks_memory(error):
+            said = " ".join(str(error).split()) or "no room"
+            return fail(f"not enough memory ({said}): make the net or the examples smaller", 2)
         return fail(f"{reason} (unexpected; run again with --debug for the traceback)", 1)
 
 

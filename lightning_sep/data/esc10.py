@@ -10,3 +10,17 @@ class Esc10(Folds):
     columns = ("fold", "src_file", "category")
     source_column = "src_file"  # takes of one recording stay together
     credit = "ESC-10 by Karol J. Piczak, CC BY 3.0"
+    classes = frozenset(
+        [
+            "chainsaw",
+            "clock_tick",
+            "crackling_fire",
+            "crying_baby",
+            "dog",
+            "helicopter",
+            "rain",
+            "rooster",
+            "sea_waves",
+            "sneezing",
+        ]
+    )

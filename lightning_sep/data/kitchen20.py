@@ -10,3 +10,27 @@ class Kitchen20(Folds):
     columns = ("fold", "source_group", "category")
     source_column = "source_group"  # no author on both sides
     credit = "Kitchen20 by Marc Moreaux and contributors, treat as non-commercial"
+    classes = frozenset(
+        [
+            "blender",
+            "boiling-water",
+            "book",
+            "chopping",
+            "clean-dishes",
+            "cupboard",
+            "cutlery",
+            "dishwasher",
+            "drawer",
+            "eat",
+            "fridge",
+            "frying-pan",
+            "juicer",
+            "microwave",
+            "peel",
+            "plates",
+            "stove-burner",
+            "stove-fan",
+            "sweep",
+            "water-flowing",
+        ]
+    )

@@ -4,10 +4,12 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lightning_sep import sources
 from lightning_sep.errors import ConfigError
+from lightning_sep.settings.conf import conf_folders
 from lightning_sep.settings.environment import PATHS, resolved, takes_from_environment
 from lightning_sep.settings.signature import arguments, converted, is_open, wants_path
 from lightning_sep.settings.words import nearest
@@ -80,12 +82,14 @@ def locate(node: Mapping[str, Any]) -> type:
     module_name, _, name = path.rpartition(".")
     try:
         if root in _plugins():
+            search_beside(*conf_folders()[1:])
             sources.plugin_files(root)  # notes them before they are imported
         target = getattr(importlib.import_module(module_name), name)
     except ModuleNotFoundError as error:
         if error.name and not f"{module_name}.".startswith(f"{error.name}."):
             raise ConfigError(f"_target_ = {path!r} needs the package {error.name!r}") from error
-        where = "install it or put its folder on PYTHONPATH" if error.name == root else "see conf/"
+        beside = "install it, or put it beside the folder conf/ where you work"
+        where = beside if error.name == root else "see conf/"
         raise ConfigError(f"_target_ = {path!r}: no module {error.name!r}; {where}") from error
     except AttributeError as error:
         names = [one for one in dir(sys.modules[module_name]) if not one.startswith("_")]
@@ -105,6 +109,19 @@ def locate(node: Mapping[str, Any]) -> type:
             "LRScheduler classes are"
         )
     return target
+
+
+def search_beside(*folders: Path) -> None:
+    """Let the user's own packages be found beside their folder of entries, without PYTHONPATH.
+
+    Args:
+        folders: of entries; those of them that have a package of ``LIGHTNING_SEP_PLUGINS`` beside
+            them are searched last, after whatever is installed.
+    """
+    for parent in {str(folder.resolve().parent) for folder in folders} - set(sys.path):
+        if any(Path(parent, f"{one}{end}").exists() for one in _plugins() for end in ("", ".py")):
+            sys.path.append(parent)
+            importlib.invalidate_caches()
 
 
 def _allowed() -> list[str]:

@@ -42,9 +42,12 @@ def compose(overrides: Sequence[str] = (), config_dir: Path | str | None = None)
         >>> compose(["seed=7"]).tree["seed"]
         7
     """
+    from lightning_sep.settings.build import search_beside
     from lightning_sep.settings.check import checked
     from lightning_sep.settings.words import together
 
+    if config_dir is not None:
+        search_beside(Path(config_dir).expanduser())
     problems: list[str] = []
     made = _composed(overrides, config_dir, problems)
     if made is None:

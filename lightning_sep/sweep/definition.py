@@ -276,8 +276,10 @@ def load_sweep(
             value that cannot be used.
     """
     path = Path(path)
+    inside = Path(__file__).parents[1] / "sweeps" / path.name  # in an installed wheel
+    ours = path.parent == Path("sweeps") and not path.exists() and inside.is_file()
     try:
-        source = path.read_text()
+        source = (inside if ours else path).read_text()
     except (OSError, UnicodeDecodeError) as error:
         known = sorted(str(p) for p in Path("sweeps").glob("*.py"))
         hint = f" Known: {', '.join(known)}." if known else " A Python file is needed."

@@ -198,8 +198,7 @@ def _check_same(record: dict[str, Any], definition: Definition) -> None:
     if record["fingerprint"] != definition.fingerprint:
         points = definition.grid()
         proposed = None if points is None else [point.overrides for point in points]
-        settled = definition.sweep.settled(finite=points is not None)
-        listed = differences(record, replace(definition, sweep=settled), proposed)
+        listed = differences(record, definition, proposed)
         if record.get("command"):
             listed.append(f"begun with: {record['command']}")
         raise ConfigError(

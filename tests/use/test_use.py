@@ -249,7 +249,7 @@ def test_embeddings_of_another_ending_are_refused(embedder, tmp_path):
 
 
 def test_a_very_short_recording_gives_an_embedding(embedder, tmp_path):
-    file = recording(tmp_path / "a.wav", seconds=0.01)
+    file = recording(tmp_path / "a.wav", seconds=256 / RATE)
     use.embed(embedder, [file], tmp_path / "out.json")
     [vector] = json.loads((tmp_path / "out.json").read_text()).values()
     assert sum(vector) == pytest.approx(1, rel=1e-5)
