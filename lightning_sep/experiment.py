@@ -272,13 +272,13 @@ def run(
         StorageError: the disk is full; what was there is whole.
     """
     refuse_unfit(settings.tree, settings.choices)
-    refuse_device(settings.tree)
     prepared = open_data(settings) if data is None else data
     identity = identify(settings, prepared)
     folder = RunFolder(home / identity)
     record = _finished(folder.path, purpose, sweep)
     if record is not None:
         return _result(folder.path, record)
+    refuse_device(settings.tree)
     with ExitStack() as cleanup:
         cleanup.enter_context(_threads(settings.tree["trainer"]["threads"]))
         trainer, cuda = build(settings.tree["trainer"]), _device(settings.tree) == "cuda"
