@@ -227,11 +227,33 @@ class Separation(Task):
     def evaluation(self, stage: str) -> "SeparationEvaluation":
         return SeparationEvaluation(self)
 
+    def ordered(self, estimates: Tensor, target: Tensor, mixture: Tensor, active: Tensor) -> Tensor:
+        """Each estimate in the place of its target: of all orders the one with the best SI-SDR,
+        unless the sources have an order of their own.
+
+        Args:
+            estimates: ``[batch, source, channel, time]``.
+            target: ``[batch, source, sample]``, channels one after the other.
+            mixture: ``[batch, sample]``, the same way.
+            active: ``[batch, source]``; a silent target has no say.
+
+        Returns:
+            Same shape as ``estimates``.
+        """
+        if self.order != "any":
+            return estimates
+        flat = estimates.to(target.dtype).flatten(2)
+        pairwise = SiSdr().pairwise(estimate=flat, target=target, mixture=mixture)
+        _, order = best_permutation(torch.where(active[:, None, :], pairwise, 0.0))
+        return reorder(estimates, order)
+
     def audio_examples(self, batch: Batch, count: int) -> dict[str, Tensor]:
         """Mixture, targets and estimates of the first examples, at one gain each."""
         made = {}
         mixtures = self.segment(batch.waveform[:count])
         estimates = self.heard(self._segment_raw(batch.waveform[:count], None), mixtures)
+        target, mixture = (one[:count] for one in self.targets(batch))
+        estimates = self.ordered(estimates, target, mixture, batch.active[:count])
         for number, (mixture, estimate) in enumerate(zip(mixtures, estimates, strict=True)):
             targets = self.segment(_sources(batch)[number])
             peak = torch.cat([mixture[None], targets, estimate]).abs().max().clamp(min=1.0)
@@ -253,18 +275,14 @@ class SeparationEvaluation(Evaluation):
         self.task = task
         self.improvement = SiSdrImprovement().to(next(task.parameters()).device)
         self.left_out = torch.zeros(2, dtype=torch.int64)  # silent targets, and lone ones
-        self._order = SiSdr()
 
     def add(self, batch: Batch, raw: Tensor) -> None:
         task = self.task
         task.add_losses(self.means, batch, raw)
         target, mixture = task.targets(batch)
         segment = task.segment(batch.waveform)
-        estimate = task.heard(raw, segment).to(target.dtype).flatten(2)
-        if task.order == "any":
-            pairwise = self._order.pairwise(estimate=estimate, target=target, mixture=mixture)
-            _, order = best_permutation(torch.where(batch.active[:, None, :], pairwise, 0.0))
-            estimate = reorder(estimate, order)
+        estimate = task.ordered(task.heard(raw, segment), target, mixture, batch.active)
+        estimate = estimate.to(target.dtype).flatten(2)
         # Beside silence, a source is the mixture already: there is nothing to improve on.
         alone = batch.active & (batch.active.sum(-1, keepdim=True) < 2)
         counts = torch.stack([(~batch.active).sum(), alone.sum()])

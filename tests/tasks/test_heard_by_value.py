@@ -8,6 +8,12 @@ from lightning_sep.settings import compose
 from tests.tasks import facts
 
 
+def si_sdr(estimate: torch.Tensor, target: torch.Tensor) -> float:
+    """Le Roux et al., arXiv:1811.02508, eq. 3, in dB."""
+    scaled = (estimate @ target) / (target @ target) * target
+    return float(10 * torch.log10(scaled.square().sum() / (scaled - estimate).square().sum()))
+
+
 def test_mixture_targets_and_estimates_share_a_gain_that_keeps_them_within_full_scale() -> None:
     settings = compose(["task=separation", "head=tanh", "net.levels=2"])
     task = build_task(settings.tree, facts.MIXTURES).eval()
@@ -25,8 +31,16 @@ def test_mixture_targets_and_estimates_share_a_gain_that_keeps_them_within_full_
         made = task.audio_examples(batch, 2)
         raw = task.net(batch.waveform[:2])
     assert len(made) == 2 * 5
+    turned = []
     for number in range(2):
-        estimates = raw[number].tanh()
+        estimates = raw[number].tanh().reshape(2, -1)
+        fits = [
+            sum(si_sdr(order[place], sources[number, place, 0]) for place in range(2))
+            for order in (estimates, estimates.flip(0))
+        ]
+        turned.append(fits[1] > fits[0])
+        if turned[-1]:  # each estimate stands beside the target that it fits
+            estimates = estimates.flip(0)
         everything = [batch.waveform[number, 0], *sources[number, :, 0], *estimates]
         peak = max(1.0, max(float(one.abs().max()) for one in everything))
         assert (peak > 1) == (number == 0)
@@ -37,3 +51,4 @@ def test_mixture_targets_and_estimates_share_a_gain_that_keeps_them_within_full_
             )
             torch.testing.assert_close(target, sources[number, place, 0] / peak)
             torch.testing.assert_close(estimate, estimates[place] / peak)
+    assert sorted(turned) == [False, True], "both ways are seen"
