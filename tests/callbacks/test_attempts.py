@@ -86,7 +86,7 @@ def test_an_attempt_that_lost_its_run_removes_nothing_to_begin_anew(tmp_path, se
 
 
 def test_a_runs_folder_holds_what_is_known_of_it_and_no_more(undisturbed):
-    found = {path.name for path in undisturbed.folder.iterdir()} - {"audio"}
+    found = {path.name for path in undisturbed.folder.iterdir()} - {"audio", "evaluations"}
     assert found == {
         *("settings.yaml", "attempts.jsonl", "log.txt", "lease.json", "record.json"),
         *("metrics.jsonl", "metrics.1.jsonl", "test_examples.1.json", "checkpoints"),
