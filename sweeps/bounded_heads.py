@@ -17,7 +17,7 @@ from lightning_sep.sweep.definition import Sweep
 HEADS = heads_for("separation")
 # A distribution has to become narrow before it says anything, which takes larger steps.
 ITS_OWN = {
-    "logistic_mixture": ["optimizer.learning_rate=0.01"],
+    "logistic_mixture": ["optimizer.learning_rate=0.006"],
     "mu_law_softmax": [
         "head.levels=64",  # 256 levels take four times as long, minutes on a CPU
         "head.temperature=0.05",
@@ -32,14 +32,15 @@ SWEEP = Sweep(
         "net=wave_unet_small",
         "data=full_scale",
         "examples.normalise=sources",
-        "examples.segment_s=0.4",
+        "examples.segment_s=0.5",
         "examples.train=128",
-        "optimizer.learning_rate=0.008",  # large, since there are few epochs
-        "trainer.epochs=6",
+        "optimizer.learning_rate=0.003",
+        "trainer.epochs=12",
     ],
     metric="val/si_sdr_improvement_db",
     direction="maximize",
     trials=len(HEADS),
+    finalists=2,
     final_seeds=5,
 )
 
