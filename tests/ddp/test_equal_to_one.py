@@ -146,7 +146,7 @@ def test_fault_16_the_first_process_decides_for_those_that_measure_something_els
     ("settings", "words"),
     [
         (["trainer.nodes=2"], "trainer.nodes = 2: srun has to start"),
-        (["trainer.devices=2", "trainer.device=cuda"], "this machine has 0 GPUs"),
+        (["trainer.devices=2", "trainer.device=cuda"], "this machine has 1 GPU"),
         (["trainer.devices=5"], "examples.batch_size = 4: 5 devices share a batch"),
         (["trainer.strategy=fsdp"], "strategy"),
         (["trainer.devices=0"], "devices = 0"),
@@ -155,7 +155,8 @@ def test_fault_16_the_first_process_decides_for_those_that_measure_something_els
 def test_what_cannot_be_shared_is_refused(
     settings: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     with pytest.raises(ConfigError) as refused:
         ran(tmp_path, [*SEPARATION, *settings])
     assert words in str(refused.value)
