@@ -166,7 +166,7 @@ class TestOneOfTheUsersOwn:
 
     def test_is_not_on_the_path_and_says_what_to_do(self, own):
         (own / "my_parts.py").unlink()
-        assert "PYTHONPATH" in refusal("head=wobble")
+        assert "put it beside the folder conf/" in refusal("head=wobble")
 
     def test_is_a_function_and_is_refused(self, own):
         path = own / "conf" / "head" / "wobble.yaml"
