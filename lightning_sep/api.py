@@ -76,8 +76,9 @@ def sweep(
     files = [] if file is None else [file]
     asked = {key: options.get(key) for key in ("trials", "finalists", "config_dir")}
     config = asked.pop("config_dir")
+    _, shared = commands.apart(overrides)
     [definition] = commands.definitions_of(
-        files, overrides, grid or False, name=name, config_dir=config and str(config), **asked
+        files, shared, grid or False, name=name, config_dir=config and str(config), **asked
     )
     code = commands.launch(files, overrides, grid=grid or False, name=name, home=where, **options)
     if code:

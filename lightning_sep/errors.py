@@ -9,6 +9,11 @@ class LightningSepError(Exception):
     exit_code: ClassVar[int] = 1
 
 
+def one_line(error: BaseException) -> str:
+    """What an error says, on one line; its kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class ConfigError(LightningSepError, ValueError):
     """A setting cannot be used; the message names it and what would work."""
 

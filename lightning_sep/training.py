@@ -33,6 +33,7 @@ from lightning_sep.functional.processes import of_first, own_rank, world_size
 from lightning_sep.run_folder import RunFolder
 from lightning_sep.settings import build
 from lightning_sep.tasks.base import Task
+from lightning_sep.tracking import Tracking
 
 Report = Callable[[int, float], bool]
 
@@ -191,7 +192,7 @@ class Training:
 
     def _open_tracker(self, tracking: Any, about: Mapping[str, Any], cleanup: ExitStack) -> None:
         if self._quiet:
-            tracking.mode = "disabled"
+            tracking = Tracking(mode="disabled")
         self.tracker = tracking.open(self.folder.path, about)
         cleanup.push(self.tracker.left)
 

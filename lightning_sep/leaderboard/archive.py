@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
-from lightning_sep.errors import ArchiveError, ConfigError
+from lightning_sep.errors import ArchiveError, ConfigError, one_line
 from lightning_sep.find import find_run
 from lightning_sep.fingerprint import software
 from lightning_sep.fsio import (
@@ -297,7 +297,7 @@ def _unpack(path: Path, stage: Path) -> dict[str, Any]:
     except _UNREADABLE as error:
         if isinstance(error, ArchiveError):
             raise
-        raise ArchiveError(f"{path} cannot be read as an archive: {_line(error)}") from error
+        raise ArchiveError(f"{path} cannot be read as an archive: {one_line(error)}") from error
     return manifest
 
 
@@ -368,7 +368,7 @@ def _extract(path: Path, archive: ZipFile, info: ZipInfo, target: Path) -> None:
             shutil.copyfileobj(source, file)
     except _UNREADABLE as error:
         raise ArchiveError(
-            f"{path}: {info.filename} was changed after it was written ({_line(error)})"
+            f"{path}: {info.filename} was changed after it was written ({one_line(error)})"
         ) from error
 
 
@@ -378,7 +378,7 @@ def _json(path: Path, name: str) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ArchiveError(f"{name} is missing") from error
     except (ValueError, RecursionError) as error:
-        raise ArchiveError(f"{name} cannot be read: {_line(error)}") from error
+        raise ArchiveError(f"{name} cannot be read: {one_line(error)}") from error
     if not isinstance(found, dict):
         raise ArchiveError(f"{name} is not an object")
     return found
@@ -417,7 +417,3 @@ def _words(made_by: Mapping[str, Any]) -> str:
     return (
         f"version {made_by.get('package')} (code {str(made_by.get('code'))[:12]}, commit {commit})"
     )
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

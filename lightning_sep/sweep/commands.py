@@ -343,7 +343,7 @@ def _amount(study: SweepStudy) -> str:
         parts.append(f"on {sweep.repeats} seeds each")
     if finals:
         parts.append(f"and the best {best} on {sweep.final_seeds} fresh seeds each")
-    runs = trials * sweep.repeats + finals
+    runs = sweep.most_runs(trials)
     return (
         f"{study.definition.name}: {' '.join(parts)}, {runs} run{'s' if runs > 1 else ''} at most"
     )

@@ -106,6 +106,10 @@ class Sweep:
             return self.finalists
         return CHOSEN if self.race is False else RACED
 
+    def most_runs(self, trials: int) -> int:
+        """How many runs so many settings take: on the seeds of the search, and as finalists."""
+        return trials * self.repeats + min(self.most_finalists, trials) * self.final_seeds
+
     @property
     def search_seeds(self) -> range:
         """Seeds of the repeats in the search."""

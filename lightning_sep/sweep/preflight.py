@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from lightning_sep.errors import Interrupted, LightningSepError
+from lightning_sep.errors import Interrupted, LightningSepError, one_line
 from lightning_sep.homes import runs_home
 from lightning_sep.launchers.base import worker_command
 from lightning_sep.sweep import commands, space
@@ -115,7 +115,7 @@ def _runs(definition: Definition) -> int:
     """Trials and final runs, at most."""
     sweep, points = definition.sweep, definition.grid()
     trials = sweep.trials if points is None else min(sweep.trials, len(points))
-    return trials * sweep.repeats + min(sweep.most_finalists, trials) * sweep.final_seeds
+    return sweep.most_runs(trials)
 
 
 @contextmanager
@@ -150,8 +150,8 @@ def _covering(
         try:
             step_s, steps, size = _train(settings, place)
         except Exception as error:
-            text = " ".join(str(error).split()) or type(error).__name__
-            problems.append(f"{definition.name}: {' '.join(proposed) or 'its settings'}: {text}")
+            which = " ".join(proposed) or "its settings"
+            problems.append(f"{definition.name}: {which}: {one_line(error)}")
             continue
         yield Tried(definition.name, proposed, shows, step_s, steps, round(size / 1e6, 3))
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lightning_sep.errors import Interrupted, LeaseLost, LightningSepWarning
+from lightning_sep.errors import Interrupted, LeaseLost, LightningSepWarning, one_line
 from lightning_sep.fsio import PATIENCE, append_line, read_lines
 from lightning_sep.tracking.dashboard import Mirror
 from lightning_sep.tracking.sender import Sender
@@ -177,9 +177,8 @@ class Tracker:
             self._sender = None
             if self._raises:
                 raise
-            text = " ".join(str(error).split()) or type(error).__name__
             line = (
-                f"W&B is off for the rest of this run: {text}. Training goes on; "
+                f"W&B is off for the rest of this run: {one_line(error)}. Training goes on; "
                 f"`lightning-sep mirror {self._mirror.run_id}` makes it up when the run is done"
             )
             print(f"lightning-sep: {line}", file=sys.stderr, flush=True)

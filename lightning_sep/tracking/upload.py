@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lightning_sep.errors import ConfigError, SweepError
+from lightning_sep.errors import ConfigError, SweepError, one_line
 from lightning_sep.fsio import read_lines, write_json
 from lightning_sep.homes import runs_home
 from lightning_sep.leases.lease import Content
@@ -108,7 +108,7 @@ def mirror(names: Sequence[str], *, home: Path | None = None) -> int:
         try:
             Tracker(told, folder=folder, mode="offline", raises=True).finish(record)
         except Exception as error:
-            text = plain(" ".join(str(error).split())) or type(error).__name__
+            text = plain(one_line(error))
             raise SweepError(f"no mirror of {folder.name}: {text}") from error
         print(_part(folder))
         made += 1

@@ -3,6 +3,9 @@
 import csv
 from pathlib import Path
 
+import pytest
+
+from lightning_sep import experiment
 from lightning_sep.settings import build, compose
 
 
@@ -24,3 +27,18 @@ def test_the_history_is_a_table_that_is_whole_after_a_resume(tmp_path: Path) -> 
             {"epoch": "0", "step": "8", "train/loss": "0.5", "val/r2": ""},
             {"epoch": "1", "step": "16", "train/loss": "0.25", "val/r2": ""},
         ]
+
+
+def test_only_the_first_of_several_processes_writes_it(
+    tmp_path: Path, data_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightning_sep.training.own_rank", lambda: 1)
+    settings = compose(
+        [
+            *("task=autoregression", "net.hidden=4", "examples.train=16", "examples.val=8"),
+            *("examples.test=8", "trainer.epochs=1", "trainer.progress=false", "tracking=csv"),
+        ]
+    )
+    result = experiment.run(settings, home=tmp_path)
+    assert (result.folder / "metrics.jsonl").exists()
+    assert not (result.folder / "metrics.csv").exists()
