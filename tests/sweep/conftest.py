@@ -125,7 +125,8 @@ class Sandbox:
         for path in self.home.glob("*/record.json"):
             record = self.record(path)
             assert record["epochs"] == list(range(len(record["epochs"]))), path
-            assert len((path.parent / "records.log").read_text().splitlines()) == 1, path
+            written = path.parent / "records.log"  # missing where the writer was killed on the way
+            assert not written.exists() or len(written.read_text().splitlines()) == 1, path
 
 
 def wait_until(condition: Callable[[], bool], limit_s: float = 30.0) -> None:

@@ -96,10 +96,10 @@ class Quadratic:
                 pruned = True
                 break
         guard()
-        append_line(folder / "records.log", str(os.getpid()))
         how = "pruned" if pruned else "finished"
         value = min(state["values"])
         write_json(record_path, {"state": how, "value": value, "purpose": errand.purpose, **state})
+        append_line(folder / "records.log", str(os.getpid()))  # after: a kill between is no second
         if fault == "die_untold" and attempts == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         return Outcome(run_id, how, value)
