@@ -22,6 +22,7 @@ def train(
     *,
     home: Path | str | None = None,
     config_dir: Path | str | None = None,
+    train_on: Path | str | None = None,
 ) -> Result:
     """Train and test one run, go on with it, or show it from its record, as the command does.
 
@@ -29,6 +30,7 @@ def train(
         overrides: ``["head=sine", "trainer.epochs=3"]``, as on the command line.
         home: folder of all runs; ``None`` is ``LIGHTNING_SEP_HOME`` or ``runs/``.
         config_dir: a folder with entries of your own, beside ``conf/`` of the working folder.
+        train_on: a finished run of fewer epochs, and else the same settings, to go on from.
 
     Returns:
         The run's id, folder, state and record.
@@ -38,7 +40,8 @@ def train(
         DataError: the data are not prepared, or not usable.
         Busy: another process trains this run.
     """
-    return run(compose(overrides, config_dir), home=Path(home or runs_home()))
+    settings = compose(overrides, config_dir)
+    return run(settings, home=Path(home or runs_home()), train_on=train_on)
 
 
 def sweep(

@@ -29,6 +29,8 @@ EXCLUDED = (
     "trainer.checkpoint_every_steps",
     "trainer.checkpoint_every_min",
     "trainer.hang_s",
+    "trainer.keep_last",
+    "trainer.profiler",
     "trainer.progress",
     "data.keep",  # what it let in is part of the manifests' hash
     "data.channels",  # what they became is part of the manifests' hash
@@ -41,6 +43,11 @@ LATER: dict[str, Any] = {
     "init_from": None,
     "task.order": "any",
     "task.embedding": "head",
+    "trainer.accumulate": 1,
+    "trainer.ema": None,
+    "trainer.limit_batches": None,
+    "trainer.fast_dev_run": False,
+    "trainer.callbacks": [],
     "examples.segment_samples": None,
     "examples.context_samples": 0,
 }

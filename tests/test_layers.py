@@ -17,7 +17,7 @@ LAYERS = [
     {"heads", "losses", "reweighting", "nets", "data", "metrics", "plans", "tracking"},
     {"tasks"},
     {"callbacks", "warm_start"},
-    {"training"},
+    {"training", "train_on"},
     {"experiment"},
     {"launchers", "leaderboard", "use"},
     {"evaluate", "reproduce"},

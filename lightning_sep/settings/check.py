@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from lightning_sep.errors import ConfigError
-from lightning_sep.settings.build import locate, made
+from lightning_sep.settings.build import holds_entries, locate, made
 from lightning_sep.settings.conf import ROOT
 from lightning_sep.settings.environment import PATHS, refusal
 from lightning_sep.settings.signature import accepts, arguments, is_open, normalised, wants_path
@@ -86,6 +86,10 @@ def _checked_entry(
             problems.append(f"{name} = {value!r}: {needs(annotation)} is needed")
         elif isinstance(value, Mapping) and "_target_" in value:
             plain[key] = _checked_entry(name, name, value, problems, held)
+        elif holds_entries(value):
+            each = enumerate(value)
+            named = [(f"{name}[{number}]", one) for number, one in each]
+            plain[key] = [_checked_entry(one, one, node, problems, held) for one, node in named]
         else:
             plain[key] = normalised(value, annotation)
     for name in usable:

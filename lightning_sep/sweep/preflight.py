@@ -168,8 +168,9 @@ def _train(settings: Any, place: Path) -> tuple[float, int, int]:
         return len(times) >= STEPS
 
     data = experiment.open_data(settings)
-    examples = experiment.build_parts(settings, data).examples
-    steps = len(examples.loader(data, "train", seed=settings.tree["seed"]))
+    steps = len(
+        experiment.loader_of(settings.tree, experiment.build_parts(settings, data))("train")
+    )
     # What several devices would share, one does here: the same numbers, in as many device hours.
     trainer = {**settings.tree["trainer"], "devices": 1, "nodes": 1}
     alone = replace(settings, tree={**settings.tree, "trainer": trainer})

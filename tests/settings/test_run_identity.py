@@ -152,6 +152,7 @@ def test_what_does_not_count_is_this_and_no_more():
         *(path for path in paths(TREE) if path.startswith(("tracking.", "launcher."))),
         *(f"trainer.checkpoint_every_{what}" for what in ("epochs", "steps", "min")),
         *("trainer.workers", "trainer.hang_s", "trainer.progress"),
+        *("trainer.keep_last", "trainer.profiler"),
         *("trainer.devices", "trainer.nodes", "trainer.strategy"),
         *("data.keep", "data.channels", "data.path", "data.cache_limit_mb"),
     }
