@@ -114,6 +114,7 @@ class Processes(Crew):
         environment = {
             **os.environ,
             **thread_environment(self._work.threads),
+            "LIGHTNING_SEP_HOME": str(self._work.home.resolve()),
             LAUNCHER_PID: str(os.getpid()),
         }
         if self._gpus:
