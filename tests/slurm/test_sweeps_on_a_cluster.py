@@ -170,8 +170,10 @@ def test_a_sweep_is_steered_while_it_runs(lab: Lab, cluster: Cluster, heads: Pat
     code, text = asked(lab, "scale", "heads", "2")
     assert (code, text.count("\n")) == (2, 1)
 
-    assert asked(lab, *submit)[0] == 0
-    until(lambda: status(lab)["running"])
+    shared = ("launcher.workers=1", "launcher.gpus=1", "launcher.runs_per_gpu=3")
+    assert asked(lab, *submit[:-1], *shared)[0] == 0
+    until(lambda: len(status(lab)["running"]) == 3)  # type: ignore[arg-type]
+    assert len(running(cluster)) == 1, "one task, and its GPU, for all three"
     assert asked(lab, "stop", "heads", "--now")[0] == 0
     until(lambda: not queued(cluster), 60)
     assert not workers()
