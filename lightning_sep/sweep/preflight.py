@@ -137,11 +137,12 @@ def _covering(
 ) -> Iterator[Tried]:
     """Train a few steps with settings that together have every entry that the space reaches."""
     from lightning_sep.settings import compose
+    from lightning_sep.warm_start import pinned
 
     known: set[str] = set()
     for proposed in space.samples(definition.proposed, seed=definition.seed):
         asked = definition.settings(proposed, 0)
-        settings = compose([*asked, "tracking=none"], config_dir)
+        settings = pinned(compose([*asked, "tracking=none"], config_dir), place.parent)
         entries = {f"{group}={entry}" for group, entry in settings.choices.items()}
         shows = sorted(entries - known)
         if not shows:
