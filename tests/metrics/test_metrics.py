@@ -5,6 +5,7 @@ import torch
 from lightning_sep.functional.si_sdr import si_sdr
 from lightning_sep.metrics.next_frame import NextFrameR2
 from lightning_sep.metrics.si_sdr_improvement import PERCENTILES, SiSdrImprovement
+from tests import gloo
 from tests.reweighting import two_processes as case
 
 NAME = "si_sdr_improvement_db"
@@ -187,7 +188,7 @@ def test_reset_forgets_everything(family):
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    return case.run_in_two(case.score, tmp_path_factory.mktemp("gloo"))
+    return gloo.run(case.score, 2, tmp_path_factory.mktemp("gloo"))
 
 
 @pytest.mark.parametrize(

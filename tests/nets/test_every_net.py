@@ -14,6 +14,7 @@ from torch.func import functional_call
 
 from lightning_sep.errors import ConfigError
 from lightning_sep.nets.abilities import BatchNet
+from tests import contracts
 
 CONF = Path(__file__).parents[2] / "conf" / "net"
 ENTRIES = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -86,6 +87,16 @@ class TestEveryEntry:
     def test_builds(self, name: str) -> None:
         with torch.device("meta"):
             assert sum(1 for _ in build(name).parameters()) > 0
+
+    def test_says_what_the_class_does_when_nothing_is_said(self, name: str) -> None:
+        with torch.device("meta"):
+            unlike = contracts.unlike_the_class("net", name, inputs=2, outputs=2)
+        unlike.pop("sources", None)  # what the task fills in
+        if name in SMALL:
+            assert unlike
+        else:  # of Wave-U-Nets, the one with learned upsampling is the one for full bandwidth
+            learned = {"upsampling": ("learned", "linear")} if name == "wave_unet" else {}
+            assert unlike == learned
 
     def test_explains_every_setting(self, name: str) -> None:
         lines = (CONF / f"{name}.yaml").read_text().splitlines()
