@@ -125,3 +125,11 @@ def test_alone_there_is_nobody_to_ask() -> None:
     assert processes.gathered(rows)[1] == 0
     assert processes.of_first(lambda: 5) == 5
     assert raised(ValueError("no")) == ("ValueError: no", False)
+    device, shape = torch.device("cpu"), torch.Size([3, 2])
+    one, other = (torch.Generator().manual_seed(1) for _ in range(2))
+    assert torch.equal(
+        noise.uniform(shape, generator=one, device=device), torch.rand(shape, generator=other)
+    )
+    assert torch.equal(
+        noise.normal(shape, generator=one, device=device), torch.randn(shape, generator=other)
+    )

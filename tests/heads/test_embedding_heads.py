@@ -131,6 +131,23 @@ def test_parts_of_the_divergence_are_cut_out_of_the_whole(head, size):
     assert whole.isnan().sum() == 13  # the row that is not finite, and no other pair
 
 
+def test_a_head_that_says_nothing_of_parts_gives_them_too():
+    class Cities(EmbeddingHead):
+        def training_view(self, raw):
+            return raw
+
+        def decoded(self, raw):
+            return raw
+
+        def pairwise(self, raw):
+            return (raw.unsqueeze(-2) - 2 * raw.unsqueeze(-3)).abs().sum(-1)
+
+    raw = rows(7, 3)
+    part = Cities().divergence_parts(raw)(slice(1, 3), slice(2, 7))
+    expected = [[float((raw[i] - 2 * raw[j]).abs().sum()) for j in range(2, 7)] for i in (1, 2)]
+    torch.testing.assert_close(part, torch.tensor(expected, dtype=torch.float64))
+
+
 def test_temperature_divides_the_raw_values():
     raw = rows(3, 5)
     for head in (Softmax, Softplus):

@@ -57,6 +57,23 @@ def test_decoding_does_not_hide_a_nan(head):
     assert head.decode(raw).isnan().tolist() == [False, True, False]
 
 
+def test_what_clipping_took_off_is_seen_without_it(head):
+    """Heads that clip show the raw value, a mixture its mean; the others have nothing to clip."""
+    raw = raw_like(head, 40, dtype=torch.float64, scale=2.0)
+    found = head.unclipped(raw)
+    if head.raw_per_sample == 1 and ((found < -1) | (found > 1)).any():
+        assert torch.equal(found, raw.squeeze(-1))
+        torch.testing.assert_close(head.decode(raw), raw.squeeze(-1).clamp(*head.bounds))
+    elif type(head).__name__ == "LogisticMixture":
+        logits, means, _ = raw.chunk(3, dim=-1)
+        shares = logits.exp() / logits.exp().sum(-1, keepdim=True)
+        torch.testing.assert_close(found, (shares * means).sum(-1))
+    else:
+        torch.testing.assert_close(found, head.decode(raw))
+    clips = type(head).__name__ in ("ClipAtEval", "HardClip", "StraightThroughClip", "Linear")
+    assert clips == (head.raw_per_sample == 1 and float(found.abs().max()) > 1)
+
+
 def test_draws_within_its_bounds(head):
     generator = torch.Generator().manual_seed(0)
     drawn = head.sample(extremes(head, EXTREMES), generator)
@@ -188,6 +205,12 @@ def test_without_a_loss_of_its_own_it_leaves_the_given_one(name):
     raw = raw_like(head, 3, 7, scale=2.0)
     assert torch.equal(head.seen(raw), head(raw))
     assert head.shows_two
+
+
+def test_its_own_loss_refuses_targets_of_another_shape(cross_entropy_head):
+    raw = raw_like(cross_entropy_head, 2, 3)
+    with pytest.raises(ValueError, match=r"the same shape up to the parameters, got \[2, 3, \d+\]"):
+        cross_entropy_head.own_loss(raw, torch.zeros(2, 4))
 
 
 def test_refuses_raw_values_of_another_size(head):

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +237,37 @@ def test_a_size_that_cannot_be_is_refused_with_its_value(
 ) -> None:
     with pytest.raises(ConfigError, match=rf"{setting} = {value!r}: a whole number"):
         build(name, **{setting: value})
+
+
+WRONG = {bool: "perhaps", int: 0, float: float("nan"), str: "odd", list: "wide"}
+EDGES = [  # the first values that do not do
+    ("wave_unet_small", "down_kernel", 14),
+    ("wave_unet_small", "up_kernel", 4),
+    ("wave_unet_small", "leak", 1.0),
+    ("wave_unet_small", "leak", -0.01),
+    ("sudo_rm_rf_small", "kernel", 20),
+    ("sudo_rm_rf_small", "kernel", 1),
+    ("sudo_rm_rf_small", "mask_norm", True),  # of the original alone
+    ("blstm_small", "dense[1]", 0),
+    *((name, "dropout", value) for name in ("lstm_small", "blstm_small") for value in (1.0, -0.01)),
+    *(("lstm_small", "input_dropout", value) for value in (1.0, -0.01)),
+    *(("blstm_small", "dense_dropout", value) for value in (1.0, -0.01)),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value"),
+    [
+        *EDGES,
+        *(
+            (name, setting, WRONG[int if setting == "sources" else type(value)])
+            for name in SMALL
+            for setting, value in read(name).items()
+            if setting != "_target_"
+        ),
+    ],
+)
+def test_every_setting_is_checked_by_its_name(name: str, setting: str, value: object) -> None:
+    changed = {"dense": [8, value]} if setting == "dense[1]" else {setting: value}
+    with pytest.raises(ConfigError, match=re.escape(f" {setting} = {value!r}: ")):
+        build(name, **changed)
