@@ -84,6 +84,8 @@ def test_it_is_ended_by_a_key_and_leaves_nothing_behind(tmp_path: Path, end: str
         cwd=tmp_path,
         env={**os.environ, "LIGHTNING_SEP_HOME": str(tmp_path / "runs"), "TERM": "xterm"},
         start_new_session=True,
+        # A shell's background jobs ignore Ctrl-C, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     seen = b""
 
