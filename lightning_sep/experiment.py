@@ -49,6 +49,7 @@ from lightning_sep.settings.fitting import refuse_unfit
 from lightning_sep.settings.signature import arguments
 from lightning_sep.tasks.base import Parts, Task
 from lightning_sep.terminal import duration
+from lightning_sep.warm_start import pinned, weights_for
 
 if TYPE_CHECKING:
     from lightning_sep.training import Attempt, Training
@@ -83,6 +84,7 @@ class Built:
     prepared: Any
     examples: Any
     task: Task
+    start: dict[str, Tensor] | None = None  # what `init_from` brings, in the place of drawn weights
 
 
 def open_data(settings: Settings) -> Any:
@@ -106,8 +108,13 @@ def identify(settings: Settings, prepared: Any | None = None) -> str:
     return identities.run_id(settings.tree, prepared.hash)
 
 
-def build_parts(settings: Settings, prepared: Any | None = None) -> Built:
+def build_parts(settings: Settings, prepared: Any | None = None, *, follows: bool = False) -> Built:
     """Everything a run consists of, on the CPU, initialised under the run's seed.
+
+    Args:
+        settings: what the run is, pinned.
+        prepared: the corpus, where it is open already.
+        follows: another process begins the run, and gives its weights to this one.
 
     Raises:
         ConfigError: parts do not go together.
@@ -125,7 +132,9 @@ def build_parts(settings: Settings, prepared: Any | None = None) -> Built:
             f"examples.batch_size = {examples.batch_size}: {ranks} devices share a batch, and each "
             "needs an example of it"
         )
-    return Built(identify(settings, prepared), prepared, examples, task)
+    warm = settings.tree.get("init_from") is not None and not follows
+    start = weights_for(task, settings) if warm else None
+    return Built(identify(settings, prepared), prepared, examples, task, start)
 
 
 def build_task(tree: Mapping[str, Any], facts: Facts, *, to_train: bool = True) -> Task:
@@ -190,7 +199,7 @@ def recorded_facts(tree: Mapping[str, Any], plain: Mapping[str, Any]) -> Facts:
 
 def print_model(settings: Settings) -> str:
     """The net's layers, the shape of what each gives, and the parameter count."""
-    parts = build_parts(settings)
+    parts = build_parts(settings, follows=True)
     task = parts.task
     batch = next(iter(parts.examples.loader(parts.prepared, "val", seed=0)))
     shapes: dict[str, str] = {}
@@ -225,6 +234,7 @@ def print_config(settings: Settings, *, home: Path) -> str:
         DataError: the data are not prepared, or not usable.
     """
     refuse_unfit(settings.tree, settings.choices)
+    settings = pinned(settings, home)
     identity = identify(settings)
     record = read_record(home / identity)
     begun = "begun" if (home / identity / ATTEMPTS).exists() else "not begun"
@@ -272,6 +282,7 @@ def run(
         StorageError: the disk is full; what was there is whole.
     """
     refuse_unfit(settings.tree, settings.choices)
+    settings = pinned(settings, home)
     prepared = open_data(settings) if data is None else data
     identity = identify(settings, prepared)
     folder = RunFolder(home / identity)
@@ -503,7 +514,7 @@ def follow(order: Order) -> None:
 
     tree = order["settings"]
     with _threads(tree["trainer"]["threads"]), _quiet(lambda line: None):
-        parts = build_parts(Settings(tree))
+        parts = build_parts(Settings(tree), follows=True)
         if parts.run_id != order["run_id"]:
             raise ConfigError(
                 f"run {order['run_id']} is {parts.run_id} on {host()['host']}: the processes of a "
@@ -558,6 +569,8 @@ def _trained(
         task = parts.task
         if again:  # as it was initialised
             task = build_task(tree, task.facts)
+        if parts.start is not None:
+            task.load_state_dict(parts.start, strict=False)
         with ExitStack() as cleanup:
             PATIENCE.pulse()  # what leads to the first step may take long, and does not hang
             training = Training(tree, task, loader, attempt, mirrored, cleanup)

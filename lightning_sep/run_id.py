@@ -38,6 +38,7 @@ EXCLUDED = (
 # Settings that came later, at the value that means what was before: they do not count, so that
 # the settings of an old run have the hash that they had.
 LATER: dict[str, Any] = {
+    "init_from": None,
     "task.order": "any",
     "task.embedding": "head",
     "examples.segment_samples": None,
@@ -83,8 +84,11 @@ def config_hash(tree: Mapping[str, Any]) -> str:
 
 def counted(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that count: without those in ``EXCLUDED``, and those in ``LATER`` that change
-    nothing."""
-    return _without_excluded(tree, "")
+    nothing. Of the run that a run begins with, its weights count, not its name."""
+    kept = _without_excluded(tree, "")
+    if isinstance(kept.get("init_from"), str):
+        kept["init_from"] = kept["init_from"].rpartition("@")[2]
+    return kept
 
 
 def code_versions(class_paths: Iterable[str]) -> dict[str, str]:

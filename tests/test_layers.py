@@ -16,7 +16,7 @@ LAYERS = [
     {"run_id", "leases", "checkpoint_files", "find", "ranks"},
     {"heads", "losses", "reweighting", "nets", "data", "metrics", "plans", "tracking"},
     {"tasks"},
-    {"callbacks"},
+    {"callbacks", "warm_start"},
     {"training"},
     {"experiment"},
     {"launchers", "leaderboard", "use"},

@@ -34,6 +34,7 @@ examples:
     lightning-sep train net=sudo_rm_rf_small --print-model  layers, shapes, parameters; no training
     lightning-sep train head=sine --print-config > mine.yaml  all settings and the id; no training
     lightning-sep train --config mine.yaml seed=1           those of a file, and what differs
+    lightning-sep train data=esc10 init_from=3f2a           begin with the weights of a finished run
     lightning-sep train head=softmax --help                 what can be set in an entry
 
 On a CPU a run computes with trainer.threads threads, one unless asked, whatever the environment

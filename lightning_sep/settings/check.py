@@ -39,6 +39,9 @@ def checked(
     seed = tree.get("seed")
     if "seed" in tree and not (accepts(seed, int) and 0 <= int(seed or 0) <= _LARGEST_SEED):
         problems.append(f"seed = {seed!r}: a whole number from 0 to {_LARGEST_SEED} is needed")
+    parent = tree.get("init_from")
+    if not isinstance(parent, str | None):
+        problems.append(f"init_from = {parent!r}: a run's id or folder is needed, or null")
     fitting = {}
     for group, node in tree.items():
         if group in ROOT:

@@ -188,8 +188,9 @@ class ExperimentRunner:
 
     def _compose(self, overrides: Sequence[str]) -> Any:
         from lightning_sep.settings import compose
+        from lightning_sep.warm_start import pinned
 
-        return compose(list(overrides), self.config_dir)
+        return pinned(compose(list(overrides), self.config_dir), self.home)
 
 
 def task_monitor(
