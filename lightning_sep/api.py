@@ -72,16 +72,16 @@ def sweep(
         ConfigError: a definition or a setting cannot be used, or the sweep asks something else now.
         SweepError: it ended before the work was done, or no setting finished.
     """
-    from lightning_sep.sweep import commands
+    from lightning_sep.sweep import asked, commands
     from lightning_sep.sweep.names import sweep_folder
 
     where = Path(home or runs_home())
     files = [] if file is None else [file]
-    asked = {key: options.get(key) for key in ("trials", "finalists", "config_dir")}
-    config = asked.pop("config_dir")
-    _, shared = commands.apart(overrides)
-    [definition] = commands.definitions_of(
-        files, shared, grid or False, name=name, config_dir=config and str(config), **asked
+    chosen = {key: options.get(key) for key in ("trials", "finalists")}
+    config = options.get("config_dir")
+    _, shared = asked.apart(overrides)
+    [definition] = asked.definitions_of(
+        files, shared, grid or False, name=name, config_dir=config and str(config), **chosen
     )
     code = commands.launch(files, overrides, grid=grid or False, name=name, home=where, **options)
     if code:
