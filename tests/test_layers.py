@@ -20,7 +20,7 @@ LAYERS = [
     {"training", "train_on"},
     {"experiment"},
     {"launchers", "leaderboard", "use"},
-    {"evaluate", "reproduce"},
+    {"evaluate", "reproduce", "listen"},
     {"sweep"},
     {"api"},
     {"cli"},

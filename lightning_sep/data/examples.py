@@ -148,6 +148,11 @@ class Examples(ABC):
         measured on its training part is not measured anew."""
         return self
 
+    def lasting(self, prepared: Prepared, seconds: float) -> "Examples":
+        """These examples, each at least so long, for ears that need more than a score; themselves
+        where they are, or where a net takes no other length."""
+        return self
+
     def coverage(
         self,
         prepared: Prepared,

@@ -1,6 +1,7 @@
 """Mixtures of several sounds with their sources, for separation."""
 
 import math
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,15 @@ class Mixtures(Examples):
     def draw(self, prepared: Prepared, split: str) -> "MixtureDraw":
         """See :meth:`Examples.draw`."""
         return MixtureDraw(self, prepared, split)
+
+    def lasting(self, prepared: Prepared, seconds: float) -> "Mixtures":
+        """See :meth:`Examples.lasting`: the same sounds at the same levels, longer stretches."""
+        samples = round(seconds * prepared.sample_rate)
+        if self.context_samples or self.samples(prepared) >= samples:
+            return self
+        longer = copy(self)
+        longer.segment_samples = samples
+        return longer
 
     def facts(self, prepared: Prepared) -> MixtureFacts:
         """See :meth:`Examples.facts`."""

@@ -1,5 +1,6 @@
 """Stretches of one recording cut into frames, for autoregression."""
 
+import math
 from copy import copy
 
 import numpy as np
@@ -85,6 +86,13 @@ class Sequences(Examples):
         same = copy(self)
         same._gain = facts.gain
         return same
+
+    def lasting(self, prepared: Prepared, seconds: float) -> "Sequences":
+        """See :meth:`Examples.lasting`."""
+        longer = copy(self)
+        samples = seconds * prepared.sample_rate
+        longer.frames = max(self.frames, math.ceil(samples / self.frame_samples))
+        return self if longer.frames == self.frames else longer
 
     def gain(self, prepared: Prepared) -> float:
         """What samples are multiplied by.

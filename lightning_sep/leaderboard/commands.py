@@ -7,11 +7,10 @@ from pathlib import Path
 
 from lightning_sep.errors import ConfigError
 from lightning_sep.fsio import write_aside
-from lightning_sep.leaderboard.board import SINGLE, Boards, load_boards
+from lightning_sep.leaderboard.board import SINGLE, Board, Boards, load_boards
 from lightning_sep.leaderboard.document import as_json as document
 from lightning_sep.leaderboard.page import page
 from lightning_sep.leaderboard.table import markdown, plain, print_rich, skipped_text
-from lightning_sep.leaderboard.words import summary_line
 
 
 def leaderboard(
@@ -73,10 +72,9 @@ def write_page(sweeps: Sequence[str], home: Path) -> Path:
     return target
 
 
-def summary_lines(sweeps: Sequence[str], home: Path) -> list[str]:
-    """One line per board: best setting, mean ± interval, seeds, ties."""
-    found = load_boards(home, list(sweeps) or None, missing_ok=True)
-    return [summary_line(board) for board in found.boards]
+def boards_of(sweeps: Sequence[str], home: Path) -> list[Board]:
+    """The boards of sweeps that have records."""
+    return load_boards(home, list(sweeps), missing_ok=True).boards
 
 
 def _write(found: Boards, target: Path) -> None:

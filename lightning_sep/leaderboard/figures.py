@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
-from lightning_sep.leaderboard.audio import TEST_SET, Example
+from lightning_sep.leaderboard.audio import TEST_SET, Example, Heard
 from lightning_sep.leaderboard.board import Board
 from lightning_sep.leaderboard.charts import Json, importance
 from lightning_sep.leaderboard.entries import Entry
@@ -177,35 +177,34 @@ def _figure(
     )
 
 
-def sounds(board: Board, place: int, examples: Sequence[Example], left_out: int) -> str:
+def sounds(board: Board, place: int, heard: Heard) -> str:
     """For each example a grid: a row a setting, a column a signal, its score beside it."""
-    if not examples:
+    if not heard.examples:
         if board.task != "verification" or not board.rows:
             return ""
         return (
-            '<div class="card"><div class="pad"><h3>Listen</h3><p class="small quiet">Records of '
-            "verification keep error rates per pair of speakers, and neither the snippets nor "
-            "which of them were confused: there is nothing to hear. The chart “Example by example” "
-            "shows the pairs.</p></div></div>"
+            '<div class="card"><div class="pad"><h3>Listen</h3><p class="small quiet">The end of a '
+            "sweep makes the sounds of the pairs that were confused, where its data and weights "
+            "are; this board has none. The chart “Example by example” shows the pairs of speakers."
+            "</p></div></div>"
         )
-    grids = "".join(_grid(board, place, one) for one in examples)
+    grids = "".join(_grid(board, place, one) for one in heard.examples)
     more = ""
-    if left_out:
-        number = "1 file" if left_out == 1 else f"{left_out} files"
-        more = f" {number} found no room on this page; all are in the runs’ folders."
+    if heard.left_out:
+        number = "1 file" if heard.left_out == 1 else f"{heard.left_out} files"
+        more = f" {number} found no room on this page."
     return (
         '<div class="card listen"><div class="pad"><h3>Listen</h3><p class="small quiet">The '
-        "first seed of each setting, and its score of the example; worst, median and best are of "
-        "the examples that runs wrote sounds of. One sound plays at a time; another of the same "
-        "example goes on from the same place, with arrow keys too."
+        f"first seed of each setting, and its score of the example. {heard.told} One sound plays "
+        "at a time; another of the same example goes on from the same place, with arrow keys too."
         f"{more}</p></div>{grids}</div>"
     )
 
 
 def _grid(board: Board, place: int, example: Example) -> str:
     columns = list(dict.fromkeys(_column(signal) for signal in example.signals))
-    unit = board.metric.heading
     heads = "".join(f'<th scope="col">{escape(one)}</th>' for one in columns)
+    heading = escape(example.heading)
     rows = []
     for at in example.places:
         if at is TEST_SET:
@@ -213,7 +212,10 @@ def _grid(board: Board, place: int, example: Example) -> str:
         else:
             row = board.rows[at]
             name = f'<span class="at">{at + 1}.</span> {escape(row.name)}'
-            score = board.metric.number(example.scores.get(at))
+            own = example.scores.get(at)
+            score = board.metric.number(own)
+            if example.heading != board.metric.heading and own is not None:
+                score = f"{own:+.3f}".replace("-", "−")
         cells = "".join(
             _cell(example, at, column, "test set" if at is TEST_SET else board.rows[at].name)
             for column in columns
@@ -222,13 +224,15 @@ def _grid(board: Board, place: int, example: Example) -> str:
         rows.append(
             f'<tr{mine}><th scope="row">{name}</th><td class="score">{score}</td>{cells}</tr>'
         )
-    number = f"Test example {escape(example.number)}" if example.number else "Samples"
-    title = f'{number} <span class="tag">{example.title}</span>' if example.title else number
+    what = "pair" if board.task == "verification" else "example"
+    number = f"Test {what} {escape(example.number)}" if example.number else "Samples"
+    tag = f' <span class="tag">{escape(example.title)}</span>' if example.title else ""
+    title = f"{number}{tag}"
     return (
         f'<div class="example"><h4 id="sound-{place}-{escape(example.number)}">{title}</h4>'
         f'<div class="scroll" tabindex="0" role="region" '
         f'aria-labelledby="sound-{place}-{escape(example.number)}"><table class="sounds"><thead>'
-        f'<tr><th scope="col">Setting</th><th scope="col" class="score">{escape(unit)}</th>{heads}'
+        f'<tr><th scope="col">Setting</th><th scope="col" class="score">{heading}</th>{heads}'
         f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div></div>"
     )
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 
-from lightning_sep.leaderboard.audio import Example, examples_of
+from lightning_sep.leaderboard.audio import Heard, examples_of
 from lightning_sep.leaderboard.board import Board, Boards
 from lightning_sep.leaderboard.charts import Json, board_json, shared_settings
 from lightning_sep.leaderboard.entries import Entry, axes_of, entries_of
@@ -36,7 +36,7 @@ def page(found: Boards) -> str:
     """The whole page; the same records give the same bytes."""
     heard = examples_of(found.boards, AUDIO_BYTES)
     drawn = [
-        _section(board, place, len(found.boards), *heard[place])
+        _section(board, place, len(found.boards), heard[place])
         for place, board in enumerate(found.boards)
     ]
     sections, data = [html for html, _ in drawn], [numbers for _, numbers in drawn]
@@ -126,9 +126,7 @@ def _navigation(found: Boards) -> str:
     return f'<nav aria-label="Boards"><div class="wrap"><ul>{links}</ul></div></nav>'
 
 
-def _section(
-    board: Board, place: int, boards: int, examples: Sequence[Example], sounds_left_out: int
-) -> tuple[str, Json]:
+def _section(board: Board, place: int, boards: int, heard: Heard) -> tuple[str, Json]:
     """A board's part of the page, and what its charts draw."""
     entries = entries_of(board)
     axes = axes_of(entries, board.axes)
@@ -150,7 +148,7 @@ def _section(
         trials_table(board, place, axes),
         charts(board, drawn),
         _percentiles(board, place),
-        sounds(board, place, examples, sounds_left_out),
+        sounds(board, place, heard),
         again(board, entries, place),
         _how(board) if board.rows else "",
         "</section>",

@@ -288,10 +288,19 @@ def _conclude(studies: Sequence[SweepStudy], home: Path, page: Page) -> int:
 
 def _page(names: list[str], home: Path) -> Path:
     from lightning_sep.leaderboard import commands
+    from lightning_sep.leaderboard.audio import wants_sounds
+    from lightning_sep.leaderboard.words import summary_line
 
     ranked = [name for name in names if (sweep_folder(home, name) / "finals").is_dir()]
-    for line in commands.summary_lines(ranked, home) if ranked else ():
-        print(line)
+    boards = commands.boards_of(ranked, home)
+    for board in boards:
+        print(summary_line(board))
+    unheard = [board for board in boards if wants_sounds(board)]
+    if unheard:
+        from lightning_sep.listen import try_to_write_sounds  # loads torch
+
+        for line in try_to_write_sounds(unheard):
+            tell(line)
     return commands.write_page(names, home)
 
 

@@ -15,12 +15,13 @@ import pytest
 
 from lightning_sep.errors import ConfigError
 from lightning_sep.leaderboard.board import load_boards
-from lightning_sep.leaderboard.commands import leaderboard, summary_lines, write_page
+from lightning_sep.leaderboard.commands import boards_of, leaderboard, write_page
 from lightning_sep.leaderboard.document import as_json
 from lightning_sep.leaderboard.page import AUDIO_BYTES, page
 from lightning_sep.leaderboard.plots import pareto_front
 from lightning_sep.leaderboard.svg import Scale
 from lightning_sep.leaderboard.table import markdown, plain
+from lightning_sep.leaderboard.words import summary_line
 
 SEPARATION = "test/si_sdr_improvement_db"
 ECHARTS = "a489825a870b425adb72496fd96ec63c3497427d36b553827406ad4494fa9563"
@@ -411,7 +412,7 @@ class TestCommand:
         assert "No runs yet" in path.read_text()
 
     def test_each_board_has_one_summary_line(self, full_home) -> None:
-        lines = summary_lines(["margins", "outputs"], full_home.path)
+        lines = [summary_line(one) for one in boards_of(["margins", "outputs"], full_home.path)]
         assert [line.split(":")[0] for line in lines] == ["margins", "outputs"]
         assert not any("\n" in line for line in lines)
 

@@ -8,7 +8,6 @@ import json
 import math
 import os
 import shutil
-import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -146,8 +145,12 @@ def sounds(folder: Path, place: int, values: np.ndarray) -> None:
     for example in range(5):
         shared = np.sin(2 * np.pi * (200 + example) * time_s)
         own = np.sin(2 * np.pi * (300 + 10 * place + example) * time_s)
-        for name, samples in (("mixture", shared), ("target-1", 0.5 * shared), ("estimate-1", own)):
-            soundfile.write(folder / "audio" / f"{example}-{name}.flac", 0.3 * samples, 8000)
+        for name, samples in (
+            ("mixture.flac", shared),
+            ("target-1.flac", 0.5 * shared),
+            ("estimate-1.mp3", own),
+        ):
+            soundfile.write(folder / "audio" / f"{example}-{name}", 0.3 * samples, 8000)
 
 
 @pytest.fixture(scope="module")
@@ -757,8 +760,7 @@ class TestSounds:
         files = [axes_home.path / f"f{place}{0:010x}" for place in range(4)]
         tables = [json.loads((one / "test_examples.json").read_text()) for one in files]
         table = [one[SEPARATION][:5] for one in tables]
-        means = [statistics.fmean(column) for column in zip(*table, strict=True)]
-        order = sorted(range(5), key=means.__getitem__)
+        order = sorted(range(5), key=table[0].__getitem__)
         titles = [one.text for one in seen.find_elements(By.CSS_SELECTOR, ".example h4")]
         assert titles == [
             f"Test example {order[place]} {word}"
@@ -781,7 +783,7 @@ class TestSounds:
             "a.addEventListener('error', () => then('refused')); a.preload = 'metadata'; a.load();"
             "}))).then(done)"
         )
-        assert seconds == pytest.approx([2.0] * 18)
+        assert seconds == pytest.approx([2.0] * 18, abs=0.1)  # MP3 has silence before its first
 
     def test_one_plays_at_a_time_and_another_goes_on_in_place(self, axes) -> None:
         grid = axes.find_element(By.CSS_SELECTOR, ".example")

@@ -14,7 +14,7 @@ from lightning_sep.errors import ConfigError
 from lightning_sep.leaderboard.board import load_boards
 from lightning_sep.leaderboard.document import as_json
 from lightning_sep.leaderboard.protocol import EQUAL, protocol_of
-from lightning_sep.leaderboard.table import plain
+from lightning_sep.leaderboard.table import plain, skipped_text
 from lightning_sep.record import write_record
 
 SEPARATION = "test/si_sdr_improvement_db"
@@ -164,6 +164,13 @@ def test_what_is_spoilt_is_named_and_changes_no_other_row(three, name: str) -> N
     said = [*apart["reasons"], *(f"{skip.folder}: {skip.reason}" for skip in found.skipped)]
     (named,) = {one for one in said if reason in one and "copy:" not in one}
     assert "1002" in named
+    listed = json.loads(json.dumps(as_json(found)))  # as the command prints it
+    in_json = [*listed["boards"][0]["apart"][0]["reasons"]]
+    in_json += [f"{one['folder']}: {one['reason']}" for one in listed["skipped"]]
+    assert named in in_json
+    table = " ".join((plain(found) + skipped_text(found)).split())
+    assert f"head=tanh: {'; '.join(apart['reasons'])}" in table
+    assert " ".join(named.partition(": ")[2].split()) in table
 
 
 def test_what_is_spoilt_reaches_a_terminal_without_control_characters(three) -> None:
