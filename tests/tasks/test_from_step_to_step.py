@@ -240,6 +240,20 @@ def test_sums_of_an_epoch_and_facts_go_through_a_checkpoint() -> None:
     assert other.epoch_metrics["train/loss"] == pytest.approx(float(both.mean()), rel=1e-5)
 
 
+def test_sums_of_several_processes_go_on_in_one() -> None:
+    """Losses and examples are each process's own; of what is minimised each has the whole."""
+    other = task_of()
+    # losses, examples, weighted losses, steps, losses that are not finite
+    sums = [[6.0, 3.0, 4.0, 2.0, 1.0], [2.0, 1.0, 8.0, 2.0, 0.0]]
+    other.on_load_checkpoint({"train_sums": torch.tensor(sums, dtype=torch.float64)})
+    other.on_train_epoch_end()
+    assert other.epoch_metrics == {
+        "train/loss": 8 / 4,
+        "train/weighted_loss": ((4 + 8) / 2) / 2,
+        "train/non_finite": 1,
+    }
+
+
 # --- evaluation
 
 
