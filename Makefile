@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY ?= passive
 # One sweep a task, and one about bounds; together about seven and a half minutes on two cores.
 SWEEPS := sweeps/bounded_heads.py sweeps/next_frame_heads.py sweeps/all_ones.py sweeps/margin.py
 
-.PHONY: help install sweep test test-slow bench mutants lint format clean constraints
+.PHONY: help install sweep test coverage test-slow bench mutants lint format clean constraints
 
 help: ## what can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,8 +28,14 @@ install: $(VENV)/.installed ## the virtual environment in .venv
 sweep: $(VENV)/.installed ## a small sweep of each task, to a leaderboard
 	$(BIN)/lightning-sep sweep $(SWEEPS)
 
-test: $(VENV)/.installed-dev ## all tests but the slow ones, with coverage, side by side
-	$(BIN)/python -m pytest -n $$(getconf _NPROCESSORS_ONLN) --maxprocesses 4 --dist loadfile -m 'not slow and not gpu' --cov --cov-report=term --cov-fail-under=85
+# What waits for a cluster or for killed processes is begun first, beside what computes.
+PYTEST := $(BIN)/python -m pytest -n $$(getconf _NPROCESSORS_ONLN) --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m 'not slow and not gpu'
+
+test: $(VENV)/.installed-dev ## all tests but the slow ones, side by side
+	$(PYTEST)
+
+coverage: $(VENV)/.installed-dev ## the same tests, which take longer so, and which lines they execute
+	$(PYTEST) --cov --cov-report=term --cov-fail-under=85
 
 test-slow: $(VENV)/.installed-dev ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow

@@ -22,6 +22,7 @@ def train(
     *,
     home: Path | str | None = None,
     config_dir: Path | str | None = None,
+    train_on: Path | str | None = None,
 ) -> Result:
     """Train and test one run, go on with it, or show it from its record, as the command does.
 
@@ -29,6 +30,7 @@ def train(
         overrides: ``["head=sine", "trainer.epochs=3"]``, as on the command line.
         home: folder of all runs; ``None`` is ``LIGHTNING_SEP_HOME`` or ``runs/``.
         config_dir: a folder with entries of your own, beside ``conf/`` of the working folder.
+        train_on: a finished run of fewer epochs, and else the same settings, to go on from.
 
     Returns:
         The run's id, folder, state and record.
@@ -38,7 +40,8 @@ def train(
         DataError: the data are not prepared, or not usable.
         Busy: another process trains this run.
     """
-    return run(compose(overrides, config_dir), home=Path(home or runs_home()))
+    settings = compose(overrides, config_dir)
+    return run(settings, home=Path(home or runs_home()), train_on=train_on)
 
 
 def sweep(
@@ -69,16 +72,16 @@ def sweep(
         ConfigError: a definition or a setting cannot be used, or the sweep asks something else now.
         SweepError: it ended before the work was done, or no setting finished.
     """
-    from lightning_sep.sweep import commands
+    from lightning_sep.sweep import asked, commands
     from lightning_sep.sweep.names import sweep_folder
 
     where = Path(home or runs_home())
     files = [] if file is None else [file]
-    asked = {key: options.get(key) for key in ("trials", "finalists", "config_dir")}
-    config = asked.pop("config_dir")
-    _, shared = commands.apart(overrides)
-    [definition] = commands.definitions_of(
-        files, shared, grid or False, name=name, config_dir=config and str(config), **asked
+    chosen = {key: options.get(key) for key in ("trials", "finalists")}
+    config = options.get("config_dir")
+    _, shared = asked.apart(overrides)
+    [definition] = asked.definitions_of(
+        files, shared, grid or False, name=name, config_dir=config and str(config), **chosen
     )
     code = commands.launch(files, overrides, grid=grid or False, name=name, home=where, **options)
     if code:

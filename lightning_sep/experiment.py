@@ -5,9 +5,10 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -49,6 +50,8 @@ from lightning_sep.settings.fitting import refuse_unfit
 from lightning_sep.settings.signature import arguments
 from lightning_sep.tasks.base import Parts, Task
 from lightning_sep.terminal import duration
+from lightning_sep.train_on import carry_over, shorter_run
+from lightning_sep.warm_start import pinned, weights_for
 
 if TYPE_CHECKING:
     from lightning_sep.training import Attempt, Training
@@ -83,6 +86,7 @@ class Built:
     prepared: Any
     examples: Any
     task: Task
+    start: dict[str, Tensor] | None = None  # what `init_from` brings, in the place of drawn weights
 
 
 def open_data(settings: Settings) -> Any:
@@ -106,8 +110,13 @@ def identify(settings: Settings, prepared: Any | None = None) -> str:
     return identities.run_id(settings.tree, prepared.hash)
 
 
-def build_parts(settings: Settings, prepared: Any | None = None) -> Built:
+def build_parts(settings: Settings, prepared: Any | None = None, *, follows: bool = False) -> Built:
     """Everything a run consists of, on the CPU, initialised under the run's seed.
+
+    Args:
+        settings: what the run is, pinned.
+        prepared: the corpus, where it is open already.
+        follows: another process begins the run, and gives its weights to this one.
 
     Raises:
         ConfigError: parts do not go together.
@@ -118,14 +127,17 @@ def build_parts(settings: Settings, prepared: Any | None = None) -> Built:
     build(settings.tree["plan"]).check(patience=settings.tree["trainer"]["patience"])
     examples = build(settings.tree["examples"])
     task = build_task(settings.tree, examples.facts(prepared))
-    ranks = build(settings.tree["trainer"]).ranks
-    task.refuse_sharing(ranks)
+    trainer = build(settings.tree["trainer"])
+    ranks = trainer.ranks
+    task.refuse_sharing(ranks, trainer.accumulate)
     if ranks > examples.batch_size:
         raise ConfigError(
             f"examples.batch_size = {examples.batch_size}: {ranks} devices share a batch, and each "
             "needs an example of it"
         )
-    return Built(identify(settings, prepared), prepared, examples, task)
+    warm = settings.tree.get("init_from") is not None and not follows
+    start = weights_for(task, settings) if warm else None
+    return Built(identify(settings, prepared), prepared, examples, task, start)
 
 
 def build_task(tree: Mapping[str, Any], facts: Facts, *, to_train: bool = True) -> Task:
@@ -190,7 +202,7 @@ def recorded_facts(tree: Mapping[str, Any], plain: Mapping[str, Any]) -> Facts:
 
 def print_model(settings: Settings) -> str:
     """The net's layers, the shape of what each gives, and the parameter count."""
-    parts = build_parts(settings)
+    parts = build_parts(settings, follows=True)
     task = parts.task
     batch = next(iter(parts.examples.loader(parts.prepared, "val", seed=0)))
     shapes: dict[str, str] = {}
@@ -225,6 +237,7 @@ def print_config(settings: Settings, *, home: Path) -> str:
         DataError: the data are not prepared, or not usable.
     """
     refuse_unfit(settings.tree, settings.choices)
+    settings = pinned(settings, home)
     identity = identify(settings)
     record = read_record(home / identity)
     begun = "begun" if (home / identity / ATTEMPTS).exists() else "not begun"
@@ -246,8 +259,11 @@ def run(
     alive: Callable[[], None] | None = None,
     presence: Presence | None = None,
     busy: Callable[[Owner | None], None] | None = None,
+    train_on: str | Path | None = None,
 ) -> Result:
     """Train and test one run, or go on with it, or return it at once when it is finished.
+
+    With ``trainer.fast_dev_run`` it does one batch of each in a folder that is gone afterwards.
 
     Args:
         settings: what the run is.
@@ -264,21 +280,32 @@ def run(
         presence: the sign of life of the worker that runs it; one of its own without it.
         busy: called again and again while another process has the run; returning waits for it.
             Without it, ``Busy`` is raised at once.
+        train_on: a finished run of fewer epochs, and else the same settings, whose last checkpoint
+            this one begins with.
 
     Raises:
+        ConfigError: parts do not go together, or ``train_on`` is no beginning of this run.
         Busy: another process works on the same run.
         Interrupted: stopped on request; the same call goes on.
         NonFiniteLoss: training diverged; the record says so.
         StorageError: the disk is full; what was there is whole.
     """
     refuse_unfit(settings.tree, settings.choices)
+    settings = pinned(settings, home)
     prepared = open_data(settings) if data is None else data
+    if build(settings.tree["trainer"]).fast_dev_run:
+        with TemporaryDirectory() as place:
+            return run(_tried(settings), home=Path(place), data=prepared, should_stop=should_stop)
     identity = identify(settings, prepared)
     folder = RunFolder(home / identity)
     record = _finished(folder.path, purpose, sweep)
     if record is not None:
         return _result(folder.path, record)
     refuse_device(settings.tree)
+    refuse_tracking(settings.tree)
+    shorter = None
+    if train_on is not None:
+        shorter = shorter_run(train_on, settings.tree, prepared.hash, home)
     with ExitStack() as cleanup:
         cleanup.enter_context(_threads(settings.tree["trainer"]["threads"]))
         trainer, cuda = build(settings.tree["trainer"]), _device(settings.tree) == "cuda"
@@ -298,9 +325,12 @@ def run(
         try:
             record = _finished(folder.path, purpose, sweep)  # while this one waited
             if record is None:
+                if shorter is not None:
+                    carry_over(shorter, folder, identity, lease.generation)
                 one = _Run(
                     settings, parts, folder, lease, guard, should_stop, alive, report, watched
                 )
+                one.shorter = shorter
                 record = one.to_record(sweep=sweep, trial=trial, purpose=purpose)
         finally:
             with storage_errors(lease.path):
@@ -308,6 +338,14 @@ def run(
             if purpose == "single":  # a worker may need them for its next run
                 dismiss()
     return _result(folder.path, record)
+
+
+def _tried(settings: Settings) -> Settings:
+    """The settings of a run of one batch each, which nobody is told of."""
+    once = {"epochs": 1, "limit_batches": 1, "fast_dev_run": False, "profiler": None}
+    untold = {"_target_": "lightning_sep.tracking.Tracking", "mode": "disabled"}
+    trainer = {**settings.tree["trainer"], **once}
+    return replace(settings, tree={**settings.tree, "trainer": trainer, "tracking": untold})
 
 
 class _Run:
@@ -336,6 +374,7 @@ class _Run:
         self.watched = watched
         self.log = _Log(folder.path / "log.txt")
         self.fingerprint: dict[str, Any] = {}
+        self.shorter: RunFolder | None = None
         self._tidy: Callable[[Mapping[str, str]], None] = lambda kept: None
 
     def guard(self) -> None:
@@ -417,16 +456,21 @@ class _Run:
             callbacks=() if bar is None else (bar,),
         )
 
+        trainer = build(tree["trainer"])
+
         def conclude(training: Training, metrics: dict[str, float]) -> dict[str, Any]:
             outcome = training.outcome(metrics)
             outcome["coverage"] = self.parts.examples.coverage(
-                self.parts.prepared, seed=tree["seed"], epochs=len(training.history.rows)
+                self.parts.prepared,
+                seed=tree["seed"],
+                epochs=len(training.history.rows),
+                times=trainer.accumulate,
+                limit=trainer.limit_batches,
             )
             if outcome["state"] == "finished":
                 self._tidy = training.tidy
             return outcome
 
-        trainer = build(tree["trainer"])
         cuda = _device(tree) == "cuda"
         order = {
             **mirrored,
@@ -456,6 +500,8 @@ class _Run:
             "fingerprint_hash": digest(self.fingerprint),
             "fingerprint": self.fingerprint,
         }
+        if self.shorter is not None:
+            attempt["trained_on_from"] = self.shorter.path.name
         append_line(self.folder.path / ATTEMPTS, json.dumps(attempt))
 
     def _write_record(self, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -463,7 +509,7 @@ class _Run:
         self.guard()
         prepared = self.parts.prepared
         attempts = read_lines(self.folder.path / ATTEMPTS)
-        said = ("started", "generation", "host", "job", "fingerprint_hash")
+        said = ("started", "generation", "host", "job", "fingerprint_hash", "trained_on_from")
         written = write_record(
             self.folder.path,
             {
@@ -503,7 +549,7 @@ def follow(order: Order) -> None:
 
     tree = order["settings"]
     with _threads(tree["trainer"]["threads"]), _quiet(lambda line: None):
-        parts = build_parts(Settings(tree))
+        parts = build_parts(Settings(tree), follows=True)
         if parts.run_id != order["run_id"]:
             raise ConfigError(
                 f"run {order['run_id']} is {parts.run_id} on {host()['host']}: the processes of a "
@@ -532,11 +578,19 @@ def _nothing(*_: Any) -> None:
 def loader_of(tree: Mapping[str, Any], parts: Built) -> Callable[..., Any]:
     """Gives the batches of a split, of which each process that trains together has its share."""
 
+    settings = build(tree["trainer"])
+
     def loader(split: str, **where: Any) -> Any:
         given = {"rank": own_rank(), "world": world_size(), **where}
         workers = tree["trainer"]["workers"]
         return parts.examples.loader(
-            parts.prepared, split, seed=tree["seed"], workers=workers, **given
+            parts.prepared,
+            split,
+            seed=tree["seed"],
+            workers=workers,
+            times=settings.accumulate,
+            limit=settings.limit_batches,
+            **given,
         )
 
     return loader
@@ -558,6 +612,8 @@ def _trained(
         task = parts.task
         if again:  # as it was initialised
             task = build_task(tree, task.facts)
+        if parts.start is not None:
+            task.load_state_dict(parts.start, strict=False)
         with ExitStack() as cleanup:
             PATIENCE.pulse()  # what leads to the first step may take long, and does not hang
             training = Training(tree, task, loader, attempt, mirrored, cleanup)
@@ -686,6 +742,17 @@ def refuse_device(tree: Mapping[str, Any]) -> None:
             "trainer.precision = '16-mixed' needs a GPU, and torch finds none here; on a CPU take "
             "32 or bf16-mixed"
         )
+
+
+def refuse_tracking(tree: Mapping[str, Any]) -> None:
+    """See that what mirrors a run is installed.
+
+    Raises:
+        ConfigError: it is not; a tracker with a method ``check`` says so.
+    """
+    check = getattr(build(tree["tracking"]), "check", None)
+    if check is not None:
+        check()
 
 
 def _watched(tree: Mapping[str, Any], purpose: str) -> bool:

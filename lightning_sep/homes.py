@@ -5,10 +5,10 @@ from pathlib import Path
 
 
 def runs_home() -> Path:
-    """Where runs lie."""
-    return Path(os.environ.get("LIGHTNING_SEP_HOME", "runs"))
+    """Where runs lie: ``LIGHTNING_SEP_HOME``, or ``runs`` where it is unset or empty."""
+    return Path(os.environ.get("LIGHTNING_SEP_HOME") or "runs")
 
 
 def data_home() -> Path:
-    """Where manifests and decoded audio lie."""
-    return Path(os.environ.get("LIGHTNING_SEP_DATA", "data"))
+    """Where prepared data lie: ``LIGHTNING_SEP_DATA``, or ``data`` where it is unset or empty."""
+    return Path(os.environ.get("LIGHTNING_SEP_DATA") or "data")

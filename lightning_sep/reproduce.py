@@ -22,6 +22,7 @@ from lightning_sep.leaderboard.statistics import prediction_interval
 from lightning_sep.record import RECORD, misfits, now, read_record, read_records
 from lightning_sep.settings import Settings, build, from_tree
 from lightning_sep.use import load_run
+from lightning_sep.warm_start import pinned
 
 FOLDER = "reproductions"  # in the home: no board looks into it
 
@@ -110,7 +111,7 @@ def reproduce(
     changed = misfits(folder, record, checkpoint=weights)
     if changed:
         raise ConfigError(f"{'; '.join(changed)}: what is not as it was cannot be reproduced")
-    settings = from_tree(record["settings"])
+    settings = pinned(from_tree(record["settings"]), home)
     prepared = experiment.open_data(settings)
     here = {prepared.name: prepared.hash}
     if here != record["data"]:

@@ -29,6 +29,8 @@ EXCLUDED = (
     "trainer.checkpoint_every_steps",
     "trainer.checkpoint_every_min",
     "trainer.hang_s",
+    "trainer.keep_last",
+    "trainer.profiler",
     "trainer.progress",
     "data.keep",  # what it let in is part of the manifests' hash
     "data.channels",  # what they became is part of the manifests' hash
@@ -38,8 +40,14 @@ EXCLUDED = (
 # Settings that came later, at the value that means what was before: they do not count, so that
 # the settings of an old run have the hash that they had.
 LATER: dict[str, Any] = {
+    "init_from": None,
     "task.order": "any",
     "task.embedding": "head",
+    "trainer.accumulate": 1,
+    "trainer.ema": None,
+    "trainer.limit_batches": None,
+    "trainer.fast_dev_run": False,
+    "trainer.callbacks": [],
     "examples.segment_samples": None,
     "examples.context_samples": 0,
 }
@@ -83,8 +91,11 @@ def config_hash(tree: Mapping[str, Any]) -> str:
 
 def counted(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that count: without those in ``EXCLUDED``, and those in ``LATER`` that change
-    nothing."""
-    return _without_excluded(tree, "")
+    nothing. Of the run that a run begins with, its weights count, not its name."""
+    kept = _without_excluded(tree, "")
+    if isinstance(kept.get("init_from"), str):
+        kept["init_from"] = kept["init_from"].rpartition("@")[2]
+    return kept
 
 
 def code_versions(class_paths: Iterable[str]) -> dict[str, str]:

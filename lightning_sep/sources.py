@@ -24,7 +24,7 @@ COUNTED = (
     "plans",
 )
 # What every run goes through, whatever its settings name.
-ALWAYS = ("training", "callbacks.plan", "callbacks.reweight")
+ALWAYS = ("training", "callbacks.average", "callbacks.plan", "callbacks.reweight")
 
 
 _NOTED: dict[Path, str] = {}  # what files held before this process imported any of them

@@ -1,7 +1,9 @@
 """How long and on what a run trains, as checked values."""
 
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from lightning_sep.checks import finite_number, refusal, whole_number
 
@@ -14,6 +16,14 @@ class TrainerSettings:
         epochs: passes over the training examples.
         precision: of the net's arithmetic; losses and metrics stay float32.
         device: ``auto`` takes a GPU when there is one.
+        accumulate: micro-batches of an optimizer step, which is that of one batch as large as all
+            of them: reweighting, noise and pairs see it whole.
+        ema: memory of a running mean of the weights, which is validated, kept and tested in their
+            place; ``None``: the weights themselves.
+        limit_batches: of an epoch, of validation and of the test, at most; ``None``: all.
+        fast_dev_run: one batch of each, to see that everything works; nothing is kept.
+        profiler: what of Lightning's says in the run's folder where time went; ``None``: nothing.
+        callbacks: Lightning's hooks of one's own, entries with ``_target_``.
         gradient_clip: largest norm of the gradient; ``None`` does not clip.
         devices: GPUs, or processes on a CPU, that train one run together on each node; each takes
             its share of every batch, and the numbers are those of one.
@@ -24,6 +34,7 @@ class TrainerSettings:
         checkpoint_every_steps: a checkpoint within an epoch too; ``None``: none.
         checkpoint_every_min: minutes after which a checkpoint is due, wherever the run is;
             ``None``: never by time.
+        keep_last: a finished run keeps its last checkpoint, for more epochs later.
         hang_s: seconds without a step, a batch or a file after which a worker gives the run's
             process up; ``None``: never.
         workers: processes that load data; the numbers do not depend on it.
@@ -51,6 +62,13 @@ class TrainerSettings:
     devices: int = 1
     nodes: int = 1
     strategy: Literal["auto", "ddp"] = "auto"
+    keep_last: bool = False
+    accumulate: int = 1
+    ema: float | None = None
+    limit_batches: int | None = None
+    fast_dev_run: bool = False
+    profiler: Literal["simple", "advanced", "pytorch"] | None = None
+    callbacks: Sequence[Any] = ()
 
     @property
     def ranks(self) -> int:
@@ -64,6 +82,17 @@ class TrainerSettings:
         whole_number("nodes", self.nodes)
         whole_number("workers", self.workers, at_least=0)
         whole_number("checkpoint_every_epochs", self.checkpoint_every_epochs)
+        whole_number("accumulate", self.accumulate)
+        # Who has a hook has imported Lightning; nobody else has to.
+        hooks = getattr(sys.modules.get("pytorch_lightning"), "Callback", ())
+        for one in self.callbacks:
+            if not isinstance(one, hooks):
+                needed = "entries with _target_ of a pytorch_lightning.Callback are needed"
+                raise refusal("callbacks", one, needed)
+        if self.limit_batches is not None:
+            whole_number("limit_batches", self.limit_batches, meaning="null is all")
+        if self.ema is not None:
+            finite_number("ema", self.ema, above=0, below=1, meaning="null is no mean")
         for name in ("checkpoint_every_steps", "patience"):
             if getattr(self, name) is not None:
                 whole_number(name, getattr(self, name), meaning="null is never")

@@ -15,12 +15,19 @@ import pytorch_lightning as pl
 import soundfile
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from pytorch_lightning.profilers import PassThroughProfiler
+from pytorch_lightning.profilers import (
+    AdvancedProfiler,
+    PassThroughProfiler,
+    Profiler,
+    PyTorchProfiler,
+    SimpleProfiler,
+)
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
 from torch import distributed as dist
 
 from lightning_sep import checkpoint_files
+from lightning_sep.callbacks.average import Average
 from lightning_sep.callbacks.checkpoint import BestLost, Checkpoints, SafeCheckpointIO
 from lightning_sep.callbacks.history import History
 from lightning_sep.callbacks.plan import Rate, Stages
@@ -115,6 +122,7 @@ class Training:
         self._quiet = own_rank() > 0  # the first process tells of the run
         # Nobody listens to the thousands of runs of a search.
         self.audio_count = 0 if attempt.purpose == "search" else tracking.audio_examples
+        task.pieces = settings.accumulate
         self.batches = len(loader("train"))  # of an epoch, as long as they are of the usual size
         steps = self.batches * settings.epochs
         reweight = Reweight(build(tree["reweighting"]), steps=steps)
@@ -144,6 +152,9 @@ class Training:
         )
         plan = build(tree["plan"])
         self.stages = Stages(plan, self.history, self.folder, attempt.run_id)
+        average = None if settings.ema is None else Average(settings.ema)
+        if average is not None:
+            self.checkpoints.shows_best, self.stages.begun = average.shown, average.begin
         self.watch = Watch(
             self.history,
             self.checkpoints,
@@ -168,6 +179,8 @@ class Training:
             callbacks=[
                 reweight,
                 Rate(plan, self.history, steps=steps),
+                *([] if average is None else [average]),
+                *settings.callbacks,
                 self.history,
                 self.watch,
                 self.stages,
@@ -178,7 +191,7 @@ class Training:
             plugins=[SafeCheckpointIO(attempt.run_id), environment],
             default_root_dir=self.folder.path,
             logger=False,
-            profiler=_Unprofiled(),
+            profiler=_profiler(settings.profiler, self.folder.path, attempt.generation),
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -330,7 +343,7 @@ class Training:
         Args:
             kept: the record's checkpoints, by name.
         """
-        self.checkpoints.remove_steps()
+        self.checkpoints.remove_steps(kept=int(self.settings.keep_last))
         for path in self.folder.bests():
             if path.name not in kept:
                 checkpoint_files.remove(path)
@@ -422,6 +435,18 @@ class _Together(DDPStrategy):
         """Read a checkpoint, for all processes."""
         load = partial(super().load_checkpoint, checkpoint_path, weights_only)
         return of_first(load)
+
+
+def _profiler(name: str | None, folder: Path, generation: int) -> Profiler:
+    """What measures where time goes, and writes it into the run's folder at the end."""
+    kinds: dict[str, type[Profiler]] = {
+        "simple": SimpleProfiler,
+        "advanced": AdvancedProfiler,
+        "pytorch": PyTorchProfiler,
+    }
+    if name is None:
+        return _Unprofiled()
+    return kinds[name](dirpath=folder, filename=f"profile.{generation}")
 
 
 class _Unprofiled(PassThroughProfiler):

@@ -16,6 +16,21 @@ from tests import trees
 
 collect_ignore = ["benchmarks"]  # programs, run by `make bench`
 
+# They wait for others more than they compute, and take longest: last, they would wait alone.
+_FIRST = ("slurm", "ddp", "faults", "end_to_end")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of the rooms that wait come first; else the order stays."""
+    rooms = [Path(__file__).parent / name for name in _FIRST]
+
+    def place(item: pytest.Item) -> int:
+        return next(
+            (n for n, room in enumerate(rooms) if item.path.is_relative_to(room)), len(rooms)
+        )
+
+    items.sort(key=place)
+
 
 @pytest.fixture(scope="session")
 def data_home(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -46,3 +46,25 @@ def settings_of(cls: type) -> set[str]:
 def entries_of(group: str, base: type) -> list[str]:
     """Names of the entries whose class belongs to a family."""
     return [name for name in entries(group) if issubclass(target(group, name), base)]
+
+
+def unlike_the_class(group: str, name: str, **filled: Any) -> dict[str, tuple[Any, Any]]:
+    """What the file of an entry says and what its class does unless it is told, where these differ.
+
+    The class is built without the settings that it has defaults for.
+
+    Args:
+        group: of settings.
+        name: of the entry.
+        filled: arguments that no file says.
+    """
+    said, cls = arguments(group, name), target(group, name)
+    parameters = inspect.signature(cls).parameters
+    needed = [key for key, one in parameters.items() if one.default is one.empty]
+    cls(**{key: said.get(key) for key in needed} | filled)
+    defaults = {
+        key: list(one.default) if isinstance(one.default, tuple) else one.default
+        for key, one in parameters.items()
+        if key not in (*needed, *filled)
+    }
+    return {key: (said[key], one) for key, one in defaults.items() if said[key] != one}

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,9 @@ class Checkpoints(pl.callbacks.Checkpoint):
         every_min: minutes after which one is due, in training and validation; ``None``: never.
         guard: raises when this process no longer owns the run; called before each write.
         clock: a monotonic clock, in seconds.
+
+    Attributes:
+        shows_best: within it the task has the weights that were validated.
     """
 
     def __init__(
@@ -97,6 +101,7 @@ class Checkpoints(pl.callbacks.Checkpoint):
         self.every_min = every_min
         self.guard = guard
         self.clock = clock
+        self.shows_best: Callable[[], AbstractContextManager[None]] = nullcontext
         self._saved_s = clock()
         self._validation_pending = False
         of_first(self._begin)
@@ -143,7 +148,8 @@ class Checkpoints(pl.callbacks.Checkpoint):
             # Before the step's own: after a kill in between, the epoch is repeated, bit for bit,
             # and writes the best one again. The optimizer's state is of no use here.
             of_first(self.guard)
-            trainer.save_checkpoint(self.folder.best(self.generation), weights_only=True)
+            with self.shows_best():
+                trainer.save_checkpoint(self.folder.best(self.generation), weights_only=True)
         last = trainer.should_stop or epoch + 1 == trainer.max_epochs
         if last or self.due or (epoch + 1) % self.every_epochs == 0:
             self.save(trainer)

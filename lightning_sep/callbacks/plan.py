@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -55,9 +56,13 @@ class Stages(pl.callbacks.Checkpoint):
         history: knows the validation values so far.
         folder: the run's folder, with the best weights.
         run_id: of the run.
+
+    Attributes:
+        begun: called once a stage has its weights.
     """
 
     def __init__(self, plan: Plan, history: History, folder: RunFolder, run_id: str) -> None:
+        self.begun: Callable[[], None] = lambda: None
         self.plan = plan
         self.history = history
         self.folder = folder
@@ -80,6 +85,7 @@ class Stages(pl.callbacks.Checkpoint):
         pl_module.load_state_dict(found[1]["state_dict"])
         for optimizer in trainer.optimizers:
             optimizer.state = defaultdict(dict)
+        self.begun()
         loader: Any = trainer.train_dataloader
         loader.sampler.factor = stage.batch  # Lightning asks for the length anew in each epoch
 

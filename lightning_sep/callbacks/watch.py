@@ -54,11 +54,13 @@ class Watch(pl.callbacks.Checkpoint):
         self.patience = patience
         self.over = over
         self.ended = False
+        self.stopped = False  # ended with epochs left, or as it would have with some left
         self.pruned = False
 
     def state_dict(self) -> dict[str, Any]:
         by = self.sweep if self.pruned else None
-        return {"ended": self.ended, "pruned": self.pruned, "pruned_by": by}
+        ended = {"ended": self.ended, "stopped": self.stopped}
+        return {**ended, "pruned": self.pruned, "pruned_by": by}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         given_up = state_dict["pruned"] and (
@@ -107,5 +109,7 @@ class Watch(pl.callbacks.Checkpoint):
             self.patience is not None and self.history.epochs_without_improvement >= self.patience
         )
         last = trainer.current_epoch + 1 == trainer.max_epochs
-        trainer.should_stop = self.pruned or out_of_patience or self.over()
-        self.ended = trainer.should_stop or last
+        asked: bool = trainer.should_stop  # by a callback of the user's own
+        self.stopped = asked or self.pruned or out_of_patience or self.over()
+        trainer.should_stop = self.stopped
+        self.ended = self.stopped or last

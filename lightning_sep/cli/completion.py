@@ -95,7 +95,7 @@ def _runs_and_sweeps(*, only_sweeps: bool) -> Iterator[str]:
 
 
 def _settings(before: Sequence[str], last: str) -> Iterator[str]:
-    from lightning_sep.settings import contents, entries, groups
+    from lightning_sep.settings import ROOT, contents, entries, groups
 
     group, equals, values = last.partition("=")
     if equals:
@@ -105,7 +105,7 @@ def _settings(before: Sequence[str], last: str) -> Iterator[str]:
         return
     group, dot, _ = last.partition(".")
     if not dot:
-        yield from (f"{one}=" for one in [*groups(), "seed"])
+        yield from (f"{one}=" for one in [*groups(), *ROOT])
         yield from (f"{one}." for one in groups())
         return
     chosen = [word.partition("=")[2] for word in before if word.startswith(f"{group}=")]

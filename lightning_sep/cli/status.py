@@ -23,9 +23,9 @@ def _add(parser: Parser, common: Parser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int | None:
-    from lightning_sep.sweep import commands
+    from lightning_sep.sweep import status
 
-    return commands.status(arguments.sweep, arguments.json, home=runs_home(), watch=arguments.watch)
+    return status.status(arguments.sweep, arguments.json, home=runs_home(), watch=arguments.watch)
 
 
 COMMAND = Command("status", "what runs, waits, failed, and why", _TEXT, _run, _add)

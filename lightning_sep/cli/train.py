@@ -34,6 +34,9 @@ examples:
     lightning-sep train net=sudo_rm_rf_small --print-model  layers, shapes, parameters; no training
     lightning-sep train head=sine --print-config > mine.yaml  all settings and the id; no training
     lightning-sep train --config mine.yaml seed=1           those of a file, and what differs
+    lightning-sep train data=esc10 init_from=3f2a           begin with the weights of a finished run
+    lightning-sep train trainer.epochs=40 --train-on 3f2a   20 epochs more, after one of 20
+    lightning-sep train trainer.fast_dev_run=true           one batch of each; nothing is kept
     lightning-sep train head=softmax --help                 what can be set in an entry
 
 On a CPU a run computes with trainer.threads threads, one unless asked, whatever the environment
@@ -49,6 +52,11 @@ def _add(parser: Parser, common: Parser) -> None:
     )
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="settings in a file: a run's settings.yaml"
+    )
+    parser.add_argument(
+        "--train-on",
+        metavar="RUN",
+        help="go on from this run of fewer epochs, trained with trainer.keep_last=true",
     )
     parser.add_argument("--json", action="store_true", help="print the run's record as JSON")
 
@@ -82,12 +90,19 @@ def _run(arguments: argparse.Namespace) -> int | None:
     try:
         with stopped_by_signals() as should_stop:
             result = experiment.run(
-                settings, home=runs_home(), purpose="single", should_stop=should_stop
+                settings,
+                home=runs_home(),
+                purpose="single",
+                should_stop=should_stop,
+                train_on=arguments.train_on,
             )
     except (Interrupted, SystemExit) as stopped:
         return told_stopped(should_stop, stopped)
     if arguments.json:
         print(json.dumps(result.record, indent=2))
+        return None
+    if settings.tree["trainer"]["fast_dev_run"]:
+        print("one batch of training, validation and test went through; nothing was kept")
         return None
     print(f"run {result.run_id} {result.state}: {result.folder}")
     for name, value in _headline(result.record):

@@ -43,6 +43,10 @@ class Batch:
         """The same batch in memory that a GPU copies from by itself; a data loader asks for it."""
         return self._each(lambda value: value.pin_memory())
 
+    def rows(self, piece: slice) -> "Batch":
+        """Some of the examples."""
+        return self._each(lambda value: value[piece])
+
     def of_nobody(self) -> "Batch":
         """The same shapes for a process that has no example of a step, and takes part in it all the
         same: they count nowhere."""

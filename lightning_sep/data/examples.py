@@ -80,12 +80,12 @@ class Heard:
         self._ends = np.cumsum(draw.table.samples)
         self._low = self._high = np.zeros(0, dtype=np.int64)
 
-    def add(self, epoch: int) -> None:
-        """Add all examples of an epoch."""
+    def add(self, epoch: int, count: int | None = None) -> None:
+        """Add the first ``count`` examples of an epoch, or all."""
         draw = self._draw
         if not len(draw.table):
             return
-        index = np.arange(draw.count, dtype=np.int64)
+        index = np.arange(draw.count if count is None else count, dtype=np.int64)
         rows, offset = (
             value.reshape(-1) for value in draw.places(seed=self._seed, epoch=epoch, index=index)
         )
@@ -154,7 +154,13 @@ class Examples(ABC):
         return self
 
     def coverage(
-        self, prepared: Prepared, *, seed: int, epochs: int
+        self,
+        prepared: Prepared,
+        *,
+        seed: int,
+        epochs: int,
+        times: int = 1,
+        limit: int | None = None,
     ) -> dict[str, dict[str, float]]:
         """Which shares of the files and seconds of each split the examples hold.
 
@@ -162,21 +168,29 @@ class Examples(ABC):
             prepared: the set.
             seed: of the run.
             epochs: that were trained.
+            times: as for :meth:`loader`.
+            limit: as for :meth:`loader`.
 
         Returns:
             ``files`` and ``seconds``, shares between 0 and 1, of ``first_epoch`` and ``train`` (all
             epochs together), and of ``val`` and ``test``.
         """
-        train = Heard(self.draw(prepared, "train"), seed)
-        train.add(0)
+
+        def heard(split: str) -> tuple[Heard, int]:
+            draw, fixed = self.draw(prepared, split), FIXED_SEEDS.get(split)
+            size = self.batch_size * (times if fixed is None else 1)
+            return Heard(draw, seed if fixed is None else fixed), _limited(draw, limit, size)
+
+        train, count = heard("train")
+        train.add(0, count)
         shares = {"first_epoch": train.share()}
         for epoch in range(1, epochs):
-            train.add(epoch)
+            train.add(epoch, count)
         shares["train"] = train.share()
-        for split, fixed in FIXED_SEEDS.items():
-            heard = Heard(self.draw(prepared, split), fixed)
-            heard.add(0)
-            shares[split] = heard.share()
+        for split in FIXED_SEEDS:
+            other, count = heard(split)
+            other.add(0, count)
+            shares[split] = other.share()
         return shares
 
     def loader(
@@ -191,6 +205,8 @@ class Examples(ABC):
         rank: int = 0,
         world: int = 1,
         pin: bool = False,
+        times: int = 1,
+        limit: int | None = None,
     ) -> "ExampleLoader":
         """A loader of :class:`Batch`; its length is always that of a full epoch.
 
@@ -206,6 +222,8 @@ class Examples(ABC):
                 has none left for it, it gets one that counts nowhere: ``index`` is -1.
             world: number of processes that train together.
             pin: put batches into pinned memory, for training on a GPU that need not wait for them.
+            times: how many times ``batch_size`` a training batch is.
+            limit: batches of a pass, at most; ``None``: all.
 
         Raises:
             ConfigError: the settings do not fit the set or the number of processes.
@@ -214,9 +232,15 @@ class Examples(ABC):
             raise ConfigError(f"no split '{split}': known are {', '.join(SPLITS)}")
         draw = self.draw(prepared, split)
         fixed = split != "train"
+        if draw.alone and not fixed and times > 1:
+            raise ConfigError(
+                f"trainer.accumulate = {times}: these examples have lengths of their own, and each "
+                "is a step; use trainer.accumulate=1"
+            )
+        size = world if draw.alone else self.batch_size * (1 if fixed else times)
         sampler = EpochBatches(
-            count=draw.count,
-            batch_size=world if draw.alone else self.batch_size,
+            count=_limited(draw, limit, size),
+            batch_size=size,
             start_epoch=0 if fixed else start_epoch,
             start_batch=0 if fixed else start_batch,
             rank=rank,
@@ -371,6 +395,11 @@ def one_channel(prepared: Prepared, kind: str) -> None:
             f"examples={kind} take one channel, {prepared.name} has {prepared.channels}: "
             "data.channels=mean takes their mean"
         )
+
+
+def _limited(draw: Draw, limit: int | None, size: int) -> int:
+    """Examples of a pass of ``limit`` batches, at most, of ``size`` examples."""
+    return draw.count if limit is None else min(draw.count, limit * (1 if draw.alone else size))
 
 
 def _as_is(batch: Any) -> Any:

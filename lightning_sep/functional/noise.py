@@ -1,4 +1,5 @@
-"""Draws for the rows of a batch, the same whether one process has them or several share them."""
+"""Draws for the rows of a batch, the same whether one process has them all at once, or piece by
+piece, or several share them."""
 
 import torch
 from torch import Tensor
@@ -8,7 +9,8 @@ from lightning_sep.functional.processes import own_rank, world_size
 
 
 class SharedGenerator(torch.Generator):
-    """A generator of a batch that is dealt out to several processes, seeded alike in all of them.
+    """A generator of a batch that is dealt out to several processes, or goes through the net in
+    pieces, seeded alike for all of them.
 
     :func:`uniform` and :func:`normal` draw for all rows and keep those of this process.
 
@@ -18,18 +20,28 @@ class SharedGenerator(torch.Generator):
     Attributes:
         index: numbers of this process's rows, -1 for those that count nowhere. Every process has
             to draw as often as the others.
+        piece: those of this process's rows that numbers are drawn for.
     """
 
     index: Tensor
+    piece: slice = slice(None)
     _all: int | None = None
 
     def all_rows(self) -> int:
         """The rows of all processes; counted when first asked for."""
         if self._all is None:
             count = (self.index >= 0).sum()
-            dist.all_reduce(count)
+            if world_size() > 1:
+                dist.all_reduce(count)
             self._all = int(count)
         return self._all
+
+    def of_piece(self, piece: slice) -> "SharedGenerator":
+        """One in the same state, for some of the rows."""
+        made = SharedGenerator(device=self.device)
+        made.set_state(self.get_state())
+        made.index, made.piece, made._all = self.index, piece, self.all_rows()
+        return made
 
 
 def uniform(
@@ -59,6 +71,6 @@ def _drawn(shape: torch.Size, generator: torch.Generator) -> tuple[int, ...]:
 def _own(full: Tensor, shape: torch.Size, generator: torch.Generator) -> Tensor:
     if not isinstance(generator, SharedGenerator):
         return full
-    own = full[own_rank() :: world_size()]
+    own = full[own_rank() :: world_size()][generator.piece]
     # A process without a row of its own computes with one that counts nowhere.
     return own if len(own) == shape[0] else full[: shape[0]]

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lightning_sep.errors import ConfigError
+
 
 def worker_command(sweeps: Sequence[str]) -> list[str]:
     """The command of a worker that takes these sweeps one after the other."""
@@ -51,6 +53,19 @@ class Assignment:
     def folder(self) -> Path:
         """Where logs and scripts go."""
         return self.folders[0]
+
+
+def refuse_sharing(runs_per_gpu: int, work: Assignment) -> None:
+    """Refuse that runs share GPUs of which one run takes several.
+
+    Raises:
+        ConfigError: they would.
+    """
+    if runs_per_gpu > 1 and work.ranks > 1:
+        raise ConfigError(
+            f"launcher.runs_per_gpu = {runs_per_gpu}: a run with trainer.devices = {work.devices} "
+            f"and trainer.nodes = {work.nodes} has its GPUs to itself"
+        )
 
 
 class Crew(ABC):

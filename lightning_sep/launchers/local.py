@@ -13,7 +13,7 @@ from pathlib import Path
 from lightning_sep.checks import whole_number
 from lightning_sep.errors import ConfigError
 from lightning_sep.fsio import storage_errors
-from lightning_sep.launchers.base import Assignment, Crew, Launcher
+from lightning_sep.launchers.base import Assignment, Crew, Launcher, refuse_sharing
 
 LAUNCHER_PID = "LIGHTNING_SEP_LAUNCHER_PID"  # a worker stops when its parent is no longer this
 RESTARTS = 3
@@ -39,13 +39,15 @@ class Local(Launcher):
 
     Args:
         workers: number of processes; None chooses by the machine.
+        runs_per_gpu: small runs that share a GPU, each with a process of its own.
     """
 
-    def __init__(self, workers: int | None = None) -> None:
+    def __init__(self, workers: int | None = None, runs_per_gpu: int = 1) -> None:
         if workers is not None:
             meaning = "null: one per GPU, or per core where a run takes one thread"
             whole_number("workers", workers, meaning=meaning)
-        self.workers = workers
+        whole_number("runs_per_gpu", runs_per_gpu)
+        self.workers, self.runs_per_gpu = workers, runs_per_gpu
 
     def plan(self, work: Assignment) -> str:
         """How many processes would run which command."""
@@ -63,13 +65,15 @@ class Local(Launcher):
                 f"trainer.nodes = {work.nodes}: these workers run on this machine alone; "
                 "launcher=slurm starts them on several"
             )
+        refuse_sharing(self.runs_per_gpu, work)
         devices = gpus(os.environ)
         shares = [
             ",".join(devices[first : first + work.devices])
             for first in range(0, len(devices) - work.devices + 1, work.devices)
         ]
+        sharing = self.runs_per_gpu * len(shares)
         fitting = max(1, cores() // (work.threads * work.devices))
-        return max(1, min(self.workers or len(shares) or fitting, work.most)), shares
+        return max(1, min(self.workers or sharing or fitting, work.most)), shares
 
 
 class Processes(Crew):
@@ -114,6 +118,7 @@ class Processes(Crew):
         environment = {
             **os.environ,
             **thread_environment(self._work.threads),
+            "LIGHTNING_SEP_HOME": str(self._work.home.resolve()),
             LAUNCHER_PID: str(os.getpid()),
         }
         if self._gpus:

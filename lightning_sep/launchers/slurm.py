@@ -12,7 +12,7 @@ from lightning_sep.checks import Arguments
 from lightning_sep.errors import ConfigError
 from lightning_sep.fsio import storage_errors, write_aside
 from lightning_sep.homes import data_home
-from lightning_sep.launchers.base import Assignment, Launcher, own_command
+from lightning_sep.launchers.base import Assignment, Launcher, own_command, refuse_sharing
 from lightning_sep.launchers.local import thread_environment
 from lightning_sep.launchers.shared_disk import unseen
 from lightning_sep.launchers.slurm_jobs import Array, Jobs, asked, submitted
@@ -32,7 +32,8 @@ class Slurm(Launcher):
 
     Args:
         workers: tasks that run at once.
-        gpus: GPUs of a worker, on each of its nodes.
+        gpus: GPUs of a task, on each of its nodes.
+        runs_per_gpu: small runs that share a task's GPUs, each with a worker of its own.
         cpus: cores of a worker, for each of ``trainer.devices``; ``null``: the threads of a run.
         memory_gb: memory of a worker; ``null``: the partition's own default.
         time_min: time limit of a task in minutes; ``null``: the partition's own.
@@ -54,6 +55,7 @@ class Slurm(Launcher):
         *,
         workers: int = 4,
         gpus: int = 0,
+        runs_per_gpu: int = 1,
         cpus: int | None = None,
         memory_gb: float | None = None,
         time_min: int | None = None,
@@ -69,6 +71,7 @@ class Slurm(Launcher):
         checks = Arguments("Slurm")
         checks.whole("workers", workers)
         checks.whole("gpus", gpus, at_least=0)
+        checks.whole("runs_per_gpu", runs_per_gpu)
         for name, value in [("cpus", cpus), ("time_min", time_min), ("limit", limit)]:
             if value is not None:
                 checks.whole(name, value)
@@ -76,7 +79,13 @@ class Slurm(Launcher):
             checks.number("memory_gb", memory_gb, low=0.01, below=1e5)
         checks.number("lease_s", lease_s, low=1.0, below=1e5)
         checks.check()
+        if runs_per_gpu > 1 and not gpus:
+            raise ConfigError(
+                f"launcher.runs_per_gpu = {runs_per_gpu}: there is no GPU to share; "
+                "launcher.gpus=1 asks for one, launcher.workers for more runs on processors"
+            )
         self.workers, self.gpus, self.cpus = workers, gpus, cpus
+        self.runs_per_gpu = runs_per_gpu
         self.memory_gb, self.time_min = memory_gb, time_min
         self.limit = limit
         self.patience_s = lease_s
@@ -90,7 +99,7 @@ class Slurm(Launcher):
 
     def plan(self, work: Assignment) -> str:
         """The two scripts that would be submitted."""
-        self._refuse_too_few(work)
+        self._refuse_unfit(work)
         array = self._array(work, self._count(work))
         return "\n".join([self.script(work, array), self.report_script(work, array)])
 
@@ -104,7 +113,7 @@ class Slurm(Launcher):
                 "launcher=slurm: there is no `sbatch` on PATH: submit from a node of the cluster, "
                 "or use launcher=local, which starts the workers on this machine"
             )
-        self._refuse_too_few(work)
+        self._refuse_unfit(work)
         jobs = Jobs(work.folders)
         with jobs.locked():
             queue = jobs.queue()
@@ -133,11 +142,14 @@ class Slurm(Launcher):
                 report.unlink()
                 raise
         size = f"{array.workers} worker{'s' if array.workers > 1 else ''}"
+        if self.runs_per_gpu > 1:
+            tasks = f"{array.workers} task{'s' if array.workers > 1 else ''}"
+            size = f"{tasks} of {self.runs_per_gpu} workers"
         return f"job {number} was submitted: {size} at once. {_watch(work)}"
 
     def check(self, work: Assignment) -> list[str]:
         """What Slurm says of the very script, and what the nodes would miss."""
-        self._refuse_too_few(work)
+        self._refuse_unfit(work)
         array = self._array(work, self._count(work))
         with tempfile.TemporaryDirectory(dir=work.home, prefix=".preflight-") as place:
             script = Path(place) / "array.sh"
@@ -178,13 +190,14 @@ class Slurm(Launcher):
             if (given := minutes(limit)) is not None and given < self.time_min
         ]
 
-    def _refuse_too_few(self, work: Assignment) -> None:
-        """Refuse jobs with fewer GPUs than a run trains on."""
+    def _refuse_unfit(self, work: Assignment) -> None:
+        """Refuse jobs with fewer GPUs than a run trains on, or with more runs than may share."""
         if 0 < self.gpus < work.devices:
             raise ConfigError(
                 f"launcher.gpus = {self.gpus}: a run with trainer.devices = {work.devices} needs "
                 "as many on each of its nodes"
             )
+        refuse_sharing(self.runs_per_gpu, work)
 
     def script(self, work: Assignment, array: Array) -> str:
         """What a task of the array runs."""
@@ -197,7 +210,7 @@ class Slurm(Launcher):
             "--requeue",
             *self._tasks(work),
             *self._gpus(),
-            *self._memory(),
+            *self._memory(self.runs_per_gpu),
         ]
         ends = []
         if self.time_min is not None:
@@ -212,7 +225,8 @@ class Slurm(Launcher):
             # kill them.
             command = ["srun", "--kill-on-bad-exit=1", *self._tasks(work), *command]
             term = "USR1"
-        run = _WORKER % {"run": shlex.join(command), "done": done, "term": term}
+        told = {"run": shlex.join(command), "done": done, "term": term}
+        run = _WORKERS % {**told, "count": self.runs_per_gpu}
         return "\n".join([*self._head(options, work), *ends, run])
 
     def report_script(self, work: Assignment, array: Array) -> str:
@@ -222,14 +236,15 @@ class Slurm(Launcher):
             f"--job-name={array.report}",
             f"--output={folder}/%j-report.log",
             "--ntasks=1",
-            *self._memory(),
+            *self._memory(1),
             f"--time={min(REPORT_MIN, self.time_min or REPORT_MIN)}",
         ]
         run = shlex.join(own_command("report", work.names))
         return "\n".join([*self._head(options, work), f"exec {run}\n"])
 
     def _count(self, work: Assignment) -> int:
-        return min(self.workers, work.most)
+        """Tasks that find something to do."""
+        return min(self.workers, -(-work.most // self.runs_per_gpu))
 
     def _array(self, work: Assignment, workers: int) -> Array:
         tasks = self.limit or min(32 * workers, LONGEST_ARRAY)
@@ -245,11 +260,13 @@ class Slurm(Launcher):
         return [
             f"--ntasks={work.ranks}",
             *(several if work.ranks > 1 else []),
-            f"--cpus-per-task={self.cpus or work.threads}",
+            f"--cpus-per-task={self.runs_per_gpu * (self.cpus or work.threads)}",
         ]
 
-    def _memory(self) -> list[str]:
-        return [] if self.memory_gb is None else [f"--mem={round(1024 * self.memory_gb)}M"]
+    def _memory(self, workers: int) -> list[str]:
+        return (
+            [] if self.memory_gb is None else [f"--mem={round(1024 * workers * self.memory_gb)}M"]
+        )
 
     def _head(self, options: Sequence[str], work: Assignment) -> list[str]:
         kept = {
@@ -303,19 +320,28 @@ def _watch(work: Assignment) -> str:
 # Slurm says when a job ends from version 23.02 on.
 _END = 'export SLURM_JOB_END_TIME="${SLURM_JOB_END_TIME:-$(($(date +%%s) + %d))}"'
 
-# The shell waits, so that it passes signals on and says what follows the worker's end. When nothing
-# is left, tasks that still wait are withdrawn, or end at once where `scancel` is missing (as in a
-# container). A node on which nothing can start (2) must not swallow one task after the other.
-_WORKER = """\
+# The shell waits, so that it passes signals on and says what follows the workers' end: 0 as soon
+# as one found nothing left. Tasks that still wait are then withdrawn, or end at once where
+# `scancel` is missing (as in a container). A node on which nothing can start (2) must not swallow
+# one task after the other.
+_WORKERS = """\
 [ -e %(done)s ] && exit 0
-%(run)s &
-worker=$!
-trap 'kill -%(term)s $worker' TERM
-trap 'kill -USR1 $worker' USR1
-while :; do
-    wait $worker
-    code=$?
-    kill -0 $worker 2>/dev/null || break
+workers=()
+for _ in {1..%(count)d}; do
+    %(run)s &
+    workers+=($!)
+done
+trap 'kill -%(term)s "${workers[@]}" 2>/dev/null' TERM
+trap 'kill -USR1 "${workers[@]}" 2>/dev/null' USR1
+code=2
+for worker in "${workers[@]}"; do
+    while :; do
+        wait $worker
+        ended=$?
+        kill -0 $worker 2>/dev/null || break
+    done
+    [ $ended = 0 ] && code=0
+    [ $code = 2 ] && code=$ended
 done
 if [ $code = 0 ]; then
     : > %(done)s

@@ -41,6 +41,7 @@ class Plan(ABC):
 
     ends_itself: ClassVar[bool] = False  # by a patience of its own
     changes_batch: ClassVar[bool] = False
+    needs_length: ClassVar[bool] = True  # whether a rate depends on `steps`, the whole run's
 
     def __init__(self) -> None:
         self.steps = 0

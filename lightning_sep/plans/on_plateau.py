@@ -1,6 +1,7 @@
 """Smaller steps whenever validation stands still."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from lightning_sep.checks import finite_number, whole_number
 from lightning_sep.plans.base import Plan, plateaus
@@ -17,6 +18,8 @@ class OnPlateau(Plan):
     Raises:
         ConfigError: a number is out of its range.
     """
+
+    needs_length: ClassVar[bool] = False
 
     def __init__(self, factor: float = 0.5, patience: int = 5, floor: float = 1e-6) -> None:
         super().__init__()

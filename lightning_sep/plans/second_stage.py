@@ -25,6 +25,7 @@ class SecondStage(Plan):
 
     ends_itself: ClassVar[bool] = True
     changes_batch: ClassVar[bool] = True
+    needs_length: ClassVar[bool] = False
 
     def __init__(self, patience: int = 20, second_rate: float = 1e-5, batch: int = 2) -> None:
         super().__init__()

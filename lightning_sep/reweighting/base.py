@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,10 @@ class Reweighting(nn.Module, ABC):
 
     Subclasses write the hook ``scores``. The weighted sum replaces the batch *mean* and is not
     divided by the number of examples again. The softmax runs over the batch, so its size matters;
-    with gradient accumulation each micro-batch has a softmax of its own.
+    with gradient accumulation it runs over all micro-batches of a step.
     """
+
+    needs_length: ClassVar[bool] = True  # whether `scores` depend on the steps of the whole run
 
     def __init__(self) -> None:
         super().__init__()

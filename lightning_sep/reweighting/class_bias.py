@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ class ClassBias(Reweighting):
         ConfigError: not numbers, or not finite.
     """
 
+    needs_length: ClassVar[bool] = False
     gamma: Tensor
 
     def __init__(self, gamma: Mapping[str, float] | Sequence[float] | Tensor) -> None:

@@ -1,5 +1,7 @@
 """Hard examples first, or easy ones."""
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from lightning_sep.functional.numbers import hold
@@ -23,6 +25,7 @@ class LossSoftmax(Reweighting):
         tensor([0.2689, 0.7311])
     """
 
+    needs_length: ClassVar[bool] = False
     alpha: float | Tensor
 
     def __init__(self, alpha: float | Tensor) -> None:

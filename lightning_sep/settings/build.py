@@ -3,9 +3,9 @@
 import importlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from lightning_sep import sources
 from lightning_sep.errors import ConfigError
@@ -21,7 +21,8 @@ def build(node: Mapping[str, Any], **extra: Any) -> Any:
     """The object that an entry describes.
 
     Args:
-        node: a mapping with ``_target_`` and the class's arguments; arguments may be such mappings.
+        node: a mapping with ``_target_`` and the class's arguments; arguments may be such mappings,
+            and lists of them.
         extra: the arguments that entries leave out (``FILLED_IN``).
 
     Raises:
@@ -43,6 +44,9 @@ def made(node: Mapping[str, Any], extra: Mapping[str, Any], *, environment: bool
         if isinstance(value, Mapping) and "_target_" in value:
             built[key] = made(value, {}, environment=environment)
             continue
+        if holds_entries(value):
+            built[key] = [made(one, {}, environment=environment) for one in value]
+            continue
         annotation = known[key].annotation if key in known else Any
         is_path = key in PATHS or wants_path(annotation)
         if environment and is_path and takes_from_environment(value):
@@ -56,6 +60,13 @@ def made(node: Mapping[str, Any], extra: Mapping[str, Any], *, environment: bool
             names = ", ".join(sorted(missing))
             raise ConfigError(f"{target.__name__} has no argument {names}") from error
         raise
+
+
+def holds_entries(value: object) -> TypeGuard[Sequence[Mapping[str, Any]]]:
+    """Whether a setting is a list of entries, and holds some."""
+    if not isinstance(value, list | tuple) or not value:
+        return False
+    return all(isinstance(one, Mapping) and "_target_" in one for one in value)
 
 
 def locate(node: Mapping[str, Any]) -> type:

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from lightning_sep.errors import ConfigError
-from lightning_sep.settings.build import locate, made
+from lightning_sep.settings.build import holds_entries, locate, made
 from lightning_sep.settings.conf import ROOT
 from lightning_sep.settings.environment import PATHS, refusal
 from lightning_sep.settings.signature import accepts, arguments, is_open, normalised, wants_path
@@ -39,6 +39,9 @@ def checked(
     seed = tree.get("seed")
     if "seed" in tree and not (accepts(seed, int) and 0 <= int(seed or 0) <= _LARGEST_SEED):
         problems.append(f"seed = {seed!r}: a whole number from 0 to {_LARGEST_SEED} is needed")
+    parent = tree.get("init_from")
+    if not isinstance(parent, str | None):
+        problems.append(f"init_from = {parent!r}: a run's id or folder is needed, or null")
     fitting = {}
     for group, node in tree.items():
         if group in ROOT:
@@ -83,6 +86,10 @@ def _checked_entry(
             problems.append(f"{name} = {value!r}: {needs(annotation)} is needed")
         elif isinstance(value, Mapping) and "_target_" in value:
             plain[key] = _checked_entry(name, name, value, problems, held)
+        elif holds_entries(value):
+            each = enumerate(value)
+            named = [(f"{name}[{number}]", one) for number, one in each]
+            plain[key] = [_checked_entry(one, one, node, problems, held) for one, node in named]
         else:
             plain[key] = normalised(value, annotation)
     for name in usable:

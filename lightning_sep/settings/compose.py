@@ -21,11 +21,13 @@ class Settings:
             A path of data that comes from the environment is kept as it was written.
         choices: the name of the entry chosen in each group; empty when the tree came from a record.
         overrides: what the user said.
+        parent: folder of the run that ``init_from`` names, once it is found.
     """
 
     tree: dict[str, Any]
     choices: dict[str, str] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()
+    parent: Path | None = None
 
 
 def compose(overrides: Sequence[str] = (), config_dir: Path | str | None = None) -> Settings:
@@ -100,6 +102,7 @@ def from_tree(tree: Mapping[str, Any]) -> Settings:
     from lightning_sep.settings.words import nearest, together
 
     problems: list[str] = []
+    tree = {"init_from": None, **tree}  # records were made before it
     known = [*groups(), *ROOT]
     for name in tree:
         if name not in known:

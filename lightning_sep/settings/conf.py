@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning_sep.errors import ConfigError
 
-ROOT = ("seed",)  # settings that belong to no group
+ROOT = ("seed", "init_from")  # settings that belong to no group
 _NO_GROUPS = ("board",)  # folders of conf/ that settings are not made of
 
 

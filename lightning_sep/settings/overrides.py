@@ -46,7 +46,10 @@ def read(
         elif "." in key or key in ROOT:
             group = key.split(".")[0]
             if group in known_groups or key in ROOT:
-                values.append((key, override.value()))
+                value = override.value()
+                if key == "init_from" and isinstance(value, int | float):  # an id all of digits
+                    value = text.partition("=")[2]
+                values.append((key, value))
             else:
                 problems.append(f"{text}: no group {group!r}.{nearest(group, known_groups)}")
         elif key not in known_groups:

@@ -1,6 +1,5 @@
-"""The commands around sweeps: launch or resume, status, report."""
+"""Launch a sweep or go on with it, wait for it, and say what was found."""
 
-import json as json_text
 import math
 import os
 import signal
@@ -12,29 +11,25 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from lightning_sep.errors import ConfigError, Interrupted, SweepError
 from lightning_sep.fsio import PATIENCE
 from lightning_sep.homes import runs_home
-from lightning_sep.launchers.base import Assignment, Crew, Launcher, worker_command
+from lightning_sep.launchers.base import Crew, Launcher, worker_command
 from lightning_sep.launchers.local import Local
-from lightning_sep.launchers.slurm_jobs import Jobs
 from lightning_sep.leases.presence import Peers
 from lightning_sep.sweep import report as reports
-from lightning_sep.sweep.definition import Definition, load_sweep, override_key
+from lightning_sep.sweep.asked import apart, assignment, definitions_of, launcher_of
 from lightning_sep.sweep.display import display, tell
 from lightning_sep.sweep.finals import Finals
-from lightning_sep.sweep.folder import create, look, open_sweep
-from lightning_sep.sweep.grid import grid_sweep, is_axis
-from lightning_sep.sweep.names import JOURNAL, stop_file, sweep_folder, sweep_names, workers_folder
-from lightning_sep.sweep.runner import Examined, ExperimentRunner, Runner, task_monitor
-from lightning_sep.sweep.singles import far, singles
+from lightning_sep.sweep.folder import create, open_sweep
+from lightning_sep.sweep.names import JOURNAL, stop_file, sweep_folder, workers_folder
+from lightning_sep.sweep.runner import Examined, ExperimentRunner, Runner
+from lightning_sep.sweep.status import about
 from lightning_sep.sweep.study import SweepStudy
 from lightning_sep.sweep.worker import WORK_LEFT, wait_s
 
 POLL_S = 0.5
-SLURM_S = 20.0  # between two questions of one command
 GRACE_S = 60.0
 
 Page = Callable[[list[str], Path], Path]
@@ -106,7 +101,7 @@ def launch(
     examined = [runner.examine(definition) for definition in definitions]
     if dry_run:
         names = [definition.name for definition in definitions]
-        most = sum(most_runs(definition) for definition in definitions)
+        most = sum(one.sweep.most_runs(one.sweep.trials) for one in definitions)
         print(launcher.plan(assignment(names, command, home, most, examined)))
         return 0
     studies = [
@@ -129,87 +124,6 @@ def launch(
         return _conclude(studies, home, page or _page)
 
 
-def status(
-    sweep: str | None = None, json: bool = False, home: Path | None = None, *, watch: bool = False
-) -> int:
-    """Print what runs, waits and has failed, and why; of one sweep, or of all, newest first, and of
-    the single runs that are not done.
-
-    Args:
-        sweep: its name; all of the home without one.
-        json: print one JSON document.
-        home: folder of all runs.
-        watch: show it anew every few seconds, on a terminal, until ``q`` is typed.
-
-    Raises:
-        ConfigError: there is no sweep of this name, or nothing to watch it on.
-    """
-    home = runs_home() if home is None else home
-    if watch:
-        if json or not sys.stdout.isatty():
-            what = "--json prints one document" if json else "this is no terminal"
-            raise ConfigError(f"--watch needs a terminal of its own, and {what}: leave it out")
-        from lightning_sep.sweep import watch as watching
-
-        queues = _Queues()
-        watching.watch(lambda: _found(sweep, home, queues))
-        return 0
-    found, alone = _found(sweep, home, _Queues())
-    if json:
-        by_hand = [{"sweep": None, "runs": alone}] if alone else []
-        print(json_text.dumps(found[0] if sweep is not None else [*found, *by_hand], indent=1))
-        return 0
-    if not found and not alone:
-        print(f"no sweeps in {home / 'sweeps'}; `lightning-sep sweep FILE` begins one")
-    for one in found:
-        print("\n".join(_status_lines(one)))
-    if alone:
-        print("single runs")
-    for one in alone:
-        what = " ".join(one["overrides"]) or "the defaults"
-        why = one.get("by") or one["reason"]
-        parts = [f"{one['state']}: {one['run']} ({what})", far(one), why]
-        print("    " + ": ".join(filter(None, parts)))
-    return 0
-
-
-def _found(
-    sweep: str | None, home: Path, queues: "_Queues"
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The states of sweeps, and of the single runs that are not done."""
-    names = [sweep] if sweep is not None else sweep_names(home)
-    if sweep is None:
-        names.sort(key=lambda one: -_changed_s(home, one))
-    found = [
-        queues.beside(reports.status(look(home, one)), sweep_folder(home, one)) for one in names
-    ]
-    return found, singles(home) if sweep is None else []
-
-
-class _Queues:
-    """What Slurm has of sweeps' jobs; a scheduler that serves everybody is asked now and then."""
-
-    def __init__(self) -> None:
-        self._asked: dict[Path, tuple[float, dict[str, Any]]] = {}
-
-    def beside(self, found: dict[str, Any], folder: Path) -> dict[str, Any]:
-        """A sweep's state, and what Slurm has of its jobs where some were submitted."""
-        jobs = Jobs([folder])
-        if found["state"] == "done" or not jobs.arrays():
-            return found
-        at_s, said = self._asked.get(folder, (-math.inf, {}))
-        if time.monotonic() - at_s > SLURM_S:
-            try:
-                queue = jobs.queue()
-                said = {**queue.as_json(), "line": queue.line()}
-            except ConfigError as error:
-                said = {"unknown": str(error)}
-            self._asked[folder] = time.monotonic(), said
-        if found["state"] in ("stopped", "queued") and said.get("tasks"):
-            found["state"] = "running" if said["running"] else "queued"
-        return {**found, "jobs": said}
-
-
 def report(sweeps: Sequence[str], home: Path | None = None) -> int:
     """Write the reports and the page of sweeps that are done, as `launch` does at its end.
 
@@ -225,112 +139,6 @@ def report(sweeps: Sequence[str], home: Path | None = None) -> int:
     for study in left:
         print(f"not done yet: {reports.progress(study).line()}")
     return WORK_LEFT if left else _conclude(studies, home, _page)
-
-
-def apart(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The settings of the launcher, and those of all trials."""
-    mine = [item for item in overrides if override_key(item).split(".")[0] == "launcher"]
-    return mine, [item for item in overrides if item not in mine]
-
-
-def definitions_of(
-    files: Sequence[Path | str],
-    overrides: Sequence[str],
-    grid: bool | Sequence[str],
-    *,
-    trials: int | None = None,
-    finalists: int | None = None,
-    name: str | None = None,
-    config_dir: str | None = None,
-) -> list[Definition]:
-    """The sweeps that a command asks for; see :func:`launch` for the arguments.
-
-    Raises:
-        ConfigError: a file or a grid cannot be used.
-    """
-    if files and grid:
-        raise ConfigError(f"--grid and {files[0]}: a sweep is a file or a grid, not both")
-    if grid:
-        if grid is True:
-            axes = [item for item in overrides if is_axis(item)]
-            overrides = [item for item in overrides if item not in axes]
-        else:
-            assert not isinstance(grid, bool)
-            axes = list(grid)
-        metric, direction = task_monitor([*overrides, *(_first(axis) for axis in axes)], config_dir)
-        definition = grid_sweep(
-            axes,
-            overrides,
-            metric=metric,
-            direction=direction,
-            name=name,
-            trials=trials,
-            finalists=finalists,
-            config_dir=config_dir,
-        )
-        return [definition]
-    if not files:
-        raise ConfigError("no sweep: a sweep file (sweeps/*.py) or --grid is needed")
-    if name is not None and len(files) > 1:
-        raise ConfigError(f"--name {name}: only one sweep file can be renamed, got {len(files)}")
-    found = [
-        load_sweep(
-            path, overrides, name=name, trials=trials, finalists=finalists, config_dir=config_dir
-        )
-        for path in files
-    ]
-    names = [definition.name for definition in found]
-    for one in names:
-        if names.count(one) > 1:
-            raise ConfigError(f"two sweep files are called '{one}'; rename one")
-    return found
-
-
-def _first(axis: str) -> str:
-    key, _, values = axis.partition("=")
-    return f"{key}={values.split(',')[0]}" if "[" not in values else axis
-
-
-def launcher_of(overrides: Sequence[str], workers: int | None, config_dir: str | None) -> Launcher:
-    """What starts the workers.
-
-    Raises:
-        ConfigError: its settings cannot be used.
-    """
-    from lightning_sep.settings import build, compose
-
-    chosen = [*overrides, *([f"launcher.workers={workers}"] if workers is not None else [])]
-    launcher = build(compose(chosen, config_dir).tree["launcher"])
-    if not isinstance(launcher, Launcher):
-        raise ConfigError(f"launcher: {type(launcher).__name__} is no Launcher")
-    return launcher
-
-
-def assignment(
-    names: Sequence[str],
-    command: Callable[[Sequence[str]], list[str]],
-    home: Path,
-    most: int,
-    examined: Sequence[Examined],
-) -> Assignment:
-    """What workers of some sweeps are started for."""
-    folders = [sweep_folder(home, name) for name in names]
-    return Assignment(
-        names,
-        command(names),
-        folders,
-        home,
-        most,
-        threads=max(one.threads for one in examined),
-        devices=max(one.devices for one in examined),
-        nodes=max(one.nodes for one in examined),
-    )
-
-
-def most_runs(definition: Definition) -> int:
-    """Trials and final runs, at most."""
-    sweep = definition.sweep
-    return sweep.trials + sweep.most_finalists * sweep.final_seeds
 
 
 def _amount(study: SweepStudy) -> str:
@@ -470,7 +278,7 @@ def _conclude(studies: Sequence[SweepStudy], home: Path, page: Page) -> int:
             print(reports.verdict(content))
         for trial in content["trials"]:
             if trial["state"] == "failed":
-                print(f"    {_about(trial['number'], trial)}: failed: {trial['reason']}")
+                print(f"    {about(trial['number'], trial)}: failed: {trial['reason']}")
         if content["best"] is None:
             code = 1
     sys.stdout.flush()
@@ -494,38 +302,6 @@ def _page(names: list[str], home: Path) -> Path:
         for line in try_to_write_sounds(unheard):
             tell(line)
     return commands.write_page(names, home)
-
-
-def _status_lines(one: dict[str, Any]) -> Iterator[str]:
-    yield f"{one['sweep']}: {one['state']}" + (f" — {one['question']}" if one["question"] else "")
-    for kind in ("trials", "finals"):
-        counts = dict(one[kind])
-        total = counts.pop("total")
-        listed = ", ".join(f"{count} {state}" for state, count in counts.items())
-        yield f"    {kind}: {total} in all" + (f", {listed}" if listed else "")
-    if jobs := one.get("jobs"):
-        yield "    jobs: " + (jobs.get("unknown") or jobs["line"] or "none waits or runs")
-    if one["best"]:
-        best = one["best"]
-        overrides = " ".join(best["overrides"])
-        yield f"    best so far: {one['metric']} {best['value']:.4g} ({overrides})"
-    for kind in ("running", "waiting", "failed"):
-        for entry in one[kind]:
-            parts = [_about(entry["trial"], entry), far(entry)]
-            parts.append(entry.get("by") or entry.get("reason"))
-            yield f"    {kind}: " + ": ".join(filter(None, parts))
-
-
-def _about(number: int, entry: dict[str, Any]) -> str:
-    seed = f" seed {entry['seed']}" if "seed" in entry else ""
-    return f"trial {number}{seed} ({' '.join(entry['overrides'])})"
-
-
-def _changed_s(home: Path, name: str) -> float:
-    try:
-        return (sweep_folder(home, name) / JOURNAL).stat().st_mtime
-    except OSError:
-        return 0.0
 
 
 @contextmanager

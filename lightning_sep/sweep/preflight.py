@@ -16,7 +16,7 @@ from typing import Any
 from lightning_sep.errors import Interrupted, LightningSepError, one_line
 from lightning_sep.homes import runs_home
 from lightning_sep.launchers.base import worker_command
-from lightning_sep.sweep import commands, space
+from lightning_sep.sweep import asked, space
 from lightning_sep.sweep.definition import Definition
 from lightning_sep.sweep.runner import ExperimentRunner
 
@@ -85,16 +85,16 @@ def preflight(
     """
     home = runs_home() if home is None else home
     folder = str(Path(config_dir).expanduser().resolve()) if config_dir is not None else None
-    mine, shared = commands.apart(overrides)
-    definitions = commands.definitions_of(files, shared, grid, name=name, config_dir=folder)
-    launcher = commands.launcher_of(mine, None, folder)
+    mine, shared = asked.apart(overrides)
+    definitions = asked.definitions_of(files, shared, grid, name=name, config_dir=folder)
+    launcher = asked.launcher_of(mine, None, folder)
     runner = ExperimentRunner(home, folder)
     examined = [runner.examine(definition) for definition in definitions]
     found = Found(runs=sum(_runs(definition) for definition in definitions))
     try:
         with _place(home) as place:
             names = [definition.name for definition in definitions]
-            work = commands.assignment(names, worker_command, home, found.runs, examined)
+            work = asked.assignment(names, worker_command, home, found.runs, examined)
             found.problems += launcher.check(work)
             for definition in definitions:
                 for tried in _covering(definition, folder, place, found.problems):
@@ -137,11 +137,12 @@ def _covering(
 ) -> Iterator[Tried]:
     """Train a few steps with settings that together have every entry that the space reaches."""
     from lightning_sep.settings import compose
+    from lightning_sep.warm_start import pinned
 
     known: set[str] = set()
     for proposed in space.samples(definition.proposed, seed=definition.seed):
-        asked = definition.settings(proposed, 0)
-        settings = compose([*asked, "tracking=none"], config_dir)
+        given = definition.settings(proposed, 0)
+        settings = pinned(compose([*given, "tracking=none"], config_dir), place.parent)
         entries = {f"{group}={entry}" for group, entry in settings.choices.items()}
         shows = sorted(entries - known)
         if not shows:
@@ -167,8 +168,9 @@ def _train(settings: Any, place: Path) -> tuple[float, int, int]:
         return len(times) >= STEPS
 
     data = experiment.open_data(settings)
-    examples = experiment.build_parts(settings, data).examples
-    steps = len(examples.loader(data, "train", seed=settings.tree["seed"]))
+    steps = len(
+        experiment.loader_of(settings.tree, experiment.build_parts(settings, data))("train")
+    )
     # What several devices would share, one does here: the same numbers, in as many device hours.
     trainer = {**settings.tree["trainer"], "devices": 1, "nodes": 1}
     alone = replace(settings, tree={**settings.tree, "trainer": trainer})

@@ -127,6 +127,11 @@ class ExperimentRunner:
         def compose(overrides: list[str]) -> None:
             settings = self._compose(overrides)
             refuse_unfit(settings.tree, settings.choices)
+            if settings.tree["trainer"].get("fast_dev_run"):
+                raise ConfigError(
+                    "trainer.fast_dev_run is for one run: `lightning-sep preflight` takes real "
+                    "steps with the settings of a sweep"
+                )
             data.setdefault(repr(settings.tree["data"]), settings)
             paths.update(targets(counted(settings.tree)))
             entries.update(f"{group}/{name}" for group, name in settings.choices.items())
@@ -146,6 +151,7 @@ class ExperimentRunner:
         from lightning_sep import experiment
 
         for settings in data.values():
+            experiment.refuse_tracking(settings.tree)
             experiment.open_data(settings)  # once, not by all workers at the same time
         return Examined(sorted(paths), sorted(entries), **most)
 
@@ -188,8 +194,9 @@ class ExperimentRunner:
 
     def _compose(self, overrides: Sequence[str]) -> Any:
         from lightning_sep.settings import compose
+        from lightning_sep.warm_start import pinned
 
-        return compose(list(overrides), self.config_dir)
+        return pinned(compose(list(overrides), self.config_dir), self.home)
 
 
 def task_monitor(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.utils.checkpoint import checkpoint
 
 from lightning_sep.data.batch import Batch
 from lightning_sep.data.facts import Facts
@@ -166,6 +167,7 @@ class Task(Module, ABC):
         self.loss = self.head.criterion(parts.make_loss(**self.known()))
         self._make_optimizer = parts.make_optimizer
         self.reweighting: Reweighting | None = None
+        self.pieces = 1  # in which a batch goes through the net in training, one after the other
         # Of the last step, [example], this process's share of weights that sum to 1 over all
         # processes; NaN for examples left out.
         self.step_weights: Tensor | None = None
@@ -208,7 +210,7 @@ class Task(Module, ABC):
 
     def generator(self, batch: Batch) -> torch.Generator:
         """The generator of the current step: dropout masks, noise and every other draw."""
-        if world_size() == 1:
+        if world_size() == 1 and self.pieces == 1:
             generator = torch.Generator(device=self.device)
         else:
             generator = SharedGenerator(device=self.device)
@@ -223,21 +225,27 @@ class Task(Module, ABC):
         return batch.to(device, non_blocking=True)
 
     def on_train_start(self) -> None:
-        self.refuse_sharing(world_size())
+        self.refuse_sharing(world_size(), self.pieces)
 
-    def refuse_sharing(self, processes: int) -> None:
-        """Refuse what several processes would compute otherwise than one.
+    def refuse_sharing(self, processes: int, pieces: int = 1) -> None:
+        """Refuse what several processes, or micro-batches, would compute otherwise than one.
 
         Raises:
-            ConfigError: the net norms over the batch, of which each process has a part.
+            ConfigError: the net norms over the batch, of which each of them has a part.
         """
         net = self.net
-        if processes > 1 and isinstance(net, BatchNet) and net.batch_statistics:
-            raise ConfigError(
-                f"net={type(net).__name__} norms over the batch, of which each of "
-                f"{processes} processes has a part: use trainer.devices=1, or a net that norms "
-                "over single examples"
-            )
+        if not (isinstance(net, BatchNet) and net.batch_statistics):
+            return
+        for count, several, setting in [
+            (processes, "processes", "devices"),
+            (pieces, "micro-batches", "accumulate"),
+        ]:
+            if count > 1:
+                raise ConfigError(
+                    f"net={type(net).__name__} norms over the batch, of which each of {count} "
+                    f"{several} has a part: use trainer.{setting}=1, or a net that norms over "
+                    "single examples"
+                )
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Third-party code may draw from the global generator: it is seeded by the step as well.
@@ -249,7 +257,7 @@ class Task(Module, ABC):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         keep: list[Callable[[], Tensor | None]] = []
-        raw = shield(self.raw(batch, self.generator(batch)), lambda: keep[0]())
+        raw = shield(self._raw_in_pieces(batch), lambda: keep[0]())
         scored = self.scores(batch, raw)
         if world_size() > 1 and scored.everyones is None:
             counts = (batch.index >= 0)[scored.rows].all(1)
@@ -272,6 +280,27 @@ class Task(Module, ABC):
         sums = (plain, counted.sum(), loss.detach(), torch.ones_like(plain), left_out)
         self.train_sums.add(*sums)
         return loss
+
+    def _raw_in_pieces(self, batch: Batch) -> Tensor:
+        """The raw values of a training batch.
+
+        In pieces, one after the other, nothing of the net is kept but its raw values; each piece
+        goes through it once more when its gradient is due (Chen et al., arXiv:1604.06174). So all
+        that comes after the net, the loss of pairs and the weights too, sees the whole batch, in
+        little more memory than a piece takes.
+        """
+        generator = self.generator(batch)
+        if self.pieces == 1:
+            return self.raw(batch, generator)
+        assert isinstance(generator, SharedGenerator)
+        size = -(-len(batch) // self.pieces)
+        cuts = [slice(first, first + size) for first in range(0, len(batch), size)]
+        generator.all_rows()  # all processes ask now: they may have other numbers of pieces
+
+        def raw(piece: slice) -> Tensor:
+            return self.raw(batch.rows(piece), generator.of_piece(piece))
+
+        return torch.cat([checkpoint(raw, piece, use_reentrant=False) for piece in cuts])
 
     def _weights(self, scored: Scored, mask: Tensor) -> Tensor:
         """How much each example counts; see :func:`global_weights`."""

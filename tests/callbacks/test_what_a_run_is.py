@@ -2,6 +2,8 @@
 
 import json
 import random
+import sys
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,14 +15,14 @@ import yaml
 
 from lightning_sep import experiment, training
 from lightning_sep.checkpoint_files import best_weights
-from lightning_sep.errors import DataError, Interrupted, LeaseLost
+from lightning_sep.errors import ConfigError, DataError, Interrupted, LeaseLost
 from lightning_sep.evaluate import evaluate
 from lightning_sep.fingerprint import digest, fingerprint, software, weights_hash
 from lightning_sep.fsio import read_lines
 from lightning_sep.record import read_record
 from lightning_sep.run_folder import RunFolder
 from lightning_sep.run_id import config_hash, run_id
-from lightning_sep.settings import Settings
+from lightning_sep.settings import Settings, compose
 
 MONITOR = "val/si_sdr_improvement_db"
 
@@ -389,3 +391,65 @@ def test_a_model_is_told_layer_by_layer(settings, data_home):
     assert [line.split() for line in told.splitlines()] == [
         line.split() for line in MODEL.strip().splitlines()
     ]
+
+
+def test_fault_31_a_source_edited_while_a_run_trains_leaves_no_record(
+    tmp_path, settings, monkeypatch
+):
+    """Whatever is imported late, as by the first test example, is that of the run id or nothing."""
+    package = tmp_path / "parts" / "late_parts"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "late.py").write_text("GAIN = 1\n")
+    (package / "head.py").write_text(
+        "from lightning_sep.heads.tanh import Tanh\nclass Own(Tanh):\n    pass\n"
+    )
+    entry = tmp_path / "entries" / "head" / "own.yaml"
+    entry.parent.mkdir(parents=True)
+    entry.write_text("_target_: late_parts.head.Own\n")
+    monkeypatch.syspath_prepend(package.parent)
+    monkeypatch.setenv("LIGHTNING_SEP_PLUGINS", "late_parts")
+    made = compose([*settings().overrides, "head=own"], tmp_path / "entries")
+
+    def edited(epoch: int, value: float) -> bool:
+        if "late_parts.late" not in sys.modules:
+            (package / "late.py").write_text("GAIN = 2\n")
+            import_module("late_parts.late")
+        return False
+
+    with pytest.raises(ConfigError, match=r"late\.py was edited after this process had begun"):
+        experiment.run(made, home=tmp_path / "runs", report=edited)
+    assert read_record(folder_of(tmp_path / "runs")) is None
+
+
+def test_a_set_for_testing_only_trains_nothing(tmp_path, settings, mixtures, data_home):
+    asked = ["data=given_mixtures", f"data.path={mixtures}", "examples=given"]
+    made = compose(["task=separation", "tracking=none", *asked, "data.test_only=true"])
+    with pytest.raises(DataError, match=r"was prepared for testing only, .*test_only=false"):
+        experiment.run(made, home=tmp_path)
+    assert not list(tmp_path.glob("*/record.json"))
+
+
+def test_a_pruned_run_needs_no_weights(tmp_path, settings):
+    """Nothing is tested with them, so that their loss is no reason to train again."""
+
+    def report(epoch: int, value: float) -> bool:
+        if epoch == 1:
+            for path in RunFolder(folder_of(tmp_path)).bests():
+                path.unlink()
+        return epoch == 1
+
+    record = experiment.run(settings(), home=tmp_path, report=report).record
+    assert record["state"] == "pruned"
+    assert record["hashes"]["weights"] is None
+    assert not any(name.startswith("test/") for name in record["metrics"])
+    assert record["attempts"] == 1
+    assert (folder_of(tmp_path) / "log.txt").read_text().count("start at step 0") == 1
+
+
+def test_settings_from_a_file_name_the_task_too(tmp_path, settings, undisturbed):
+    """Such settings know no entries' names."""
+    tree = yaml.safe_load((undisturbed.folder / "settings.yaml").read_text())
+    result = experiment.run(Settings(tree), home=tmp_path, report=lambda epoch, value: True)
+    assert result.run_id == undisturbed.run_id
+    assert result.record["task"] == undisturbed.record["task"]

@@ -108,7 +108,12 @@ def test_upstreams_test_speakers_are_kept(published, tmp_path):
 
 def test_speakers_of_the_train_part_train(published, tmp_path):
     rows = [
-        {"filename": f"{part}/{n}-{take}.flac", "part": part, "speaker": f"{part}{n}"}
+        {
+            "filename": f"{part}/{n}-{take}.flac",
+            "part": part,
+            "speaker": f"{part}{n}",
+            "chapter": f"{n}{take // 2}",
+        }
         for part, takes in {"train-clean-100": 1, "test-other": 3}.items()
         for n in range(5)
         for take in range(takes)
@@ -120,6 +125,10 @@ def test_speakers_of_the_train_part_train(published, tmp_path):
         "test-other": {"val", "test"},
     }
     assert prepared.source["split_rule"].startswith("by speaker: those of the train parts train")
+    chapters = {row["filename"]: row["chapter"] for row in rows}
+    for split in SPLITS:
+        for cut in prepared.cuts(split):
+            assert cut.supervisions[0].custom["session"] == chapters[cut.recording.id]
 
 
 def test_too_few_speakers_outside_the_train_part_are_drawn_over_all_and_said_so(

@@ -178,3 +178,17 @@ def test_a_mixture_beyond_its_bounds_is_seen_before_it_is_clipped():
     head = WideMixture(components=2)
     raw = torch.tensor([math.log(3.0), 0.0, 1.6, -0.4, -3.0, -3.0], dtype=torch.float64)
     assert head.unclipped(raw).item() == pytest.approx(0.75 * 1.6 - 0.25 * 0.4)
+
+
+def test_a_draw_of_one_logistic_is_its_quantile_of_the_generators_number():
+    """``m + s (log v - log(1 - v))``, clipped; the first number chooses the component."""
+    head = LogisticMixture(components=1, start_log_scale=0.0)
+    raw = torch.tensor([[0.0, 0.2, -2.0], [3.0, -0.9, -1.0]], dtype=torch.float64).repeat(500, 1)
+    numbers = torch.Generator().manual_seed(4)
+    torch.rand(1000, generator=numbers, dtype=torch.float64)
+    v = torch.rand(1000, generator=numbers, dtype=torch.float64).numpy()
+    mean, scale = np.tile([0.2, -0.9], 500), np.exp(np.tile([-2.0, -1.0], 500))
+    expected = np.clip(mean + scale * (np.log(v) - np.log1p(-v)), -1, 1)
+    found = head.sample(raw, torch.Generator().manual_seed(4))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9)
+    assert 0 < (np.abs(expected) == 1).mean() < 0.5

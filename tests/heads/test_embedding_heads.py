@@ -116,6 +116,38 @@ def test_a_row_that_is_nan_leaves_the_other_pairs_and_gradients_exact(head):
     assert (broken.grad[2] == 0).all()
 
 
+@pytest.mark.parametrize("size", [2, 5])
+def test_parts_of_the_divergence_are_cut_out_of_the_whole(head, size):
+    raw = rows(7, size)
+    raw[4, 1] = torch.inf
+    whole = head.divergence(raw)
+    part = head.divergence_parts(raw)
+    for one, other in (
+        (slice(0, 2), slice(3, 7)),
+        (slice(3, 7), slice(0, 2)),
+        (slice(7), slice(7)),
+    ):
+        torch.testing.assert_close(part(one, other), whole[one, other], equal_nan=True)
+    assert whole.isnan().sum() == 13  # the row that is not finite, and no other pair
+
+
+def test_a_head_that_says_nothing_of_parts_gives_them_too():
+    class Cities(EmbeddingHead):
+        def training_view(self, raw):
+            return raw
+
+        def decoded(self, raw):
+            return raw
+
+        def pairwise(self, raw):
+            return (raw.unsqueeze(-2) - 2 * raw.unsqueeze(-3)).abs().sum(-1)
+
+    raw = rows(7, 3)
+    part = Cities().divergence_parts(raw)(slice(1, 3), slice(2, 7))
+    expected = [[float((raw[i] - 2 * raw[j]).abs().sum()) for j in range(2, 7)] for i in (1, 2)]
+    torch.testing.assert_close(part, torch.tensor(expected, dtype=torch.float64))
+
+
 def test_temperature_divides_the_raw_values():
     raw = rows(3, 5)
     for head in (Softmax, Softplus):
@@ -172,5 +204,10 @@ def test_prelu_clipping_kills_the_gradient_of_everything_outside():
     assert (raw.grad == 0).all()
 
 
-def test_prelu_slope_is_learnt():
-    assert [one.item() for one in PReLU(slope=0.1).parameters()] == pytest.approx([0.1])
+def test_prelu_shows_negative_values_times_a_slope_that_is_learnt():
+    head = PReLU(slope=0.1)
+    raw = torch.tensor([[2.0, -3.0], [-0.5, 0.0]])
+    torch.testing.assert_close(head(raw), torch.tensor([[2.0, -0.3], [-0.05, 0.0]]))
+    torch.testing.assert_close(head.decode(raw), head(raw))
+    head(raw).sum().backward()
+    assert [one.grad.item() for one in head.parameters()] == [-3.5]

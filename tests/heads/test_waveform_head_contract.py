@@ -1,5 +1,3 @@
-import inspect
-
 import pytest
 import torch
 from torch.func import functional_call, stack_module_state, vmap
@@ -57,6 +55,23 @@ def test_decoding_does_not_hide_a_nan(head):
     raw = raw_like(head, 3)
     raw[1] = torch.nan
     assert head.decode(raw).isnan().tolist() == [False, True, False]
+
+
+def test_what_clipping_took_off_is_seen_without_it(head):
+    """Heads that clip show the raw value, a mixture its mean; the others have nothing to clip."""
+    raw = raw_like(head, 40, dtype=torch.float64, scale=2.0)
+    found = head.unclipped(raw)
+    if head.raw_per_sample == 1 and ((found < -1) | (found > 1)).any():
+        assert torch.equal(found, raw.squeeze(-1))
+        torch.testing.assert_close(head.decode(raw), raw.squeeze(-1).clamp(*head.bounds))
+    elif type(head).__name__ == "LogisticMixture":
+        logits, means, _ = raw.chunk(3, dim=-1)
+        shares = logits.exp() / logits.exp().sum(-1, keepdim=True)
+        torch.testing.assert_close(found, (shares * means).sum(-1))
+    else:
+        torch.testing.assert_close(found, head.decode(raw))
+    clips = type(head).__name__ in ("ClipAtEval", "HardClip", "StraightThroughClip", "Linear")
+    assert clips == (head.raw_per_sample == 1 and float(found.abs().max()) > 1)
 
 
 def test_draws_within_its_bounds(head):
@@ -192,6 +207,12 @@ def test_without_a_loss_of_its_own_it_leaves_the_given_one(name):
     assert head.shows_two
 
 
+def test_its_own_loss_refuses_targets_of_another_shape(cross_entropy_head):
+    raw = raw_like(cross_entropy_head, 2, 3)
+    with pytest.raises(ValueError, match=r"the same shape up to the parameters, got \[2, 3, \d+\]"):
+        cross_entropy_head.own_loss(raw, torch.zeros(2, 4))
+
+
 def test_refuses_raw_values_of_another_size(head):
     with pytest.raises(ValueError, match=r"needs raw values"):
         head(torch.zeros(2, head.raw_per_sample + 1))
@@ -216,9 +237,7 @@ def test_own_loss_can_be_stacked(cross_entropy_head):
 
 def test_the_entry_says_what_the_class_does_when_nothing_is_said():
     for name in contracts.entries("head"):
-        said = contracts.arguments("head", name)
-        for key, one in inspect.signature(contracts.target("head", name)).parameters.items():
-            assert one.default in (one.empty, said[key]), f"{name}.{key}"
+        assert contracts.unlike_the_class("head", name) == {}, name
 
 
 def test_the_entry_names_every_setting():

@@ -89,6 +89,13 @@ def test_a_worker_has_as_many_cores_or_gpus_as_its_runs_train_on(
     until(lambda: crew.poll() == 0)
     logs = sorted(tmp_path.glob("worker-*.log"))
     assert [log.read_text().strip() for log in logs] == ["0,1", "2,3"]
+    with pytest.raises(ConfigError, match=r"runs_per_gpu = 2: .* trainer.devices = 2"):
+        Local(runs_per_gpu=2).plan(work)
+    folder = tmp_path / "shared"
+    crew = Local(runs_per_gpu=2).start(replace(work, devices=1, folders=[folder]))
+    until(lambda: crew.poll() == 0)
+    found = [(folder / f"worker-{n}.log").read_text().strip() for n in range(crew.count)]
+    assert found == list("0123401234"[:9]), "nine runs are all there is"
     with pytest.raises(ConfigError, match=r"trainer.nodes = 2: .*launcher=slurm"):
         Local().plan(replace(work, nodes=2))
 

@@ -1,6 +1,9 @@
 """What Slurm's answers mean, and when a worker's time is up; a cluster is asked in tests/slurm."""
 
 import json
+import signal
+import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,16 +60,70 @@ def test_a_worker_whose_runs_train_on_several_devices_is_a_step_of_as_many_tasks
     alone = Slurm(gpus=1).plan(work)
     assert "--ntasks=1\n" in alone
     assert "srun" not in alone
-    assert "trap 'kill -TERM $worker' TERM" in alone
+    assert "trap 'kill -TERM" in alone
     several = replace(work, devices=4, nodes=2)
     lines = Slurm(gpus=4).plan(several).splitlines()
     tasks = "--ntasks=8 --nodes=2 --ntasks-per-node=4 --cpus-per-task=3"
     for wanted in (*tasks.split(), "--gres=gpu:4"):
         assert f"#SBATCH {wanted}" in lines
-    assert f"srun --kill-on-bad-exit=1 {tasks} work &" in lines
-    assert "trap 'kill -USR1 $worker' TERM" in lines, "srun would kill its tasks"
+    assert f"    srun --kill-on-bad-exit=1 {tasks} work &" in lines
+    assert not any("kill -TERM" in line for line in lines), "srun would kill its tasks"
     with pytest.raises(ConfigError, match=r"launcher.gpus = 3: .* trainer.devices = 4"):
         Slurm(gpus=3).plan(several)
+    with pytest.raises(ConfigError, match=r"runs_per_gpu = 2: .* trainer.devices = 4"):
+        Slurm(gpus=4, runs_per_gpu=2).plan(several)
+
+
+def test_small_runs_share_a_tasks_gpu(tmp_path: Path) -> None:
+    work = Assignment(["a"], ["work"], [tmp_path], tmp_path, most=7, threads=2)
+    script = Slurm(workers=4, gpus=1, runs_per_gpu=3, memory_gb=2, limit=9).plan(work)
+    array, _, report = script.rpartition("#!/bin/bash")
+    for wanted in ("--array=0-8%3", "--gres=gpu:1", "--cpus-per-task=6", "--mem=6144M"):
+        assert f"#SBATCH {wanted}\n" in array, wanted
+    assert "#SBATCH --mem=2048M\n" in report
+    with pytest.raises(ConfigError, match=r"runs_per_gpu = 2: there is no GPU to share"):
+        Slurm(runs_per_gpu=2)
+
+
+# Each worker takes its own number, then does what is asked of it.
+_TURN = (
+    "for n in 0 1 2; do mkdir turn-$n 2>/dev/null && break; done; trap 'echo $n >> told; exit 75' "
+    "TERM USR1; codes=(%s); [ ${codes[$n]} = wait ] || exit ${codes[$n]}; sleep 60 & wait"
+)
+
+
+@pytest.mark.parametrize(
+    ("codes", "code"),
+    [("75 0 75", 0), ("75 75 75", 75), ("2 75 2", 75), ("0 2 0", 0), ("1 2 2", 1)],
+)
+def test_nothing_is_left_as_soon_as_one_worker_of_a_task_found_nothing(
+    tmp_path: Path, codes: str, code: int
+) -> None:
+    assert task(tmp_path, codes).wait(30) == code
+    assert len(list(tmp_path.glob("turn-*"))) == 3
+    assert len(list(tmp_path.glob("slurm/*.done"))) == (code == 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_tasks_signal_reaches_all_its_workers(tmp_path: Path, number: int) -> None:
+    process = task(tmp_path, "wait 75 wait")
+    until_s = time.monotonic() + 20
+    while len(list(tmp_path.glob("turn-*"))) < 3 and time.monotonic() < until_s:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    process.send_signal(number)
+    assert process.wait(20) == 75
+    assert sorted((tmp_path / "told").read_text().split()) == ["0", "2"]
+
+
+def task(folder: Path, codes: str) -> subprocess.Popen[bytes]:
+    """A task of an array in which three workers end as ``codes`` say, by the very script."""
+    (folder / "slurm").mkdir()
+    work = Assignment(["a"], ["bash", "-c", _TURN % codes], [folder], folder, most=9)
+    launcher = Slurm(gpus=1, runs_per_gpu=3)
+    script = launcher.script(work, Array("a", workers=1, tasks=1, sweeps=("a",)))
+    (folder / "task.sh").write_text(script)
+    return subprocess.Popen(["bash", str(folder / "task.sh")], cwd=folder)
 
 
 @pytest.mark.parametrize(

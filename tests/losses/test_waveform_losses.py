@@ -110,9 +110,13 @@ def test_refuses_unequal_times_of_pairs(loss):
         loss.pairwise(estimate=torch.zeros(1, 2, 40), target=torch.zeros(1, 2, 39))
 
 
-def test_says_what_it_is(loss):
-    assert isinstance(loss.handles_silence, bool)
-    assert loss.unit
+def test_fixes_the_scale_and_the_sign_of_an_estimate_when_it_says_so(loss):
+    estimate, target = signals(50), signals(50, seed=1)
+    costs = [loss(estimate=gain * estimate, target=target).item() for gain in (1.0, -1.0, 3.0)]
+    assert loss.fixes_scale == (costs[1:] != pytest.approx(costs[:1] * 2))
+    assert loss.on_waveforms
+    decibels = contracts.target("loss", "mse") is not type(loss)
+    assert loss.unit == ("dB" if decibels else "squared amplitude")
 
 
 def test_scores_silence_when_it_says_so(loss):
@@ -131,6 +135,13 @@ def test_the_entry_names_every_setting():
         assert named == settings - {"embed", "classes"}, name  # those the task fills in
 
 
+def test_the_entry_says_what_the_class_does_when_nothing_is_said():
+    for name in contracts.entries("loss"):
+        taken = contracts.settings_of(contracts.target("loss", name)) & {"embed", "classes"}
+        filled = dict.fromkeys(taken, 3)
+        assert contracts.unlike_the_class("loss", name, **filled) == {}, name
+
+
 def test_si_sdr_loss_is_minus_the_ratio():
     s, e = torch.tensor([3, -0.5, 2, 7]).double(), torch.tensor([2.5, 0, 2, 8]).double()
     assert SiSdr()(estimate=e, target=s).item() == pytest.approx(-18.40299, abs=1e-5)
@@ -145,11 +156,10 @@ def test_mse_of_the_zero_predictor_is_the_variance():
     )
 
 
-def test_mse_of_a_perfect_shift_predictor_is_zero():
-    frames = signals(2, 50, 8)
-    predicted = torch.roll(frames, -1, dims=1)[:, :-1]
-    assert predicted.shape[1] == 49
-    assert (Mse()(estimate=predicted, target=frames[:, 1:]) == 0).all()
+def test_mse_is_the_mean_of_the_squared_errors_of_each_signal():
+    estimate = torch.tensor([[1.0, 2.0, 3.0, 4.0], [0.5, 0.5, 0.5, 0.5]])
+    target = torch.tensor([[1.0, 0.0, 3.0, 1.0], [0.5, 0.5, 0.5, -0.5]])
+    assert Mse()(estimate=estimate, target=target).tolist() == [13 / 4, 1 / 4]
 
 
 def test_perfect_estimate_costs_minus_the_ceiling():

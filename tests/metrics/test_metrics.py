@@ -5,6 +5,7 @@ import torch
 from lightning_sep.functional.si_sdr import si_sdr
 from lightning_sep.metrics.next_frame import NextFrameR2
 from lightning_sep.metrics.si_sdr_improvement import PERCENTILES, SiSdrImprovement
+from tests import gloo
 from tests.reweighting import two_processes as case
 
 NAME = "si_sdr_improvement_db"
@@ -183,11 +184,12 @@ def test_reset_forgets_everything(family):
     metric = filled(family(), batches)
     metric.reset()
     assert len(metric.values()) == 0
+    assert metric.higher_is_better
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    return case.run_in_two(case.score, tmp_path_factory.mktemp("gloo"))
+    return gloo.run(case.score, 2, tmp_path_factory.mktemp("gloo"))
 
 
 @pytest.mark.parametrize(
@@ -203,3 +205,48 @@ def test_two_processes_give_what_one_gives(ranks, family, batches):
         found, values = rank[family.__name__]
         torch.testing.assert_close(found, one.compute())
         torch.testing.assert_close(values.sort().values, one.values().sort().values)
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+def test_every_sequence_tells_its_number_and_its_sums_of_squares():
+    estimate = torch.tensor([[[1.0, 1.0]], [[0.0, 2.0]], [[5.0, 5.0]]])
+    target = torch.tensor([[[1.0, 3.0]], [[0.0, 1.0]], [[1.0, 1.0]]])
+    metric = NextFrameR2()
+    told = metric.sequences()
+    assert {name: len(one) for name, one in told.items()} == dict.fromkeys(told, 0)
+    mask = torch.tensor([True, True, False])
+    metric.update(estimate, target, target, mask, torch.tensor([7, 2, 5]))
+    told = metric.sequences()
+    assert told["index"].tolist() == [2, 5, 7]
+    nan = pytest.approx(np.nan, nan_ok=True)
+    assert told["error"].tolist() == [1.0, nan, 4.0]
+    assert told["energy"].tolist() == [1.0, nan, 10.0]
+    assert told["r2"].tolist() == [0.0, nan, pytest.approx(0.6)]
+
+
+def test_every_mixture_tells_its_number_gains_classes_and_what_it_was_before():
+    metric = SiSdrImprovement()
+    told = metric.mixtures()
+    assert {name: len(one) for name, one in told.items()} == dict.fromkeys(told, 0)
+    (batch,) = case.separation_batches(None)
+    batch["mixture"] = batch["mixture"] + 0.1 * batch["estimate"][:, 0]  # no source by itself
+    index, labels = torch.tensor([4, 3, 9, 0, 6]), torch.arange(10).reshape(5, 2)
+    metric.update(**batch | {"index": index, "labels": labels})
+    told, order = metric.mixtures(), [3, 1, 0, 4, 2]
+    assert told["index"].tolist() == [0, 3, 4, 6, 9]
+    assert torch.equal(told["labels"], labels[order])
+    estimate, target, mixture = (
+        batch[name][order].double().numpy() for name in ("estimate", "target", "mixture")
+    )
+
+    def ratio_db(made, true):
+        part = (made * true).sum(-1, keepdims=True) / (true**2).sum(-1, keepdims=True) * true
+        return 10 * np.log10((part**2).sum(-1) / ((made - part) ** 2).sum(-1))
+
+    silent = ~batch["mask"][order].numpy()
+    with np.errstate(invalid="ignore"):
+        before = ratio_db(mixture[:, None], target)
+        gains = np.where(silent, np.nan, ratio_db(estimate, target) - before)
+    np.testing.assert_allclose(told["before"].numpy()[~silent], before[~silent], rtol=1e-9)
+    np.testing.assert_allclose(told["gains"].numpy(), gains, rtol=1e-9)
+    np.testing.assert_allclose(told["gain"].numpy(), np.nanmean(gains, axis=1), rtol=1e-9)

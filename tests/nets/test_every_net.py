@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.func import functional_call
 
 from lightning_sep.errors import ConfigError
 from lightning_sep.nets.abilities import BatchNet
+from tests import contracts
 
 CONF = Path(__file__).parents[2] / "conf" / "net"
 ENTRIES = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -86,6 +88,16 @@ class TestEveryEntry:
     def test_builds(self, name: str) -> None:
         with torch.device("meta"):
             assert sum(1 for _ in build(name).parameters()) > 0
+
+    def test_says_what_the_class_does_when_nothing_is_said(self, name: str) -> None:
+        with torch.device("meta"):
+            unlike = contracts.unlike_the_class("net", name, inputs=2, outputs=2)
+        unlike.pop("sources", None)  # what the task fills in
+        if name in SMALL:
+            assert unlike
+        else:  # of Wave-U-Nets, the one with learned upsampling is the one for full bandwidth
+            learned = {"upsampling": ("learned", "linear")} if name == "wave_unet" else {}
+            assert unlike == learned
 
     def test_explains_every_setting(self, name: str) -> None:
         lines = (CONF / f"{name}.yaml").read_text().splitlines()
@@ -225,3 +237,37 @@ def test_a_size_that_cannot_be_is_refused_with_its_value(
 ) -> None:
     with pytest.raises(ConfigError, match=rf"{setting} = {value!r}: a whole number"):
         build(name, **{setting: value})
+
+
+WRONG = {bool: "perhaps", int: 0, float: float("nan"), str: "odd", list: "wide"}
+EDGES = [  # the first values that do not do
+    ("wave_unet_small", "down_kernel", 14),
+    ("wave_unet_small", "up_kernel", 4),
+    ("wave_unet_small", "leak", 1.0),
+    ("wave_unet_small", "leak", -0.01),
+    ("sudo_rm_rf_small", "kernel", 20),
+    ("sudo_rm_rf_small", "kernel", 1),
+    ("sudo_rm_rf_small", "mask_norm", True),  # of the original alone
+    ("blstm_small", "dense[1]", 0),
+    *((name, "dropout", value) for name in ("lstm_small", "blstm_small") for value in (1.0, -0.01)),
+    *(("lstm_small", "input_dropout", value) for value in (1.0, -0.01)),
+    *(("blstm_small", "dense_dropout", value) for value in (1.0, -0.01)),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value"),
+    [
+        *EDGES,
+        *(
+            (name, setting, WRONG[int if setting == "sources" else type(value)])
+            for name in SMALL
+            for setting, value in read(name).items()
+            if setting != "_target_"
+        ),
+    ],
+)
+def test_every_setting_is_checked_by_its_name(name: str, setting: str, value: object) -> None:
+    changed = {"dense": [8, value]} if setting == "dense[1]" else {setting: value}
+    with pytest.raises(ConfigError, match=re.escape(f" {setting} = {value!r}: ")):
+        build(name, **changed)

@@ -58,6 +58,9 @@ def test_a_warmup_counts_steps_begun_and_ends_at_the_whole_rate():
     rates = [plan.rate(3.0, step, []) for step in range(8)]
     assert rates[:3] == pytest.approx([1.0, 2.0, 3.0])
     assert rates[3:] == pytest.approx([1.5 * (1 + cos(pi * k / 4)) for k in range(5)])
+    plan = WarmupCosine(warmup=0.5, floor=0.1)
+    plan.prepare(steps=2)
+    assert [plan.rate(3.0, step, []) for step in range(4)] == pytest.approx([3.0, 3.0, 0.3, 0.3])
     plan = WarmupCosine(warmup=0.0, floor=0.25)
     plan.prepare(steps=0)
     assert plan.rate(2.0, 0, []) == 2.0
@@ -94,3 +97,30 @@ def test_two_ends_of_a_run_are_refused_only_where_the_plan_has_one(name):
         plan.check(patience=3)
     assert plan.changes_batch == (name == "second_stage")
     assert math.isfinite(plan.rate(0.1, 0, []))
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value"),
+    [
+        *(("on_plateau", "factor", value) for value in (0.0, 1.0)),
+        *(("on_plateau", "patience", value) for value in (0, 1.5)),
+        ("on_plateau", "floor", -1e-9),
+        *(("second_stage", setting, 0) for setting in ("patience", "second_rate", "batch")),
+        *(("warmup_cosine", setting, 1.0) for setting in ("warmup", "floor")),
+        *(("warmup_cosine", setting, -0.01) for setting in ("warmup", "floor")),
+    ],
+)
+def test_a_number_out_of_its_range_is_refused_by_its_name(name, setting, value):
+    with pytest.raises(ConfigError, match=f"^{setting} = {value}: a "):
+        contracts.build("plan", name, **{setting: value})
+
+
+def test_numbers_at_the_ends_of_their_ranges_do():
+    for name, changes in [
+        ("on_plateau", {"factor": 1e-9, "patience": 1, "floor": 0}),
+        ("second_stage", {"patience": 1, "second_rate": 1e-9, "batch": 1}),
+        ("warmup_cosine", {"warmup": 0, "floor": 0}),
+        ("warmup_cosine", {"warmup": 0.999, "floor": 0.999}),
+    ]:
+        plan = contracts.build("plan", name, **changes)
+        assert {setting: getattr(plan, setting) for setting in changes} == changes

@@ -142,7 +142,7 @@ def test_nothing_of_a_rule_goes_into_a_checkpoint(rule):
     assert rule.state_dict() == {}
 
 
-def test_the_entry_names_every_setting(rule):
+def test_the_entry_names_every_setting():
     for name in NAMES:
         named = set(contracts.arguments("reweighting", name)) - {"_target_"}
         assert named == contracts.settings_of(contracts.target("reweighting", name)), name

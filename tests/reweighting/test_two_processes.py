@@ -6,12 +6,13 @@ from lightning_sep.functional.processes import world_size
 from lightning_sep.reweighting.class_bias import ClassBias
 from lightning_sep.reweighting.gather import global_weights
 from lightning_sep.reweighting.loss_softmax import LossSoftmax
+from tests import gloo
 from tests.reweighting import two_processes as case
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    return case.run_in_two(case.reweigh, tmp_path_factory.mktemp("gloo"))
+    return gloo.run(case.reweigh, 2, tmp_path_factory.mktemp("gloo"))
 
 
 def test_weights_come_from_one_softmax_over_all_processes(ranks):

@@ -1,37 +1,12 @@
-"""Runs a function in two real processes joined by gloo, and brings their results back."""
+"""What two processes compute of halves of the same batch."""
 
-import os
-import traceback
 import types
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import distributed as dist
-from torch import multiprocessing
 
 
-def _child(rank: int, work: Callable[[int], Any], folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    try:
-        torch.save(work(rank), f"{folder}/{rank}.pt")
-    except BaseException:
-        Path(f"{folder}/{rank}.txt").write_text(traceback.format_exc())
-        raise
-    finally:
-        dist.destroy_process_group()
-
-
-def run_in_two(work: Callable[[int], Any], folder: Path) -> list[Any]:
-    """Results of ``work(rank)`` for both ranks."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    multiprocessing.spawn(_child, args=(work, str(folder)), nprocs=2)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
-
-
-def reweigh(rank: int) -> dict[str, Any]:
+def reweigh(rank: int, world: int) -> dict[str, Any]:
     """Weights and gradients of two ranks with (-20, -10) and (0, 5), then with unequal counts."""
     from torch import nn
     from torch.nn.parallel import DistributedDataParallel
@@ -87,7 +62,7 @@ INPUTS = [
 ]
 
 
-def score(rank: int) -> dict[str, Any]:
+def score(rank: int, world: int) -> dict[str, Any]:
     """Metrics of two ranks that hold unequal parts of the same examples."""
     from lightning_sep.metrics.next_frame import NextFrameR2
     from lightning_sep.metrics.si_sdr_improvement import SiSdrImprovement

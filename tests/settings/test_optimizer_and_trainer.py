@@ -154,9 +154,12 @@ def test_what_is_not_said_is_as_published():
 
 
 def test_rmsprop_moves_every_weight_by_its_own_gradients_and_leaves_those_without():
-    start = [torch.tensor([2.0, -1.0]), torch.tensor([[0.5]]), torch.tensor([7.0])]
+    start = [torch.tensor(one) for one in ([2.0, -1.0], [[0.5]], [7.0], [3.0])]
     weights = [nn.Parameter(one.double().clone()) for one in start]
-    groups = [{"params": weights[:1]}, {"params": weights[1:], "lr": 0.1, "weight_decay": 0.5}]
+    groups = [
+        *({"params": weights[:1]}, {"params": weights[3:]}),
+        {"params": weights[1:3], "lr": 0.1, "weight_decay": 0.5},
+    ]
     made = RootRMSprop(groups, lr=0.01, alpha=0.9, eps=1e-6, momentum=0.5, weight_decay=0.0)
     expected = [one.double().clone() for one in start]
     squares = [torch.zeros_like(one) for one in expected]
@@ -173,7 +176,7 @@ def test_rmsprop_moves_every_weight_by_its_own_gradients_and_leaves_those_withou
         assert made.step() is None
     for weight, other in zip(weights, expected, strict=True):
         torch.testing.assert_close(weight.detach(), other)
-    assert weights[2].item() == 7.0
+    assert (weights[2].item(), weights[3].item()) == (7.0, 3.0)
 
 
 def test_a_step_of_rmsprop_computes_the_loss_anew_where_it_is_told_how():
@@ -235,6 +238,11 @@ def test_whole_numbers_are_not_fused():
         (lambda: Adam(0.0, (0.9, 0.999), 0.0), "learning_rate = 0.0: a finite number above 0"),
         (lambda: Adam(float("nan"), (0.9, 0.999), 0.0), "learning_rate = nan"),
         (lambda: Adam(0.1, (0.9, 1.0), 0.0), "betas = 1.0: a finite .* below 1"),
+        (lambda: AdamW(0.1, (-0.01, 0.9), 0.0), "betas = -0.01: a finite .* at least 0"),
+        (lambda: Adam(0.1, (0.0, 0.0), -0.01), "weight_decay = -0.01: a finite .* at least 0"),
+        (lambda: RMSprop(0.1, 1.0, 0.0, 0.0), "decay = 1.0: a finite .* below 1"),
+        (lambda: RMSprop(0.1, 0.0, 1.0, 0.0), "momentum = 1.0: a finite .* below 1"),
+        (lambda: Adadelta(1.0, -0.01, 0.0), "decay = -0.01: a finite .* at least 0"),
         (lambda: RMSprop(0.1, 1.5, 0.0, 0.0), "decay = 1.5"),
         (lambda: RMSprop(0.1, 0.5, -0.1, 0.0), "momentum = -0.1"),
         (lambda: Adadelta(1.0, 1.0, 0.0), "decay = 1.0"),

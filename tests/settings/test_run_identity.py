@@ -81,8 +81,12 @@ NOT_COUNTED = [path for path in paths(TREE) if is_excluded(path)]
 
 def later(tree):
     """The settings of a tree that came later."""
-    split = {path: path.split(".") for path in LATER}
-    return [path for path, (group, name) in split.items() if name in tree[group]]
+    split = {path: path.rpartition(".") for path in LATER}
+    return [path for path, (group, _, name) in split.items() if name in inside(tree, group)]
+
+
+def inside(tree, group):
+    return tree[group] if group else tree
 
 
 @pytest.mark.parametrize("task", ["separation", "verification"])
@@ -92,13 +96,19 @@ def test_settings_that_came_later_leave_the_hash_of_what_was_before(task):
     came = later(before)
     assert came
     for path in came:
-        group, name = path.split(".")
-        assert before[group].pop(name) == LATER[path]
+        group, _, name = path.rpartition(".")
+        assert inside(before, group).pop(name) == LATER[path]
     del before["data"]["channels"]
     assert config_hash(compose(said).tree) == config_hash(before)
     assert config_hash(compose([*said, "data.channels=keep"]).tree) == config_hash(before)
     for path in came:
         assert config_hash(changed(compose(said).tree, path)) != config_hash(before)
+
+
+def test_of_the_run_that_a_run_begins_with_the_weights_count_not_the_name():
+    here, there, other = ({**TREE, "init_from": text} for text in ("a@12", "b@12", "a@34"))
+    assert identity(here) == identity(there) != identity(other)
+    assert identity(other) != identity(TREE)
 
 
 def test_all_that_came_later_is_a_setting_of_some_task():
@@ -142,6 +152,7 @@ def test_what_does_not_count_is_this_and_no_more():
         *(path for path in paths(TREE) if path.startswith(("tracking.", "launcher."))),
         *(f"trainer.checkpoint_every_{what}" for what in ("epochs", "steps", "min")),
         *("trainer.workers", "trainer.hang_s", "trainer.progress"),
+        *("trainer.keep_last", "trainer.profiler"),
         *("trainer.devices", "trainer.nodes", "trainer.strategy"),
         *("data.keep", "data.channels", "data.path", "data.cache_limit_mb"),
     }

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lightning_sep.errors import ConfigError
-from lightning_sep.sweep import commands
+from lightning_sep.sweep import asked
 from lightning_sep.sweep.definition import Definition, load_sweep
 from lightning_sep.sweep.folder import create
 from lightning_sep.sweep.grid import grid_sweep
@@ -87,7 +87,7 @@ def test_the_command_of_a_grid_begins_it_again(sandbox: Any) -> None:
 
 def grid_of(sandbox: Any, monkeypatch: pytest.MonkeyPatch, *axes: str, **options: Any) -> None:
     monkeypatch.setattr(
-        commands, "task_monitor", lambda overrides, config_dir: ("val/value", "minimize")
+        asked, "task_monitor", lambda overrides, config_dir: ("val/value", "minimize")
     )
     assert sandbox.launch(grid=True, overrides=["steps=2", *axes], name="rates", **options) == 0
 

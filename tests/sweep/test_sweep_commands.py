@@ -10,7 +10,7 @@ import pytest
 
 from lightning_sep.errors import ConfigError, Interrupted, SweepError
 from lightning_sep.fsio import PATIENCE
-from lightning_sep.sweep import commands, steer
+from lightning_sep.sweep import commands, status, steer
 
 
 def test_a_sweep_runs_every_point_once_and_its_finalists_on_fresh_seeds(
@@ -172,7 +172,7 @@ def test_a_stopped_sweep_ends_and_goes_on_when_launched_again(
     steer.stop("quick", sandbox.home)
     assert [worker.wait(10) for worker in workers] == [0, 0]  # nobody is to go on
     capsys.readouterr()
-    commands.status("quick", json=True, home=sandbox.home)
+    status.status("quick", json=True, home=sandbox.home)
     shown = json.loads(capsys.readouterr().out)
     assert shown["state"] == "stopped"
     assert len(shown["waiting"]) == 2
@@ -207,7 +207,7 @@ def test_status_tells_why_a_trial_failed(sandbox: Any, capsys: pytest.CaptureFix
     body = "yield f\"fault={trial.suggest_categorical('fault', ['none', 'bug', 'diverge'])}\""
     assert sandbox.launch(sandbox.write(body=body, finalists=1)) == 0
     capsys.readouterr()
-    commands.status(home=sandbox.home)
+    status.status(home=sandbox.home)
     text = capsys.readouterr().out
     assert "ZeroDivisionError: a mistake in the code" in text
     assert "NonFiniteLoss: loss is not finite at step 3" in text
@@ -226,14 +226,14 @@ def test_status_reads_a_sweep_without_running_its_file(
     record = sandbox.record(path)
     record["source"] = "raise SystemExit('was run')"
     path.write_text(json.dumps(record))
-    commands.status("quick", home=sandbox.home)
+    status.status("quick", home=sandbox.home)
     assert "trials: 5 in all" in capsys.readouterr().out
 
 
 def test_status_of_an_unknown_sweep_names_the_known_ones(sandbox: Any) -> None:
     sandbox.begin("known")
     with pytest.raises(ConfigError, match=r"no sweep 'other'.*Known: known"):
-        commands.status("other", home=sandbox.home)
+        status.status("other", home=sandbox.home)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Callable
 from fcntl import ioctl
 from pathlib import Path
 from typing import Any
@@ -83,18 +84,29 @@ def test_it_is_ended_by_a_key_and_leaves_nothing_behind(tmp_path: Path, end: str
         cwd=tmp_path,
         env={**os.environ, "LIGHTNING_SEP_HOME": str(tmp_path / "runs"), "TERM": "xterm"},
         start_new_session=True,
+        # A shell's background jobs ignore Ctrl-C, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     seen = b""
-    until_s = time.monotonic() + 60
-    while b"no sweeps" not in seen and time.monotonic() < until_s:
-        if select.select([master], [], [], 0.1)[0]:
-            seen += os.read(master, 4096)
-    assert b"q ends" in seen
-    if end == "q":
-        os.write(master, b"q")
-    else:
-        process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+
+    def read_until(condition: Callable[[], bool]) -> None:  # or it would wait to be read
+        nonlocal seen
+        until_s = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < until_s, seen
+            if select.select([master], [], [], 0.1)[0]:
+                seen += os.read(master, 4096)
+
+    try:
+        read_until(lambda: b"no sweeps" in seen and b"q ends" in seen)
+        if end == "q":
+            os.write(master, b"q")
+        else:
+            process.send_signal(signal.SIGINT)
+        read_until(lambda: process.poll() is not None)
+    finally:
+        process.kill()
+    assert process.wait() == 0
     assert list(tmp_path.iterdir()) == []
     os.close(master)
     os.close(slave)

@@ -25,7 +25,7 @@ from lightning_sep.leases.lock import FileLock
 from lightning_sep.leases.presence import Peers, Presence, patience_s
 from lightning_sep.run_id import code_versions
 from lightning_sep.settings import compose
-from lightning_sep.sweep import commands, inside_optuna, report, watchdog
+from lightning_sep.sweep import asked, commands, inside_optuna, report, watchdog
 from lightning_sep.sweep import display as display_module
 from lightning_sep.sweep.definition import Sweep, load_sweep
 from lightning_sep.sweep.finals import finalists
@@ -722,11 +722,11 @@ def launched(sandbox: Any, launcher: Launcher, path: Path, **more: Any) -> int:
 
 
 def test_the_command_line_chooses_the_launcher() -> None:
-    assert commands.launcher_of([], 3, None).workers == 3  # type: ignore[attr-defined]
-    chosen = commands.launcher_of(["launcher.workers=2"], None, None)
+    assert asked.launcher_of([], 3, None).workers == 3  # type: ignore[attr-defined]
+    chosen = asked.launcher_of(["launcher.workers=2"], None, None)
     assert chosen.workers == 2  # type: ignore[attr-defined]
-    assert commands._first("head=tanh,sine") == "head=tanh"
-    assert commands._first("net.a=[1,2]") == "net.a=[1,2]"
+    assert asked._first("head=tanh,sine") == "head=tanh"
+    assert asked._first("net.a=[1,2]") == "net.a=[1,2]"
 
 
 def test_the_command_asks_for_as_many_workers_as_there_is_work(

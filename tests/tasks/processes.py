@@ -1,14 +1,10 @@
 """One batch of each task in real processes joined by gloo, as a loader would deal it."""
 
-import sys
-import traceback
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import distributed as dist
-from torch import multiprocessing
 
 from lightning_sep.data.batch import Batch
 from lightning_sep.data.facts import Facts
@@ -108,22 +104,3 @@ def measured(rank: int, world: int) -> dict[str, Any]:
                     weighted[hook] = dict(task.epoch_metrics)
             found[f"{name}, {rule}"] = (flat, weighted["test"], task.example_values)
     return found
-
-
-def _child(rank: int, world: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    meeting = f"file://{folder}/meeting-{world}"
-    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world)
-    try:
-        torch.save(measured(rank, world), f"{folder}/{world}-{rank}.pt")
-    except BaseException:
-        traceback.print_exc(file=sys.stderr)
-        raise
-    finally:
-        dist.destroy_process_group()
-
-
-def run(world: int, folder: Path) -> list[dict[str, Any]]:
-    """What each of ``world`` processes has in the end."""
-    multiprocessing.spawn(_child, args=(world, str(folder)), nprocs=world)
-    return [torch.load(folder / f"{world}-{rank}.pt", weights_only=False) for rank in range(world)]

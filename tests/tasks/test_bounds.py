@@ -66,9 +66,12 @@ def test_a_difference_beyond_the_bounds_is_counted_before_it_is_clipped():
     batch = separation_batch()
     raw = torch.zeros(2, 1, 1, 10, 1)
     raw[0, 0, 0, 0, 0] = -2.0  # heard as -1, which leaves 1.2 + 1 for the last source
+    raw[1, 0, 0, 2, 0] = -2.0  # heard as -1, which leaves 1 - 0.5 for it: within the bounds
+    batch.waveform[1, 0, 2] = -0.5
     last = batch.waveform.clone()
     last[0, 0, 0] += 1
-    expected = (1 + int((last.abs() > 1).sum())) / 40
+    last[1, 0, 2] += 1
+    expected = (2 + int((last.abs() > 1).sum())) / 40
     metrics = evaluated(task, batch, raw)
     assert metrics["val/outputs_beyond_bounds"] == pytest.approx(expected)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests import gloo
 from tests.tasks import processes
 
 CASES = [f"{task}, {rule}" for task in processes.TASKS for rule in processes.RULES]
@@ -16,7 +17,7 @@ def alone():
 
 @pytest.fixture(scope="module", params=[2, 4])
 def together(request, tmp_path_factory):
-    return processes.run(request.param, tmp_path_factory.mktemp("gloo"))
+    return gloo.run(processes.measured, request.param, tmp_path_factory.mktemp("gloo"))
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -230,6 +230,29 @@ def test_evaluation_is_the_improvement_of_the_best_order_over_the_mixture(source
     assert values["test/groups"] == [["uvuvu"[label] for label in row] for row in ordered]
 
 
+def test_examples_are_mixtures_or_their_sources_with_classes_and_rows_of_their_own() -> None:
+    batch = batch_of(silent=((1, 0), (2, 0), (2, 1)))
+    classes, rows = batch.labels.tolist(), range(EXAMPLES)
+    for level, groups, made_of, kept in (
+        ("mixture", classes, [[row] for row in rows], [True, True, False, True]),
+        (
+            "source",
+            [[label] for row in classes for label in row],
+            [[row] for row in rows for _ in range(2)],
+            [True, True, False, True, False, False, True, True],
+        ),
+    ):
+        task = task_of("loss=si_sdr", f"task.level={level}")
+        scored = task.scores(batch, task.raw(batch, None))
+        assert scored.groups.tolist() == groups
+        assert scored.rows.tolist() == made_of
+        assert scored.mask.tolist() == kept
+        # A loss that can score silence leaves none out, and what is left out costs nothing.
+        assert scored.losses[~scored.mask].tolist() == [0.0] * kept.count(False)
+        task = task_of("loss=mse", f"task.level={level}")
+        assert task.scores(batch, task.raw(batch, None)).mask.all()
+
+
 def test_swapped_estimates_score_the_same_and_wrong_ones_do_not() -> None:
     task, batch = task_of("loss=mse"), batch_of()
     raw = task.raw(batch, None).detach()

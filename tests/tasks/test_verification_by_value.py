@@ -146,6 +146,45 @@ def test_the_threshold_is_chosen_on_validation_and_only_used_on_test() -> None:
     assert expected != pytest.approx(at_best, rel=1e-3)  # else the test would not tell
 
 
+def test_a_score_at_the_threshold_is_refused_and_the_cost_is_that_of_one_in_a_hundred() -> None:
+    task, batch = task_of(), batch_of(8, seed=4)
+    found = evaluated(task, "val", batch)
+    scores, same = trials_of(task, batch)
+    costs = []
+    for threshold in [-np.inf, *scores]:
+        miss, alarm = oracles.errors_at(scores, same, threshold)
+        costs.append((0.01 * miss + 0.99 * alarm) / 0.01)
+    assert found["val/min_dcf"] == pytest.approx(min(costs), rel=1e-9)
+    found = evaluated(task, "test", batch)  # the threshold is now one of the scores
+    threshold = min(scores, key=lambda score: abs(score - float(task.threshold)))
+    refused, accepted = oracles.errors_at(scores, same, threshold)
+    expected = (refused + accepted) / 2
+    assert found["test/error_rate_at_val_threshold"] == pytest.approx(expected, rel=1e-9)
+    values = task.example_values
+    rates = np.array(values["test/error_rate_at_val_threshold_of_pair"])
+    wrong = sum(rates * np.array(values["test/trials"]))
+    assert wrong == pytest.approx(refused * sum(same) + accepted * (len(same) - sum(same)))
+
+
+def test_the_least_cost_is_found_among_scores_that_nearly_agree() -> None:
+    """They share their leading bits: which of them is looked for decides what is found."""
+    task, batch = task_of("task.embed=24"), batch_of(24)
+    noise = torch.randn(24, 24, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    raw = 3 * torch.eye(24, dtype=torch.float64) + 0.03 * noise
+    row = torch.arange(24)  # the more a speaker's two snippets have in common, the later they come
+    raw[row, row ^ 1] += 0.3 * row / 23
+    p, speakers = rows_of(raw), batch.labels.tolist()
+    scores = [-(oracles.kl(p[i], p[j]) + oracles.kl(p[j], p[i])) / 2 for i, j in pairs_of(batch)]
+    same = [speakers[i] == speakers[j] for i, j in pairs_of(batch)]
+    errors = [oracles.errors_at(scores, same, threshold) for threshold in scores]
+    evaluation = task.evaluation("val")
+    evaluation.add(batch, raw)
+    metrics, _ = evaluation.finish()
+    expected = min((0.01 * miss + 0.99 * alarm) / 0.01 for miss, alarm in errors)
+    assert metrics["min_dcf"] == pytest.approx(expected, rel=1e-9)
+    assert metrics["threshold"] == pytest.approx(oracles.closest_threshold(scores, same), rel=1e-9)
+
+
 def test_all_pairs_of_all_batches_are_trials_and_cost_what_pairs_cost() -> None:
     task = task_of()
     whole = batch_of(8, seed=6)

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from lightning_sep.fsio import append_line
 from lightning_sep.record import write_record
 from lightning_sep.settings import compose
 from lightning_sep.tracking import Tracker
+from tests.faults.harness import until, write_sweep
 from tests.tracking.conftest import SETTINGS, mirror
 from tests.tracking.server import RunOnServer, Server, serving
 
@@ -229,3 +232,34 @@ def test_only_the_runs_of_a_sweep_are_uploaded(server, tmp_path, capsys):
     assert "2 runs uploaded" in told(capsys, "sync", "heads")
     assert sorted(server.runs) == ["aaa", "ccc"]
     assert "is no run and no sweep" in told(capsys, "sync", "nobody", code=2)
+
+
+def test_a_sweep_is_uploaded_while_it_runs_and_its_worker_is_killed(server, tmp_path, data_home):
+    """From a node with internet, again and again, while another one trains without."""
+    path = write_sweep(tmp_path / "two.py", "yield 'head=tanh'", ["tracking=wandb"])
+    home = tmp_path / "runs"
+    at_work = os.environ | {"LIGHTNING_SEP_HOME": str(home), "LIGHTNING_SEP_LEASE_S": "2"}
+    command = [sys.executable, "-m", "lightning_sep"]
+    sweep = subprocess.Popen([*command, "sweep", str(path), "--workers", "1"], env=at_work)
+    here = {"LIGHTNING_SEP_HOME": str(home)}
+    until(lambda: list(home.glob("*/wandb/offline-run-*/*.wandb")))
+    until(lambda: list(home.glob("*/metrics.jsonl")))
+    apart("sync", "two", **here)
+    [begun_first] = server.runs.values()
+    lease = json.loads(next(iter(home.glob("*/lease.json"))).read_text())
+    os.kill(lease["owner"]["pid"], signal.SIGKILL)
+    while sweep.poll() is None:
+        apart("sync", "two", **here)
+        time.sleep(1)
+    assert sweep.returncode == 0
+    apart("sync", "two", **here)
+    folders = {one.parent.name: one.parent for one in home.glob("*/record.json")}
+    assert len(folders) == 2
+    assert server.runs.keys() == folders.keys()
+    for name, folder in folders.items():
+        run = server.runs[name]
+        rows = (folder / "metrics.jsonl").read_text().splitlines()
+        assert steps(run)[: len(rows)] == [json.loads(row)["step"] for row in rows]
+        assert len(steps(run)) == len(set(steps(run)))
+        assert run.complete
+    assert begun_first.complete
