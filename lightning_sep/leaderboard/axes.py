@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightning_sep.leaderboard.runs import Run
+from lightning_sep.run_id import EXCLUDED
 
 Value = str | int | float | bool | None
 
@@ -75,7 +76,7 @@ def override_labels(runs: Sequence[Run]) -> dict[str, list[tuple[str, Value]]] |
     asked: dict[str, dict[str, str]] = {}
     for run in runs:
         pairs = (item.partition("=") for item in run.overrides)
-        said = {key: value for key, _, value in pairs if key.split(".")[0] not in _SAME_NUMBERS}
+        said = {key: value for key, _, value in pairs if _tells(key)}
         if not said:
             return None
         asked.setdefault(run.config_hash, said)
@@ -118,6 +119,12 @@ def shown(value: Value) -> str:
 def label_text(pairs: Sequence[tuple[str, Value]]) -> str:
     """``head=tanh loss.margin=2``; an empty label says "all defaults"."""
     return " ".join(f"{name}={shown(value)}" for name, value in pairs) or "all defaults"
+
+
+def _tells(key: str) -> bool:
+    """Whether an override may tell settings apart: not how a run was watched, or shared out."""
+    group = key.split(".")[0]
+    return group not in _SAME_NUMBERS and not (group == "trainer" and key in EXCLUDED)
 
 
 def _asked(run: Run) -> dict[str, str]:

@@ -402,6 +402,13 @@ class TestLabels:
             )
         assert [row.name for row in only(home).rows] == ["net=wave_unet", "net=wave_unet_small"]
 
+    def test_how_a_run_was_watched_names_no_row(self, home) -> None:
+        watched = {"tanh": ["trainer.profiler=simple", "trainer.devices=2"], "sine": []}
+        for head, more in watched.items():
+            asked = ["task=separation", f"head={head}", *more]
+            home.write(head, head=head, overrides=asked, metrics={SEPARATION: 1.0})
+        assert {row.name for row in only(home).rows} == {"head=tanh", "head=sine"}
+
     def test_where_overrides_do_not_tell_rows_apart_settings_do(self, home) -> None:
         for place, rate in enumerate((0.1, 0.2, 0.3)):
             asked = ["task=separation", "head=sine" if place == 2 else "head=tanh"]
