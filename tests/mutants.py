@@ -55,6 +55,7 @@ TESTS = {
     "homes.py": ["cli", "data/test_data_commands.py"],
     "launchers": WORKERS,
     "leases": WORKERS,
+    "listen.py": ["leaderboard/test_listen.py"],
     "losses": ["losses", "tasks/test_cross_product.py"],
     "memory.py": ["cli/test_memory.py"],
     "optimizers.py": ["settings/test_optimizer_and_trainer.py"],
