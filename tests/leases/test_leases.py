@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lightning_sep.errors import ConfigError, Interrupted, LeaseLost
 from lightning_sep.fsio import PATIENCE
@@ -677,3 +679,23 @@ def test_a_holder_that_was_taken_over_does_not_release_its_heirs_lock(tmp_path: 
     assert heir.holder()
     heir.release()
     assert not path.is_symlink()
+
+
+@given(
+    content=st.builds(
+        Content,
+        generation=st.integers(0),
+        token=st.text(),
+        worker=st.text(),
+        owner=st.sampled_from([None, this_process()]),
+        crashes=st.integers(0),
+        mark=st.none() | st.lists(st.integers(), max_size=3),
+        about=st.dictionaries(st.text(), st.integers() | st.text() | st.lists(st.text())),
+    )
+)
+def test_what_is_written_of_a_lease_is_read_again(
+    tmp_path_factory: pytest.TempPathFactory, content: Content
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "lease.json"
+    path.write_text(json.dumps(content.as_json()))
+    assert Content.read(path) == content
