@@ -232,6 +232,7 @@ def test_sums_of_an_epoch_and_facts_go_through_a_checkpoint() -> None:
     kept: dict[str, object] = {}
     task.on_save_checkpoint(kept)
     assert kept["facts"] == facts.SEQUENCES.plain()
+    assert not kept["train_sums"].requires_grad
     other = task_of()
     other.on_load_checkpoint(kept)
     other.training_step(batch_of(3), 1)
