@@ -613,6 +613,31 @@ def test_fault_8_a_lock_from_another_machine_is_taken_over_after_its_grace(
     assert not path.is_symlink()
 
 
+def test_each_holder_from_another_machine_has_its_own_grace(tmp_path: Path) -> None:
+    """However long all of them together keep somebody waiting."""
+    path = tmp_path / "lock"
+    changed: list[float] = []
+
+    def hold(number: int) -> None:
+        os.symlink(f"another boot|12|34|far|{number}", tmp_path / "next")
+        changed.append(time.monotonic())
+        (tmp_path / "next").rename(path)
+
+    hold(0)
+    taken: list[float] = []
+    lock = FileLock(path, grace_s=2.0)
+    waiting = threading.Thread(
+        target=lambda: lock.acquire() and taken.append(time.monotonic()), daemon=True
+    )
+    waiting.start()
+    for number in range(1, 11):
+        time.sleep(0.3)
+        hold(number)
+    assert taken == []
+    waiting.join(timeout=20)
+    assert taken[0] - changed[-1] > 2.0
+
+
 def test_fault_29_a_holder_that_was_broken_is_remembered_until_somebody_looks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
