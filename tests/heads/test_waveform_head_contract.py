@@ -74,6 +74,23 @@ def test_what_clipping_took_off_is_seen_without_it(head):
     assert clips == (head.raw_per_sample == 1 and float(found.abs().max()) > 1)
 
 
+def test_whatever_a_head_makes_is_decoded_and_drawn_within_its_bounds():
+    class Loud(WaveformHead):
+        bounds = (-0.5, 2.0)
+
+        def training_view(self, raw):
+            return 3 * raw.squeeze(-1)
+
+        def decoded(self, raw):
+            return 3 * raw.squeeze(-1)
+
+    raw = torch.tensor([[-1.0], [-0.1], [0.5], [1.0]])
+    expected = torch.tensor([-0.5, -0.3, 1.5, 2.0])
+    torch.testing.assert_close(Loud().decode(raw), expected)
+    torch.testing.assert_close(Loud().sample(raw, torch.Generator()), expected)
+    torch.testing.assert_close(Loud().unclipped(raw), 3 * raw.squeeze(-1))
+
+
 def test_draws_within_its_bounds(head):
     generator = torch.Generator().manual_seed(0)
     drawn = head.sample(extremes(head, EXTREMES), generator)
