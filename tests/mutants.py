@@ -54,6 +54,7 @@ TESTS = {
     "heads": ["heads", "tasks/test_cross_product.py"],
     "homes.py": ["cli", "data/test_data_commands.py"],
     "launchers": WORKERS,
+    "leaderboard": ["leaderboard", "reproduce/test_archive.py"],
     "leases": WORKERS,
     "listen.py": ["leaderboard/test_listen.py"],
     "losses": ["losses", "tasks/test_cross_product.py"],
