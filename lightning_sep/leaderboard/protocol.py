@@ -5,7 +5,6 @@ What it leaves open is what most of the board's runs have. Whoever breaks it is 
 reason and not ranked, and changes no other row.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -73,17 +72,24 @@ def breaches(runs: Sequence[Run], protocol: Protocol) -> dict[str, list[str]]:
     def breaks(run: Run, reason: str) -> None:
         found.setdefault(run.run_id, []).append(reason)
 
-    for aspect, value_of, given in _aspects(protocol):
-        values = [(run, value_of(run)) for run in runs]
-        wanted = given if given is not None else _usual(values)
+    aspects = list(_aspects(protocol))
+    alike: dict[tuple[str | None, ...], list[Run]] = {}  # thousands of runs, few environments
+    for run in runs:
+        alike.setdefault(tuple(value_of(run) for _, value_of, _ in aspects), []).append(run)
+    sizes = {said: (len(each), max(run.finished for run in each)) for said, each in alike.items()}
+    for place, (aspect, _, given) in enumerate(aspects):
+        wanted = given
+        if wanted is None:
+            wanted = _usual((said[place], *size) for said, size in sizes.items())
         if wanted is None:
             continue
-        for run, value in values:
-            if value != wanted:
-                said = "not said" if value is None else value
-                breaks(run, f"{aspect} {said}, this board's is {wanted}")
+        for said, members in alike.items():
+            if said[place] != wanted:
+                own = "not said" if said[place] is None else said[place]
+                for run in members:
+                    breaks(run, f"{aspect} {own}, this board's is {wanted}")
     if "code" in protocol.equal:
-        usual = _usual([(run, run.uncommitted or "committed") for run in runs])
+        usual = _usual((run.uncommitted or "committed", 1, run.finished) for run in runs)
         for run in runs:
             own = run.uncommitted or "committed"
             if own != "committed" and (protocol.committed or own != usual):
@@ -116,13 +122,17 @@ def _aspects(
         yield "ranks", lambda run: _text(run.environment.get("ranks", 1)), None
 
 
-def _usual(values: Sequence[tuple[Run, str | None]]) -> str | None:
-    """What most runs have; of two that are as frequent, what the newest run has."""
-    counts = Counter(value for _, value in values)
-    newest: dict[str | None, str] = {}
-    for run, value in values:
-        newest[value] = max(newest.get(value, ""), run.finished)
-    return max(counts, key=lambda value: (counts[value], newest[value]), default=None)
+def _usual(values: Iterable[tuple[str | None, int, str]]) -> str | None:
+    """What most runs have; of two that are as frequent, what the newest run has.
+
+    Args:
+        values: a value, how many runs have it, and when the newest of them finished.
+    """
+    seen: dict[str | None, tuple[int, str]] = {}
+    for value, count, finished in values:
+        before, newest = seen.get(value, (0, ""))
+        seen[value] = before + count, max(newest, finished)
+    return max(seen, key=seen.__getitem__, default=None)
 
 
 def _version(run: Run, library: str) -> str | None:

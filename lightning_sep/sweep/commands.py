@@ -295,12 +295,14 @@ def _page(names: list[str], home: Path) -> Path:
     boards = commands.boards_of(ranked, home)
     for board in boards:
         print(summary_line(board))
+    written = commands.write_page(names, home)
     unheard = [board for board in boards if wants_sounds(board)]
-    if unheard:
-        from lightning_sep.listen import try_to_write_sounds  # loads torch
+    if not unheard:
+        return written
+    from lightning_sep.listen import try_to_write_sounds  # loads torch
 
-        for line in try_to_write_sounds(unheard):
-            tell(line)
+    for line in try_to_write_sounds(unheard):
+        tell(line)
     return commands.write_page(names, home)
 
 

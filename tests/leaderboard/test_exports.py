@@ -26,6 +26,10 @@ def test_a_table_has_a_line_per_run_with_what_it_was_asked_and_measured(
     assert main(["export", "bounded_heads", "--csv", str(out)]) == 0
     with out.open(newline="") as file:
         lines = list(csv.DictReader(file))
+    order = [
+        ("setting/", "test/", "val/").index(f"{n.split('/')[0]}/") for n in lines[0] if "/" in n
+    ]
+    assert order == sorted(order)  # also of what only some runs have
     (board,) = load_boards(full_home.path, ["bounded_heads"]).boards
     expected: dict[str, Any] = {}
     for row in board.rows:

@@ -17,8 +17,9 @@ from lightning_sep.errors import ConfigError
 from lightning_sep.leaderboard.board import load_boards
 from lightning_sep.leaderboard.commands import boards_of, leaderboard, write_page
 from lightning_sep.leaderboard.document import as_json
+from lightning_sep.leaderboard.entries import axes_of, entries_of
 from lightning_sep.leaderboard.page import AUDIO_BYTES, page
-from lightning_sep.leaderboard.plots import pareto_front
+from lightning_sep.leaderboard.plots import EDGE, FOREST_WIDTH, Forest, pareto_front
 from lightning_sep.leaderboard.svg import Scale
 from lightning_sep.leaderboard.table import markdown, plain
 from lightning_sep.leaderboard.words import summary_line
@@ -150,6 +151,62 @@ class TestPage:
         text = page(load_boards(home.path))
         assert "No final runs yet" in text
         assert "searched with 3 seeds, validation 1, not run on fresh seeds" in text
+
+
+def test_the_scale_of_the_intervals_ends_within_the_column(full_home) -> None:
+    (board,) = load_boards(full_home.path, ["bounded_heads"]).boards
+    forest = Forest(board, 0)
+    assert forest.scale(forest.scale.low) == EDGE
+    assert forest.scale(forest.scale.high) == FOREST_WIDTH - EDGE
+    assert forest.scale.low < forest.scale.high
+
+
+def test_of_many_settings_the_first_have_their_commands_on_the_page(
+    full_home, html: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "more rows." not in html
+    found = load_boards(full_home.path, ["margins"])
+    monkeypatch.setattr("lightning_sep.leaderboard.figures.MOST_AGAIN", 1)
+    text = page(found)
+    assert "The JSON has the commands of 2 more rows." in text
+    assert text.count('<details class="item">') == 1
+
+
+def test_the_best_row_has_no_empty_interval_of_a_difference(html: str) -> None:
+    assert '<span class="sub"></span>' not in html
+
+
+def test_a_metric_is_scaled_and_named_on_any_stage(full_home) -> None:
+    (board,) = load_boards(full_home.path, ["margins"]).boards
+    assert board.metric.scale_of("val/equal_error_rate") == 100
+    assert board.metric.title_of("val/equal_error_rate") == "val/equal_error_rate (%)"
+    assert board.metric.scale_of("val/loss") == 1
+    assert board.metric.title_of("val/loss") == "val/loss"
+
+
+def test_a_setting_is_short_without_the_names_that_its_values_tell(full_home) -> None:
+    (board,) = load_boards(full_home.path, ["bounded_heads"]).boards
+    (entry,) = (one for one in entries_of(board) if one.row and "mu_law" in one.name)
+    assert entry.short == "mu_law_softmax · lr=0.001 · temperature=0.7"
+
+
+@pytest.mark.parametrize(
+    ("rates", "logarithmic"),
+    [
+        ((0.001, 0.0045, 0.02), True),  # twenty times is enough
+        ((0.001, 0.0043, 0.0199), False),
+        ((0.001, 0.01, 0.02), False),  # evenly over their range
+        ((-0.001, 0.0045, 0.02), False),
+    ],
+)
+def test_an_axis_is_logarithmic_where_values_lie_over_decades(home, rates, logarithmic) -> None:
+    for place, rate in enumerate(rates):
+        about = {"set": {"optimizer.lr": rate}, "overrides": [f"optimizer.lr={rate}"]}
+        home.write(f"r{place}", metrics={SEPARATION: 1.0}, config_hash=str(place), **about)
+    (board,) = load_boards(home.path).boards
+    (axis,) = axes_of(entries_of(board), board.axes)
+    assert (axis.name, axis.is_number) == ("optimizer.lr", True)
+    assert axis.is_logarithmic is logarithmic
 
 
 def charts_of(html: str) -> list[dict]:
@@ -405,6 +462,16 @@ class TestCommand:
         path = write_page(["margins", "outputs"], home.path)
         assert path == home.path / "leaderboard.html"
         assert (home.path / "sweeps" / "outputs" / "report.html").exists()
+
+    def test_the_page_of_the_last_sweep_is_named_where_there_is_one(
+        self, home, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        home.write("a", metrics={SEPARATION: 1.0})
+        assert leaderboard(None, home=home.path) == 0
+        assert "page of the last sweep" not in capsys.readouterr().err
+        (home.path / "leaderboard.html").write_text("")
+        assert leaderboard(None, home=home.path) == 0
+        assert f"page of the last sweep: {home.path}/leaderboard.html" in capsys.readouterr().err
 
     def test_a_sweep_without_any_record_gets_a_page_all_the_same(self, home) -> None:
         path = write_page(["begun"], home.path)

@@ -21,8 +21,11 @@ def test_a_grid_is_trained_in_the_home_that_is_asked_for(
         ],
         home=home,
         name="heads",
-        finalists=0,
+        finalists=1,
     )
     assert list(found["head"]) == ["tanh", "sine"]
     assert list(found["state"]) == ["finished", "finished"]
     assert (home / "sweeps" / "heads" / "trials.json").exists()
+    # the end of a sweep lets one hear its first row: three examples, as recorded and continued
+    assert (home / "sweeps" / "heads" / "report.html").read_text().count("<audio") == 6
+    assert (home / "sweeps" / "heads" / "sounds" / "autoregression" / "sounds.json").exists()

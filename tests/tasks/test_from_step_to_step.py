@@ -209,6 +209,22 @@ def test_no_gradient_goes_through_frames_that_were_fed_back() -> None:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf])
+def test_a_target_that_is_no_number_leaves_the_others_their_gradient(broken: float) -> None:
+    task, batch = task_of("head=linear"), batch_of()
+    task.double().train()
+    batch.waveform = batch.waveform.double()
+    parameters = list(task.net.parameters())
+    rest = torch.tensor([0, 1, 3])
+    made = task.net(frames_of(batch)[rest, :-1])
+    wrong = (made - frames_of(batch)[rest, 1:]).square().mean((1, 2))
+    expected = torch.autograd.grad(wrong.mean(), parameters)
+    batch.waveform[2, 0, -SIZE:] = broken  # the last frame, which does not go in
+    found = torch.autograd.grad(task.training_step(batch, 0), parameters)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
 # --- epochs
 
 
@@ -232,6 +248,7 @@ def test_sums_of_an_epoch_and_facts_go_through_a_checkpoint() -> None:
     kept: dict[str, object] = {}
     task.on_save_checkpoint(kept)
     assert kept["facts"] == facts.SEQUENCES.plain()
+    assert not kept["train_sums"].requires_grad
     other = task_of()
     other.on_load_checkpoint(kept)
     other.training_step(batch_of(3), 1)

@@ -61,11 +61,11 @@ def steps(run: RunOnServer) -> list[int]:
     return [json.loads(line)["_step"] for line in run.sent]
 
 
-def begun(home: Path, name: str, **changes: Any) -> Tracker:
-    folder = home / name
+def begun(home: Path, run: str, **changes: Any) -> Tracker:
+    folder = home / run
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "settings.yaml").write_text("seed: 0\n")
-    return Tracker(mirror(run_id=name, **changes), folder=folder, mode="offline")
+    return Tracker(mirror(run_id=run, **changes), folder=folder, mode="offline")
 
 
 def went_on(tracker: Tracker, folder: Path, *of: int) -> None:
@@ -159,6 +159,28 @@ def test_an_upload_goes_on_where_it_was_cut_off(server, tmp_path, capsys):
     for name in ("aaa", "bbb", "ccc"):
         assert steps(server.runs[name]) == [10, 20]
     assert server.runs["ccc"].summary["state"] == "pruned"
+
+
+@pytest.mark.slow
+def test_two_hundred_runs_are_uploaded_once_each(server, tmp_path, capsys):
+    names = {f"{number:06x}": number for number in range(200)}
+    for name, number in names.items():
+        head, seed = number % 10, 1000 + number // 10
+        about = {"name": f"h{head} s{seed}", "group": f"heads/h{head}"}
+        tracker = begun(tmp_path, name, **about)
+        went_on(tracker, tmp_path / name, 10, 20)
+        ended(tracker, tmp_path / name)
+    assert "200 runs uploaded" in told(capsys, "sync")
+    assert set(server.runs) == set(names)
+    for name, number in names.items():
+        run = server.runs[name]
+        assert steps(run) == [10, 20]
+        assert run.told["displayName"] == f"h{number % 10} s{1000 + number // 10}"
+        assert run.told["groupName"] == f"heads/h{number % 10}"
+        assert (run.complete, run.summary["state"]) == (True, "finished")
+    asked = len(server.queries)
+    assert "nothing new: 200 runs up to date" in told(capsys, "sync")
+    assert len(server.queries) == asked
 
 
 def test_a_run_that_cannot_be_uploaded_keeps_back_no_other_one(server, tmp_path, capsys):
