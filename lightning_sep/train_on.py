@@ -42,7 +42,8 @@ def shorter_run(run: str | Path, tree: Mapping[str, Any], data_hash: str, home: 
     if run_id(short, data_hash) != record["run_id"]:
         theirs, ours = (dict(_flat(counted(one))) for one in (record["settings"], short))
         changed = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
-        what = ", ".join(changed) or "the data or the code"
+        names = dict.fromkeys(key.removesuffix("._target_") for key in changed)
+        what = ", ".join(names) or "the data or the code"
         raise ConfigError(f"{said}: {what} would be another; only trainer.epochs may be")
     if tree["trainer"].get("callbacks"):
         raise ConfigError(

@@ -18,7 +18,7 @@ from lightning_sep.data.corpus import Corpus
 from lightning_sep.data.manifests import BUILDING, Entry, Origin, Pieces, Progress, build
 from lightning_sep.data.names import shown, some
 from lightning_sep.data.splits import joined, split_by_key, split_named, whole
-from lightning_sep.errors import ConfigError, DataError
+from lightning_sep.errors import ConfigError, DataError, LightningSepError
 from lightning_sep.fsio import storage_errors
 
 _KINDS = ("cuts", "recordings", "kaldi", "shar")
@@ -186,7 +186,7 @@ class LhotseSet(Corpus):
                 cuts = CutSet.from_manifests(recordings=recordings, supervisions=supervisions)
                 cuts = cuts if supervisions is None else cuts.trim_to_supervisions()
                 yield from _from_here(cuts, place)
-        except (DataError, OSError):
+        except (LightningSepError, OSError):
             raise
         except Exception as error:  # lhotse raises whatever its parsers do
             reason = " ".join(f"{type(error).__name__}: {error}".split())
@@ -275,12 +275,18 @@ def _kaldi_rate(folder: Path) -> int:
     """The rate of the first file that ``wav.scp`` names as a file.
 
     Raises:
-        ConfigError: the first line is a command.
-        DataError: the file cannot be read.
+        ConfigError: the first line is a command, or the file that it names cannot be read.
+        DataError: there is no such list.
     """
     from lightning_sep.data.audio_files import header_rate
 
-    lines = (folder / "wav.scp").read_text().splitlines()
+    try:
+        lines = (folder / "wav.scp").read_text().splitlines()
+    except OSError as error:
+        raise DataError(
+            f"{shown(folder / 'wav.scp')} cannot be read ({error.strerror}): data.kaldi names a "
+            "folder laid out by Kaldi"
+        ) from error
     _, _, place = (lines[0] if lines else "").partition(" ")
     rate = None if place.rstrip().endswith("|") else header_rate(Path(place.strip()))
     if rate is None:

@@ -331,14 +331,15 @@ for _ in {1..%(count)d}; do
     %(run)s &
     workers+=($!)
 done
-trap 'kill -%(term)s "${workers[@]}" 2>/dev/null' TERM
-trap 'kill -USR1 "${workers[@]}" 2>/dev/null' USR1
+trap 'told=1; kill -%(term)s "${workers[@]}" 2>/dev/null' TERM
+trap 'told=1; kill -USR1 "${workers[@]}" 2>/dev/null' USR1
 code=2
 for worker in "${workers[@]}"; do
     while :; do
+        told=
         wait $worker
         ended=$?
-        kill -0 $worker 2>/dev/null || break
+        [ $ended -gt 128 ] && [ -n "$told" ] || break  # else the signal ended the waiting alone
     done
     [ $ended = 0 ] && code=0
     [ $code = 2 ] && code=$ended

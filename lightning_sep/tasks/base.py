@@ -286,8 +286,8 @@ class Task(Module, ABC):
 
         In pieces, one after the other, nothing of the net is kept but its raw values; each piece
         goes through it once more when its gradient is due (Chen et al., arXiv:1604.06174). So all
-        that comes after the net, the loss of pairs and the weights too, sees the whole batch, in
-        little more memory than a piece takes.
+        that comes after the net, the loss of pairs and the weights too, sees the whole batch, while
+        the net's own values are there for one piece at a time.
         """
         generator = self.generator(batch)
         if self.pieces == 1:

@@ -56,7 +56,7 @@ def test_what_ended_by_itself_ends_there_again(settings, data_home, tmp_path):
     ("asks", "words"),
     [
         (["trainer.epochs=1"], "it has 2 epochs; trainer.epochs=1 asks for no more"),
-        (["head=tanh"], r"head\._target_ would be another; only trainer\.epochs may be"),
+        (["head=tanh"], r": head would be another; only trainer\.epochs may be"),
         (["seed=1"], "seed would be another"),
     ],
 )

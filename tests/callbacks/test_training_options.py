@@ -22,11 +22,11 @@ def plugins(monkeypatch):
     Seen.in_validation.clear()
 
 
-def stopped(settings, home, *stops):
-    """A run that is interrupted after being asked so often, again and again."""
-    for stop in stops:
+def stopped(settings, home, **stops):
+    """A run that is interrupted after being asked so often, again and again, and says where."""
+    for place, stop in stops.items():
         asked = iter([False] * stop + [True] * 1000)
-        with pytest.raises(Interrupted):
+        with pytest.raises(Interrupted, match=place.partition("_")[0]):
             experiment.run(settings, home=home, should_stop=lambda asked=asked: next(asked))
     return experiment.run(settings, home=home)
 
@@ -39,8 +39,7 @@ def test_all_of_it_together_goes_on_bit_for_bit(settings, data_home, tmp_path, p
         more += ["plan=second_stage", "plan.patience=1", "trainer.epochs=4"]
     made = settings(*more)
     whole = stopped(made, tmp_path / "whole")
-    # Within an epoch, in validation, in the next epoch.
-    parts = stopped(made, tmp_path / "parts", 2, 4, 3)
+    parts = stopped(made, tmp_path / "parts", validation=4, step=3, step_2=2)
     assert parts.record["attempts"] == 4
     assert history(parts.folder) == history(whole.folder)
     assert parts.record["metrics"] == whole.record["metrics"]
@@ -74,6 +73,20 @@ def test_the_mean_of_the_weights_is_validated_kept_and_tested(settings, data_hom
     for name, value in means[best[1]["global_step"] - 1].items():
         torch.testing.assert_close(best[1]["state_dict"][name], value, rtol=1e-5, atol=1e-7)
         assert not torch.equal(Seen.after_steps[best[1]["global_step"] - 1][name], value)
+
+
+def test_a_second_stage_begins_with_a_mean_of_its_own(settings, data_home, tmp_path):
+    made = settings(
+        *("trainer.ema=0.75", "optimizer.learning_rate=0.05", "trainer.epochs=4", SEEN),
+        *("plan=second_stage", "plan.patience=1", "plan.second_rate=1e-12"),
+    )
+    found = experiment.run(made, home=tmp_path)
+    rates = [row["train/learning_rate"] for row in history(found.folder)]
+    assert (rates[0], rates[-1]) == (0.05, 1e-12)
+    best = best_weights(RunFolder(found.folder), None)
+    assert best is not None
+    for name, value in Seen.in_validation[-1].items():
+        torch.testing.assert_close(value, best[1]["state_dict"][name], rtol=1e-5, atol=1e-7)
 
 
 def test_a_hook_of_ones_own_is_part_of_the_id_and_may_end_the_run(settings, data_home, tmp_path):

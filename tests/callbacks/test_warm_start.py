@@ -11,7 +11,8 @@ from lightning_sep.errors import ConfigError, Interrupted
 from lightning_sep.fsio import read_lines
 from lightning_sep.reproduce import reproduce
 from lightning_sep.run_folder import RunFolder
-from lightning_sep.settings import from_tree
+from lightning_sep.settings import compose, from_tree
+from lightning_sep.settings.file import read_settings
 from lightning_sep.sweep.runner import ExperimentRunner
 from lightning_sep.warm_start import pinned
 
@@ -54,6 +55,11 @@ def test_the_id_is_that_of_the_weights_wherever_they_lie(undisturbed, home, sett
     overrides = ["init_from=" + undisturbed.run_id, *settings().overrides]
     of_a_sweep, _ = ExperimentRunner(home, None).prepare(overrides)
     assert of_a_sweep == experiment.identify(begun)
+    file = tmp_path / "mine.yaml"
+    file.write_text(experiment.print_config(settings(f"init_from={undisturbed.run_id}"), home=home))
+    taken_back = compose(read_settings(file))
+    assert taken_back.tree == begun.tree
+    assert experiment.identify(taken_back) == experiment.identify(begun)
 
 
 def test_head_and_loss_begin_anew_where_they_are_others(undisturbed, home, settings):

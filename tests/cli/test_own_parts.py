@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -52,7 +53,7 @@ def test_the_parts_of_the_guide_train(tmp_path, home, data_home, monkeypatch, ca
     monkeypatch.setattr(sys, "path", [*sys.path])
     text = (ROOT / "CONTRIBUTING.md").read_text().partition("### A net, a loss")[2]
     parts = re.findall(r"^`([\w/.]+)`\n\n```\w+\n(.*?)```", text, re.DOTALL | re.MULTILINE)
-    assert len(parts) == 7
+    assert len(parts) == 8
     for place, content in parts:
         file = Path(place.replace("mylab", "guide_parts"))
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -66,8 +67,11 @@ def test_the_parts_of_the_guide_train(tmp_path, home, data_home, monkeypatch, ca
     [command] = re.findall(r"^    LIGHTNING_SEP_PLUGINS=mylab lightning-sep (.*)$", text, re.M)
     monkeypatch.setenv("LIGHTNING_SEP_PLUGINS", "guide_parts")
     few = ["examples.train=4", "examples.val=4", "examples.test=4", "trainer.epochs=1"]
-    assert main([*command.split(), *few, "examples.segment_s=0.25"]) == 0, capsys.readouterr().err
+    words = shlex.split(command.replace("mylab", "guide_parts"))
+    assert main([*words, *few, "examples.segment_s=0.25"]) == 0, capsys.readouterr().err
     told = capsys.readouterr().out
+    [history] = home.glob("*/metrics.jsonl")
+    assert '"train/largest_weight": ' in history.read_text()
     assert "epoch 0 0." in told
     assert "finished finished" in told
 

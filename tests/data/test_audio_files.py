@@ -309,13 +309,23 @@ def test_a_cut_off_file_is_refused(tmp_path, signal, suffix, form, kept):
         decode(path, sample_rate=8000)
 
 
-@pytest.mark.parametrize("size", [b"\0\0\0\0", b"\xff\xff\xff\xff"])
+@pytest.mark.parametrize("size", [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\0\xff\xff\xff"])
 def test_a_wav_that_was_written_to_a_pipe_is_read(tmp_path, signal, size):
     path = tmp_path / "a.wav"
     soundfile.write(path, signal, 8000)
     content = path.read_bytes()
     path.write_bytes(content[:4] + size + content[8:])
     assert len(decode(path, sample_rate=8000).samples) == 4000
+
+
+@pytest.mark.parametrize("size", [b"\xff\xfe\xff\xff", b"\xff\xff\xff\x7f"])
+def test_a_wav_that_promises_a_little_less_than_a_pipe_is_cut_off(tmp_path, signal, size):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, signal, 8000)
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + size + content[8:])
+    with pytest.raises(BadAudio, match="is cut off, its end is missing"):
+        decode(path, sample_rate=8000)
 
 
 def test_a_wav_cut_off_in_its_header_is_refused(tmp_path, signal):

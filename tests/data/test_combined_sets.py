@@ -107,6 +107,11 @@ def test_sequences_are_of_each_set_by_the_priors(both):
         assert offsets[rows].min() == 0
         assert offsets[rows].max() == starts - 1
         assert offsets[rows].mean() == pytest.approx((starts - 1) / 2, rel=0.05)
+        files = np.flatnonzero(draw.table.corpus == one)  # of one length each, so equally often
+        counts = np.bincount(items[rows], minlength=len(draw.table))[files]
+        expected = rows.sum() / len(files)
+        # chi square with up to 8 degrees: 99.99 % below 31.9
+        assert ((counts - expected) ** 2 / expected).sum() < 31.9
 
 
 def test_speakers_are_drawn_evenly_and_priors_refused(parts, both):

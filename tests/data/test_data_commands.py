@@ -158,7 +158,7 @@ import re, sys
 from pathlib import Path
 from lightning_sep.data.folder import Folder
 told = []
-prepared = Folder(sys.argv[1], sample_rate=16000, cache_limit_mb=float(sys.argv[3])).open(
+prepared = Folder(sys.argv[1], sample_rate=32000, cache_limit_mb=float(sys.argv[3])).open(
     Path(sys.argv[2]), lambda done, total, text: told.append(text)
 )
 prepared.reader
@@ -173,7 +173,7 @@ def test_preparing_a_long_stereo_file_takes_little_memory(tmp_path, cache_limit_
     (tmp_path / "sounds").mkdir()
     block = (3000 * np.random.default_rng(0).normal(size=(44100 * 60, 1))).astype(np.int16)
     with soundfile.SoundFile(tmp_path / "sounds" / "a.wav", "w", 44100, 2, "PCM_16") as file:
-        for _ in range(20):
+        for _ in range(12):
             file.write(np.repeat(block, 2, axis=1))
     out = subprocess.run(
         [
@@ -186,6 +186,6 @@ def test_preparing_a_long_stereo_file_takes_little_memory(tmp_path, cache_limit_
         timeout=120,
     ).stdout.splitlines()
     minutes, mib = map(float, out[0].split())
-    assert minutes == pytest.approx(20, abs=0.01)
-    assert mib < 300  # of which 200 are imports; all samples as float64 would be 850
-    assert out[1] == "['folder: a.wav: 17 min of it']"
+    assert minutes == pytest.approx(12, abs=0.01)
+    assert mib < 300  # of which 200 are imports; all samples would be 127, as float64 500
+    assert out[1] == "['folder: a.wav: 9 min of it']"

@@ -121,6 +121,34 @@ def test_whole_files_are_used_as_they_lie_and_parts_are_stored(written):
     assert len(in_place) == 8
 
 
+def test_a_command_in_a_kaldi_folder_needs_a_rate_to_be_named(written):
+    path = written / "kaldi" / "wav.scp"
+    first, rest = path.read_text().split("\n", 1)
+    name, _, place = first.partition(" ")
+    for line in (f"{name} cat {place} |", f"{name} {place}.away", ""):
+        path.write_text(f"{line}\n{rest}")
+        with pytest.raises(
+            ConfigError, match=r"^\S+/wav\.scp does not tell the rate of its audio: s"
+        ):
+            LhotseSet(kaldi=str(written / "kaldi")).open(written / "home")
+    path.unlink()
+    with pytest.raises(DataError, match=r"^\S+/wav\.scp cannot be read \(No such file .*by Kaldi$"):
+        LhotseSet(kaldi=str(written / "kaldi")).open(written / "home")
+
+
+def test_cuts_are_told_one_by_one_and_one_that_cannot_be_loaded_by_its_name(written):
+    told = []
+    corpus = LhotseSet(cuts=str(written / "cuts.jsonl.gz"))
+    corpus.open(written / "home", lambda done, total, text: told.append((done, total, text)))
+    names = [cut.id for cut in CutSet.from_file(written / "cuts.jsonl.gz")]
+    assert told[: len(names)] == [
+        (number, len(names) + 1, f"lhotse: cut {name}") for number, name in enumerate(names)
+    ]
+    (written / "audio" / "r5.wav").write_bytes(b"no audio")
+    with pytest.raises(DataError, match=r"^cut r5-\S+ cannot be loaded by lhotse: \w+"):
+        corpus.open(written / "other")
+
+
 def test_a_manifest_for_each_split_is_kept_to(written):
     cuts = CutSet.from_file(written / "cuts.jsonl.gz").to_eager()
     places = {}

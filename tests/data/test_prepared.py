@@ -2,14 +2,15 @@
 
 import json
 import multiprocessing
+import os
 import re
-import subprocess
-import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from lightning_sep.data import manifests
 from lightning_sep.data.cache import MappedReader, StreamReader, locked
 from lightning_sep.data.corpus import Prepared
 from lightning_sep.data.folder import Folder
@@ -233,38 +234,35 @@ def test_leftovers_of_a_killed_build_are_swept(mixed, tmp_path):
 
 
 KILLED_AT = ("mkdir", "voice", "first file", "cache", "manifests", "rename")
-_SYNTHETIC = """
-import os, sys
-from pathlib import Path
-home, moment = Path(sys.argv[1]), sys.argv[2]
-from lightning_sep.data import manifests
-from lightning_sep.data.synthetic import Synthetic
 
-def die(*_, **__):
-    os.kill(os.getpid(), 9)
 
-def progress(done, total, text):
-    if text == "synthetic: voices" and done == {"voice": 7, "mkdir": 0}.get(moment):
-        die()
-    at = {"first file": "synthetic: chirps/test-0.flac", "manifests": "synthetic: manifests"}
-    if at.get(moment) == text:
-        die()
-    if moment == "cache" and total > 100 and done == 110:
-        die()
+def killed_at(moment: str, home: Path) -> None:
+    """Prepare the synthetic set, and die on the way."""
 
-if moment == "rename":
-    manifests.sync_folder = die
-Synthetic(speakers=12).prepare_from(None, home, progress)
-"""
+    def die(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), 9)
+
+    def progress(done: int, total: int, text: str) -> None:
+        if text == "synthetic: voices" and done == {"voice": 7, "mkdir": 0}.get(moment):
+            die()
+        at = {"first file": "synthetic: chirps/test-0.flac", "manifests": "synthetic: manifests"}
+        if at.get(moment) == text:
+            die()
+        if moment == "cache" and total > 100 and done == 110:
+            die()
+
+    if moment == "rename":
+        manifests.sync_folder = die
+    Synthetic(speakers=12).prepare_from(None, home, progress)
 
 
 @pytest.mark.parametrize("moment", KILLED_AT)
 def test_what_a_killed_preparation_leaves_is_removed_by_the_next(tmp_path, moment):
     home = tmp_path / "home"
-    done = subprocess.run(
-        [sys.executable, "-c", _SYNTHETIC, str(home), moment], capture_output=True, timeout=60
-    )
-    assert done.returncode == -9, done.stderr.decode()
+    process = multiprocessing.get_context("fork").Process(target=killed_at, args=(moment, home))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -9
     (home / ".building-other-12-abcdef01").mkdir()  # of another set, whose lock nobody holds
     prepared = Synthetic(speakers=12).prepare_from(None, home)
     assert {path.name for path in home.iterdir()} == {

@@ -455,6 +455,36 @@ def test_each_stem_has_a_gain_of_its_own(prepared):
     assert torch.equal(whole(test, "sources"), whole(batches(prepared, "test"), "sources"))
 
 
+def test_gains_are_drawn_by_seed_and_epoch_and_have_nothing_to_do_with_places(prepared):
+    draw = Stems(segment_samples=1, gain_range=[1.0, 3.0]).draw(prepared, "train")
+    index = np.arange(2000)
+    about = [{"seed": seed, "epoch": epoch} for seed, epoch in ((2, 1), (3, 1), (2, 2))]
+    columns = []
+    for one in about:
+        batch = draw.batch(**one, index=index)
+        rows, offset = draw.places(**one, index=index)
+        samples = draw.table.samples[rows]
+        told = draw.table.read(draw.reader, rows, offset, 1)[:, :, :, 0]
+        heard = batch.sources[..., 0].numpy() * 32768
+        gain = (heard / np.where(told == 0, 1, told)).max(axis=-1)
+        assert ((gain >= 1 - 1e-5) & (gain <= 3 + 1e-5)).all()
+        columns += [*gain.T, (offset / samples)[:, 0], rows[:, 0].astype(float)]
+    found = np.corrcoef(columns) - np.eye(len(columns))
+    for number in range(len(about)):  # longer songs are drawn from as often, and have more places
+        found[6 * number + 4, 6 * number + 5] = found[6 * number + 5, 6 * number + 4] = 0
+    assert np.abs(found).max() < 0.11  # of 2000 independent pairs: 5 standard deviations
+
+
+def test_a_quiet_stem_is_heard_where_its_gain_lifts_it(songs, tmp_path):
+    for name in SONGS["train"]:
+        samples = np.full((9000 + 500 * TITLES.index(name), 2), 3, np.int16)  # -80.8 dBFS
+        soundfile.write(songs / "train" / name / "bass.wav", samples, RATE)
+    prepared = Songs(str(songs), keep=True, val=["Cedar"]).open(tmp_path / "home")
+    for gain, heard in ((1.0, False), (1.2, True)):
+        found = batches(prepared, gain_range=[gain, gain])
+        assert whole(found, "active").tolist() == [[heard, True, True, True]] * 64
+
+
 def test_sources_are_named_sums_of_stems(prepared):
     sources = {"vocals": ["vocals"], "accompaniment": ["drums", "bass", "other"]}
     apart = batches(prepared, gain_range=[0.7, 1.0])

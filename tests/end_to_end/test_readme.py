@@ -38,6 +38,8 @@ def test_a_command_of_the_readme_runs(
     monkeypatch.setenv("LIGHTNING_SEP_HOME", str(folder / "runs"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     arguments = shlex.split(line)
+    if arguments[0] == "train":  # as it stands below
+        arguments.append("trainer.limit_batches=2")
     if "/path/to/env_esc10_8k" in line or "esc10" in arguments:
         if not RECORDED.is_dir():
             pytest.skip("the recorded set is not on this machine")
@@ -56,6 +58,27 @@ def test_a_command_of_the_readme_runs(
     output = capsys.readouterr()
     assert code == 0, output.err
     assert output.out.strip()
+
+
+TRIVIAL = {  # what whoever knows nothing comes to, and which way is better
+    "test/si_sdr_improvement_db": (0.0, 1),
+    "test/r2": (0.0, 1),
+    "test/equal_error_rate": (0.5, -1),
+}
+
+
+@pytest.mark.slow
+def test_the_first_commands_beat_whoever_knows_nothing(
+    tmp_path: Path, data_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIGHTNING_SEP_HOME", str(tmp_path))
+    trained = [one for one in commands() if one.startswith("train ") and "--print" not in one]
+    assert [main(shlex.split(line)) for line in trained] == [0, 0, 0]
+    metrics = {}
+    for record in read_records(tmp_path):
+        metrics |= record["metrics"]
+    for name, (trivial, sign) in TRIVIAL.items():
+        assert sign * metrics[name] > sign * trivial, f"{name} = {metrics[name]}"
 
 
 def test_the_make_targets_of_the_readme_exist() -> None:

@@ -39,6 +39,17 @@ def test_mu_law_expectation_is_the_mean_over_levels():
 def test_temperature_divides_the_raw_values():
     raw = torch.randn(5, 256, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(FlatMuLaw(temperature=0.5)(raw), FlatMuLaw()(2 * raw))
+    sharp, plain = FlatMuLaw(levels=16, temperature=0.5), FlatMuLaw(levels=16)
+    raw = torch.randn(2, 3, 5, 16, generator=torch.Generator().manual_seed(3)).double()
+    target = torch.linspace(-1, 1, 30).double().reshape(2, 3, 5)
+    one, other = (torch.Generator().manual_seed(1) for _ in range(2))
+    for found, expected in (
+        (sharp.decode(raw), plain.decode(2 * raw)),
+        (sharp.own_loss(raw, target), plain.own_loss(2 * raw, target)),
+        (sharp.pairwise_loss(raw, target), plain.pairwise_loss(2 * raw, target)),
+        (sharp.sample(raw, one), plain.sample(2 * raw, other)),
+    ):
+        torch.testing.assert_close(found, expected)
 
 
 def test_mu_law_draws_follow_the_distribution():

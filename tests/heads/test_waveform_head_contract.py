@@ -74,6 +74,23 @@ def test_what_clipping_took_off_is_seen_without_it(head):
     assert clips == (head.raw_per_sample == 1 and float(found.abs().max()) > 1)
 
 
+def test_whatever_a_head_makes_is_decoded_and_drawn_within_its_bounds():
+    class Loud(WaveformHead):
+        bounds = (-0.5, 2.0)
+
+        def training_view(self, raw):
+            return 3 * raw.squeeze(-1)
+
+        def decoded(self, raw):
+            return 3 * raw.squeeze(-1)
+
+    raw = torch.tensor([[-1.0], [-0.1], [0.5], [1.0]])
+    expected = torch.tensor([-0.5, -0.3, 1.5, 2.0])
+    torch.testing.assert_close(Loud().decode(raw), expected)
+    torch.testing.assert_close(Loud().sample(raw, torch.Generator()), expected)
+    torch.testing.assert_close(Loud().unclipped(raw), 3 * raw.squeeze(-1))
+
+
 def test_draws_within_its_bounds(head):
     generator = torch.Generator().manual_seed(0)
     drawn = head.sample(extremes(head, EXTREMES), generator)
@@ -97,8 +114,10 @@ def test_decodes_one_value_per_sample(head):
 
 
 def test_shows_the_loss_estimates_or_distributions(head):
-    shape = head(raw_like(head, 2, 3, 5)).shape
-    assert shape in ((2, 3, 5), (2, 3, 5, head.raw_per_sample))
+    raw = raw_like(head, 2, 3, 5)
+    shape = (2, 3, 5) if head.raw_per_sample == 1 else (2, 3, 5, head.raw_per_sample)
+    assert head(raw).shape == shape
+    assert head.decode(raw).shape == (2, 3, 5)
 
 
 def test_stays_in_float32_under_autocast(head):

@@ -60,7 +60,7 @@ def test_a_worker_whose_runs_train_on_several_devices_is_a_step_of_as_many_tasks
     alone = Slurm(gpus=1).plan(work)
     assert "--ntasks=1\n" in alone
     assert "srun" not in alone
-    assert "trap 'kill -TERM" in alone
+    assert "; kill -TERM" in alone
     several = replace(work, devices=4, nodes=2)
     lines = Slurm(gpus=4).plan(several).splitlines()
     tasks = "--ntasks=8 --nodes=2 --ntasks-per-node=4 --cpus-per-task=3"

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lightning_sep.errors import ConfigError, Interrupted, LeaseLost
 from lightning_sep.fsio import PATIENCE
@@ -611,6 +613,31 @@ def test_fault_8_a_lock_from_another_machine_is_taken_over_after_its_grace(
     assert not path.is_symlink()
 
 
+def test_each_holder_from_another_machine_has_its_own_grace(tmp_path: Path) -> None:
+    """However long all of them together keep somebody waiting."""
+    path = tmp_path / "lock"
+    changed: list[float] = []
+
+    def hold(number: int) -> None:
+        os.symlink(f"another boot|12|34|far|{number}", tmp_path / "next")
+        changed.append(time.monotonic())
+        (tmp_path / "next").rename(path)
+
+    hold(0)
+    taken: list[float] = []
+    lock = FileLock(path, grace_s=2.0)
+    waiting = threading.Thread(
+        target=lambda: lock.acquire() and taken.append(time.monotonic()), daemon=True
+    )
+    waiting.start()
+    for number in range(1, 11):
+        time.sleep(0.3)
+        hold(number)
+    assert taken == []
+    waiting.join(timeout=20)
+    assert taken[0] - changed[-1] > 2.0
+
+
 def test_fault_29_a_holder_that_was_broken_is_remembered_until_somebody_looks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -677,3 +704,23 @@ def test_a_holder_that_was_taken_over_does_not_release_its_heirs_lock(tmp_path: 
     assert heir.holder()
     heir.release()
     assert not path.is_symlink()
+
+
+@given(
+    content=st.builds(
+        Content,
+        generation=st.integers(0),
+        token=st.text(),
+        worker=st.text(),
+        owner=st.sampled_from([None, this_process()]),
+        crashes=st.integers(0),
+        mark=st.none() | st.lists(st.integers(), max_size=3),
+        about=st.dictionaries(st.text(), st.integers() | st.text() | st.lists(st.text())),
+    )
+)
+def test_what_is_written_of_a_lease_is_read_again(
+    tmp_path_factory: pytest.TempPathFactory, content: Content
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "lease.json"
+    path.write_text(json.dumps(content.as_json()))
+    assert Content.read(path) == content

@@ -183,6 +183,20 @@ def test_silent_target_is_measured_against_the_mixture():
     assert value.item() == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize(("rms", "silent"), [(0.9e-8, True), (1.1e-8, False)])
+def test_a_target_up_to_an_rms_of_1e_8_is_silence(rms, silent):
+    target = torch.full((100,), rms).double()
+    estimate, mixture = 2 * target, signals(100, seed=1)
+    energy = mixture.square().sum().item() if silent else 100 * rms**2
+    expected = 10 * math.log10(100 * rms**2 / energy + (1e-2 if silent else 1e-3))
+    value = ThresholdedSnr()(estimate=estimate, target=target, mixture=mixture)
+    assert value.item() == pytest.approx(expected, abs=1e-6)
+    table = ThresholdedSnr().pairwise(
+        estimate=estimate[None, None], target=target[None, None], mixture=mixture[None]
+    )
+    assert table.item() == pytest.approx(expected, abs=1e-6)
+
+
 def test_perfect_silence_costs_minus_the_other_ceiling():
     value = ThresholdedSnr()(
         estimate=torch.zeros(9), target=torch.zeros(9), mixture=signals(9).float()

@@ -156,8 +156,8 @@ def test_an_example_gets_the_mean_of_its_members():
 
 
 def test_classes_beyond_the_list_get_nothing_extra():
-    scores = ClassBias([1.0, 3.0]).scores(LOSSES[:3], torch.tensor([[2], [-1], [900]]), 0)
-    assert scores.tolist() == [0.0, 0.0, 0.0]
+    groups = torch.tensor([[2], [-1], [900], [-2]])
+    assert ClassBias([1.0, 3.0]).scores(LOSSES, groups, 0).tolist() == [0.0, 0.0, 0.0, 0.0]
 
 
 def test_class_bias_needs_no_losses():

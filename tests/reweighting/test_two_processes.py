@@ -20,15 +20,6 @@ def test_weights_come_from_one_softmax_over_all_processes(ranks):
     assert together.tolist() == pytest.approx([0.042937, 0.116715, 0.317265, 0.523082], abs=1e-6)
 
 
-def test_a_softmax_per_process_would_be_wrong(ranks):
-    every, groups = torch.ones(2, dtype=torch.bool), torch.zeros(2, 1, dtype=torch.int64)
-    parts = [torch.tensor([-20.0, -10.0]), torch.tensor([0.0, 5.0])]
-    wrong = torch.cat([LossSoftmax(0.1).weights(one, groups, every, 0) for one in parts]) / 2
-    assert wrong.tolist() == pytest.approx([0.134471, 0.365529, 0.188770, 0.311230], abs=1e-6)
-    together = torch.cat([rank["known"] for rank in ranks]) / 2
-    assert (together - wrong).abs().max() > 0.1
-
-
 def single(rule, groups):
     return rule.weights(torch.cat(case.UNEQUAL), groups, torch.cat(case.MASKS), 0)
 

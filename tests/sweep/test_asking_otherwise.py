@@ -1,5 +1,6 @@
 """A sweep that is asked otherwise: what changed is named, what is asked for is what runs."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,11 @@ def test_settings_left_out_are_named_with_the_command_of_before(sandbox: Any) ->
         "given setting fault: none → (not given)",
         f"begun with: lightning-sep sweep {path} steps=8 fault=none --name quick --trials 5",
     ]
+    kept = sandbox.home / "sweeps" / "quick" / "sweep.json"
+    record = sandbox.record(kept)
+    del record["command"]  # as one that was begun before commands were kept
+    kept.write_text(json.dumps(record))
+    assert refusal(sandbox, load_sweep(path, ["steps=9"]))[2:] == []
 
 
 def test_an_entry_that_came_later_is_named(sandbox: Any, tmp_path: Path) -> None:

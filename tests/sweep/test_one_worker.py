@@ -20,6 +20,7 @@ from lightning_sep.leases.presence import Peers, Presence
 from lightning_sep.sweep import worker as module
 from lightning_sep.sweep.definition import load_sweep
 from lightning_sep.sweep.folder import create, open_sweep
+from lightning_sep.sweep.names import trial_key
 from lightning_sep.sweep.runner import Outcome
 from lightning_sep.sweep.work import FinalWork
 from lightning_sep.sweep.worker import Stop, Worker, wait_s
@@ -570,3 +571,20 @@ def test_fault_27_only_a_home_that_a_launcher_has_seen_is_waited_for(
     assert done.returncode == code, done.stderr.decode()
     assert said in done.stderr
     assert (b"waited for" in done.stderr) is launched
+
+
+def test_a_trial_that_another_has_begun_and_lost_the_line_of_is_left_to_him(
+    sandbox: Any, presence: Presence
+) -> None:
+    """He holds its lease: nobody begins the same number beside him."""
+    with Presence(presence.folder, patience_s=15.0) as other:
+        one = a_worker(sandbox, other, trials=2)
+        lease = one.leases.claim(trial_key(0))
+        assert lease is not None
+        worker = Worker(one.study, sandbox.runner, presence, Peers(presence.folder), Stop())
+        assert worker.study.claim(worker.leases) is None
+        assert worker.study.trials() == []
+        lease.finish()
+        claimed = worker.study.claim(worker.leases)
+        assert claimed is not None
+        assert claimed.trial.number == 0

@@ -227,7 +227,9 @@ def test_status_reads_a_sweep_without_running_its_file(
     record["source"] = "raise SystemExit('was run')"
     path.write_text(json.dumps(record))
     status.status("quick", home=sandbox.home)
-    assert "trials: 5 in all" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "trials: 5 in all" in shown
+    assert "jobs:" not in shown, "none was ever submitted"
 
 
 def test_status_of_an_unknown_sweep_names_the_known_ones(sandbox: Any) -> None:

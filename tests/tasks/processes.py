@@ -1,4 +1,4 @@
-"""One batch of each task in real processes joined by gloo, as a loader would deal it."""
+"""Two batches of each task in real processes joined by gloo, as a loader would deal them."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,6 +8,7 @@ from torch import distributed as dist
 
 from lightning_sep.data.batch import Batch
 from lightning_sep.data.facts import Facts
+from lightning_sep.settings import compose
 from tests.tasks import facts
 
 TASKS: dict[str, list[str]] = {
@@ -28,7 +29,7 @@ FACTS: dict[str, Facts] = {
     "autoregression": facts.SEQUENCES,
     "verification": replace(facts.SNIPPETS, speakers=3, snippets=3, speaker_names=("x", "y", "z")),
 }
-ROWS = 9
+ROWS, FIRST = 9, 6  # in two batches: of the second, four processes have none for one of them
 
 
 def batch_of(task: str) -> Batch:
@@ -53,8 +54,11 @@ def batch_of(task: str) -> Batch:
     return Batch(waves.unsqueeze(1), labels, active, index)
 
 
-def part_of(batch: Batch, rank: int, world: int) -> Batch:
-    mine = slice(rank, None, world)
+def part_of(batch: Batch, rows: slice, rank: int, world: int) -> Batch:
+    """A process's rows of one of the batches, as a loader deals them."""
+    mine = torch.arange(ROWS)[rows][rank::world]
+    if not len(mine):
+        return part_of(batch, rows, 0, ROWS).of_nobody()
     return replace(
         batch,
         waveform=batch.waveform[mine],
@@ -65,42 +69,55 @@ def part_of(batch: Batch, rank: int, world: int) -> Batch:
     )
 
 
-def measured(rank: int, world: int) -> dict[str, Any]:
-    """Loss, gradient and metrics of every task and rule, as this process has them in the end."""
-    from lightning_sep.callbacks.reweight import Reweight
-    from lightning_sep.experiment import build_task
-    from lightning_sep.settings import build, compose
-
-    found: dict[str, Any] = {}
+def trees() -> dict[str, dict[str, Any]]:
+    """Settings of every task with every rule: composed once, for all processes."""
+    made = {}
     for name, overrides in TASKS.items():
         for rule, entry in RULES.items():
             more = [] if entry is None else [f"reweighting={entry}"]
-            tree = compose([*overrides, *more]).tree
-            task: Any = build_task(tree, FACTS[name.split()[0]]).double().train()
-            with torch.no_grad():
-                for value in task.net.parameters():
-                    value.mul_(3)  # a fresh net gives nearly the same for everything
-            if entry is not None:
-                task.reweighting = build(tree["reweighting"])
-            callback = Reweight(task.reweighting)
-            batch = part_of(batch_of(name), rank, world)
-            task.on_train_epoch_start()
-            loss = task.training_step(batch, 0)
-            gradients = torch.autograd.grad(loss, list(task.parameters()), allow_unused=True)
-            flat = torch.cat([one.flatten() for one in gradients if one is not None])
-            if world > 1:  # as DistributedDataParallel does
-                dist.all_reduce(flat)
-                flat /= world
+            made[f"{name}, {rule}"] = compose([*overrides, *more]).tree
+    return made
+
+
+def measured(rank: int, world: int, *, trees: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Loss, gradient and metrics of every task and rule, as this process has them in the end."""
+    from lightning_sep.callbacks.reweight import Reweight
+    from lightning_sep.experiment import build_task
+    from lightning_sep.settings import build
+
+    found: dict[str, Any] = {}
+    for case, tree in trees.items():
+        name, _, rule = case.partition(", ")
+        task: Any = build_task(tree, FACTS[name.split()[0]]).double().train()
+        with torch.no_grad():
+            for value in task.net.parameters():
+                value.mul_(3)  # a fresh net gives nearly the same for everything
+        if RULES[rule] is not None:
+            task.reweighting = build(tree["reweighting"])
+        callback = Reweight(task.reweighting)
+        parts = slice(FIRST), slice(FIRST, None)
+        batches = [part_of(batch_of(name), rows, rank, world) for rows in parts]
+        task.on_train_epoch_start()
+        gradients = []
+        for number, batch in enumerate(batches):
+            loss = task.training_step(batch, number)
+            each = torch.autograd.grad(loss, list(task.parameters()), allow_unused=True)
+            gradients += [one.flatten() for one in each if one is not None]
             callback.on_train_batch_end(None, task)
-            task.on_train_epoch_end()
-            callback.on_train_epoch_end(None, task)
-            weighted = {"train": dict(task.epoch_metrics)}
-            task.eval()
-            with torch.no_grad():
-                for stage, hook in (("validation", "val"), ("test", "test")):
-                    getattr(task, f"on_{stage}_epoch_start")()
-                    getattr(task, f"{stage}_step")(batch, 0)
-                    getattr(task, f"on_{stage}_epoch_end")()
-                    weighted[hook] = dict(task.epoch_metrics)
-            found[f"{name}, {rule}"] = (flat, weighted["test"], task.example_values)
+        flat = torch.cat(gradients)
+        if world > 1:  # as DistributedDataParallel does
+            dist.all_reduce(flat)
+            flat /= world
+        task.on_train_epoch_end()
+        callback.on_train_epoch_end(None, task)
+        weighted = {"train": dict(task.epoch_metrics)}
+        task.eval()
+        with torch.no_grad():
+            for stage, hook in (("validation", "val"), ("test", "test")):
+                getattr(task, f"on_{stage}_epoch_start")()
+                for number, batch in enumerate(batches):
+                    getattr(task, f"{stage}_step")(batch, number)
+                getattr(task, f"on_{stage}_epoch_end")()
+                weighted[hook] = dict(task.epoch_metrics)
+        found[case] = (flat, weighted["test"], task.example_values)
     return found

@@ -209,6 +209,22 @@ def test_no_gradient_goes_through_frames_that_were_fed_back() -> None:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf])
+def test_a_target_that_is_no_number_leaves_the_others_their_gradient(broken: float) -> None:
+    task, batch = task_of("head=linear"), batch_of()
+    task.double().train()
+    batch.waveform = batch.waveform.double()
+    parameters = list(task.net.parameters())
+    rest = torch.tensor([0, 1, 3])
+    made = task.net(frames_of(batch)[rest, :-1])
+    wrong = (made - frames_of(batch)[rest, 1:]).square().mean((1, 2))
+    expected = torch.autograd.grad(wrong.mean(), parameters)
+    batch.waveform[2, 0, -SIZE:] = broken  # the last frame, which does not go in
+    found = torch.autograd.grad(task.training_step(batch, 0), parameters)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
 # --- epochs
 
 
@@ -232,12 +248,27 @@ def test_sums_of_an_epoch_and_facts_go_through_a_checkpoint() -> None:
     kept: dict[str, object] = {}
     task.on_save_checkpoint(kept)
     assert kept["facts"] == facts.SEQUENCES.plain()
+    assert not kept["train_sums"].requires_grad
     other = task_of()
     other.on_load_checkpoint(kept)
     other.training_step(batch_of(3), 1)
     other.on_train_epoch_end()
     both = torch.cat([forced(task, batch), forced(task, batch_of(3))])
     assert other.epoch_metrics["train/loss"] == pytest.approx(float(both.mean()), rel=1e-5)
+
+
+def test_sums_of_several_processes_go_on_in_one() -> None:
+    """Losses and examples are each process's own; of what is minimised each has the whole."""
+    other = task_of()
+    # losses, examples, weighted losses, steps, losses that are not finite
+    sums = [[6.0, 3.0, 4.0, 2.0, 1.0], [2.0, 1.0, 8.0, 2.0, 0.0]]
+    other.on_load_checkpoint({"train_sums": torch.tensor(sums, dtype=torch.float64)})
+    other.on_train_epoch_end()
+    assert other.epoch_metrics == {
+        "train/loss": 8 / 4,
+        "train/weighted_loss": ((4 + 8) / 2) / 2,
+        "train/non_finite": 1,
+    }
 
 
 # --- evaluation

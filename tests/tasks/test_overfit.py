@@ -94,7 +94,7 @@ def test_verification_learns_a_batch_by_heart():
 def test_heads_that_bring_their_loss_learn_with_it(head):
     task = task_of("task=autoregression", f"head={head}")
     before, after = learn(task, tone_batch(4, 64 * 12), 60)
-    assert after < before * 0.95
+    assert after < 0.6 * before
 
 
 @pytest.mark.parametrize("head", ["tanh", "mu_law_softmax"])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_sep.data.batch import Batch
+from lightning_sep.errors import ConfigError
 from lightning_sep.experiment import build_task
 from lightning_sep.reweighting.class_bias import ClassBias
 from lightning_sep.reweighting.loss_softmax import LossSoftmax
@@ -280,3 +281,9 @@ def test_validation_loss_is_the_mean_over_all_mixtures_of_all_batches() -> None:
         task.on_validation_epoch_end()
     assert len(costs) == 7
     assert task.epoch_metrics["val/loss"] == pytest.approx(np.mean(costs), rel=1e-6)
+
+
+def test_a_batch_without_sources_is_refused_with_what_has_them() -> None:
+    task, batch = task_of(), replace(batch_of(), sources=None)
+    with pytest.raises(ConfigError, match="needs examples with separate sources: use examples=mix"):
+        task.training_step(batch, 0)

@@ -321,6 +321,32 @@ def test_an_inner_layer_of_a_net_that_has_none_is_refused(monkeypatch: pytest.Mo
         build_task(tree, facts.SNIPPETS)
 
 
+def test_without_two_kinds_of_trials_there_are_no_error_rates() -> None:
+    task, batch = task_of(), batch_of(6)
+    batch.labels = torch.arange(6)
+    evaluated(task, "val", batch)
+    found = evaluated(task, "test", batch)
+    assert (found["test/trials_same"], found["test/trials_different"]) == (0, 15)
+    for name in ("equal_error_rate", "min_dcf", "threshold", "error_rate_at_val_threshold"):
+        assert np.isnan(found[f"test/{name}"])
+    assert np.isnan(float(task.threshold))
+    assert np.isfinite(found["test/loss_different"])
+
+
+def test_a_net_for_other_material_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = compose(["task=verification"]).tree
+    tree["net"] = compose(["task=autoregression"]).tree["net"]
+    with pytest.raises(ConfigError, match="net=Lstm takes sequence material, Verification has poo"):
+        build_task(tree, facts.SNIPPETS)
+    # One that says the right material, and cannot do what the task asks of it.
+    monkeypatch.setenv("LIGHTNING_SEP_PLUGINS", "tests")
+    monkeypatch.setattr(Mean, "material", "sequence")
+    tree = compose(["task=autoregression"]).tree
+    tree["net"] = {"_target_": f"{__name__}.Mean"}
+    with pytest.raises(ConfigError, match="net=Mean cannot go frame by frame: autoregression need"):
+        build_task(tree, facts.SEQUENCES)
+
+
 def test_a_net_that_does_not_say_its_material_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIGHTNING_SEP_PLUGINS", "tests")
     monkeypatch.delattr(Mean, "material")
