@@ -92,7 +92,7 @@ def standings(
     behind = {place for place, one in enumerate(to_best) if _is_behind(one, sign, level)}
     top = by_mean[0]
     if top != best:  # the chosen one may be behind, and others behind who leads
-        to_top = [compare(row, rows[top], 1 - level) for row in rows]
+        to_top = [compare(row, rows[top]) for row in rows]
         behind |= {place for place, one in enumerate(to_top) if _is_behind(one, sign, level)}
     ranks: list[tuple[int, int] | None] = [None] * len(rows)
     if len(rows) <= MOST_RANKED:

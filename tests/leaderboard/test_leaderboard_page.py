@@ -288,6 +288,7 @@ class TestHostileRecords:
 
 def test_ticks_are_round_and_inside() -> None:
     assert Scale(0.13, 0.87, 0, 100).ticks(4) == [0.2, 0.4, 0.6, 0.8]
+    assert Scale(0, 1, 0, 100).ticks(5) == [0, 0.2, 0.4, 0.6, 0.8, 1]  # as many as are wanted
 
 
 class TestWhatIsDrawn:

@@ -298,6 +298,28 @@ def test_what_cannot_be_used_is_left_out_by_name(
     assert weights.name in capsys.readouterr().err
 
 
+def test_a_failed_run_and_a_package_without_its_lock_are_packed_all_the_same(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "runs"
+    shutil.copytree(made, home)
+    (spoilt, *_) = (
+        one for one in sorted(home.glob("*/record.json")) if '"seed": 1001' in one.read_text()
+    )
+    record = json.loads(spoilt.read_text())
+    spoilt.unlink()
+    del record["format"]
+    failed = {"state": "failed", "error": "diverged", "metrics": {}, "examples_file": None}
+    write_record(spoilt.parent, record | failed | {"hashes": {"examples": None}})
+    monkeypatch.setattr(archive, "LOCK", "of no package.txt")  # a wheel brings none
+    packed = archive.export(home, "two", tmp_path / "two.zip")
+    assert not packed.left_out
+    names = members(tmp_path / "two.zip")
+    assert f"runs/{spoilt.parent.name}/record.json" in names
+    assert sum("test_examples" in name for name in names) == 3
+    assert archive.verify(tmp_path / "two.zip").as_json() == packed.as_json()
+
+
 def test_one_byte_changed_in_the_data_is_refused_by_name(
     made: Path,
     home: Path,
