@@ -294,6 +294,10 @@ def run(
     settings = pinned(settings, home)
     prepared = open_data(settings) if data is None else data
     if build(settings.tree["trainer"]).fast_dev_run:
+        if train_on is not None:
+            raise ConfigError(
+                "trainer.fast_dev_run keeps nothing to go on with: leave --train-on out"
+            )
         with TemporaryDirectory() as place:
             return run(_tried(settings), home=Path(place), data=prepared, should_stop=should_stop)
     identity = identify(settings, prepared)

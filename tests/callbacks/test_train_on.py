@@ -58,6 +58,7 @@ def test_what_ended_by_itself_ends_there_again(settings, data_home, tmp_path):
         (["trainer.epochs=1"], "it has 2 epochs; trainer.epochs=1 asks for no more"),
         (["head=tanh"], r": head would be another; only trainer\.epochs may be"),
         (["seed=1"], "seed would be another"),
+        (["trainer.fast_dev_run=true"], "keeps nothing to go on with: leave --train-on out"),
     ],
 )
 def test_anything_but_more_epochs_is_refused(short, settings, asks, words):
