@@ -78,6 +78,29 @@ def test_a_sequence_lies_wholly_in_one_recording(synthetic):
         assert (batch.waveform[..., -2700:].abs().amax(dim=(1, 2)) > 0).all()
 
 
+def test_a_recording_just_as_long_as_a_sequence_is_one(tmp_path):
+    folder = tmp_path / "short"
+    folder.mkdir()
+    for number, count in enumerate((50, 50, 50, 49, 51, 51)):
+        samples = (1000 * number + np.arange(count) + 1).astype(np.int16)
+        soundfile.write(folder / f"{number}.wav", samples, 8000)
+    splits = ("train", "val", "test", "train", "train", "test")
+    lines = [f"{number}.wav,{split}" for number, split in enumerate(splits)]
+    (folder / "metadata.csv").write_text("\n".join(["filename,split", *lines]))
+    prepared = Folder(str(folder)).open(tmp_path / "home")
+    examples = Sequences(frame_samples=10, frames=5)
+    draw = examples.draw(prepared, "train")
+    rows, offset = draw.places(seed=0, epoch=0, index=np.arange(300))
+    found = draw.table.recording[rows]
+    assert sorted(set(zip(found.tolist(), offset.tolist(), strict=True))) == [
+        (0, 0),
+        (4, 0),
+        (4, 1),
+    ]
+    assert examples.draw(prepared, "val").count == 1
+    assert examples.draw(prepared, "test").count == 2
+
+
 def test_music_is_taken_where_there_is_any(synthetic):
     batch = next(iter(Sequences().loader(synthetic, "train", seed=0)))
     assert {synthetic.class_names[label] for label in batch.labels.tolist()} == {"melody"}

@@ -263,10 +263,11 @@ def test_sums_of_several_processes_go_on_in_one() -> None:
     # losses, examples, weighted losses, steps, losses that are not finite
     sums = [[6.0, 3.0, 4.0, 2.0, 1.0], [2.0, 1.0, 8.0, 2.0, 0.0]]
     other.on_load_checkpoint({"train_sums": torch.tensor(sums, dtype=torch.float64)})
+    other.train_sums.add(*(torch.tensor(one) for one in (3.0, 2.0, 9.0, 1.0, 0.0)))  # a step more
     other.on_train_epoch_end()
     assert other.epoch_metrics == {
-        "train/loss": 8 / 4,
-        "train/weighted_loss": ((4 + 8) / 2) / 2,
+        "train/loss": (6 + 2 + 3) / (3 + 1 + 2),
+        "train/weighted_loss": ((4 + 8) / 2 + 9) / (2 + 1),
         "train/non_finite": 1,
     }
 
