@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning_sep import checkpoint_files
-from lightning_sep.callbacks.watch import Watch
 from lightning_sep.errors import ConfigError
 from lightning_sep.find import find_run
 from lightning_sep.fsio import make_folder
@@ -78,6 +77,8 @@ def carry_over(source: RunFolder, target: RunFolder, identity: str, generation: 
     Raises:
         ConfigError: the checkpoints of the shorter one are damaged or gone.
     """
+    from lightning_sep.callbacks.watch import Watch  # loads Lightning
+
     if checkpoint_files.newest(target, identity) is not None:
         return
     last = checkpoint_files.newest(source, source.path.name)

@@ -10,9 +10,14 @@ os.environ.setdefault("WANDB_SILENT", "true")
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests import trees
+
+# The same examples every time: whoever runs the tests again gets what was got before.
+hypothesis.settings.register_profile("again", derandomize=True)
+hypothesis.settings.load_profile("again")
 
 collect_ignore = ["benchmarks"]  # programs, run by `make bench`
 
