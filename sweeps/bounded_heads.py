@@ -39,7 +39,7 @@ SWEEP = Sweep(
     metric="val/si_sdr_improvement_db",
     direction="maximize",
     trials=len(HEADS),
-    final_seeds=4,
+    final_seeds=5,
 )
 
 
