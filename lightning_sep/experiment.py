@@ -293,7 +293,8 @@ def run(
     refuse_unfit(settings.tree, settings.choices)
     settings = pinned(settings, home)
     prepared = open_data(settings) if data is None else data
-    if build(settings.tree["trainer"]).fast_dev_run:
+    trainer = build(settings.tree["trainer"])
+    if trainer.fast_dev_run:
         if train_on is not None:
             raise ConfigError(
                 "trainer.fast_dev_run keeps nothing to go on with: leave --train-on out"
@@ -311,8 +312,8 @@ def run(
     if train_on is not None:
         shorter = shorter_run(train_on, settings.tree, prepared.hash, home)
     with ExitStack() as cleanup:
-        cleanup.enter_context(_threads(settings.tree["trainer"]["threads"]))
-        trainer, cuda = build(settings.tree["trainer"]), _device(settings.tree) == "cuda"
+        cleanup.enter_context(_threads(trainer.threads))
+        cuda = _device(settings.tree) == "cuda"
         refuse_missing(devices=trainer.devices, nodes=trainer.nodes, cuda=cuda)
         watched = _watched(settings.tree, purpose)
         if watched:
