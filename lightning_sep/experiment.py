@@ -404,6 +404,7 @@ class _Run:
             "purpose": purpose,
             "task": self.settings.choices.get("task") or tree["task"]["_target_"].split(".")[-2],
             "settings": tree,
+            "choices": dict(self.settings.choices),
             "overrides": list(self.settings.overrides),
             "seed": tree["seed"],
             "sweep": sweep,
@@ -433,7 +434,6 @@ class _Run:
 
         bar = Bar() if self.watched else None
         tree = self.settings.tree
-        choices = self.settings.choices
         if slow := self.parts.prepared.remark():
             print(slow, file=sys.stderr, flush=True)
         for remark in filter(None, (slow, *self.parts.task.facts.remarks)):
@@ -441,7 +441,6 @@ class _Run:
         name, mode = self.parts.task.monitor
         mirrored = {
             **about,
-            "choices": choices,
             "monitor": {"name": name, "mode": mode},
             "data": {self.parts.prepared.name: self.parts.prepared.hash},
             "environment": {**software(), **self.fingerprint},
@@ -787,10 +786,11 @@ def _show(tree: Mapping[str, Any], name: str, purpose: str, row: dict[str, Any])
     if purpose != "single" or not tree["trainer"]["progress"]:
         return
     done, epochs = row["epoch"] + 1, tree["trainer"]["epochs"]
-    left = row["time_s"] / done * (epochs - done)
-    print(
-        f"epoch {done}/{epochs} · train/loss {row['train/loss']:.4g} · {name} {row[name]:.4g} · "
-        f"{row['time_s']:.0f} s, about {duration(left)} left",
-        file=sys.stderr,
-        flush=True,
-    )
+    parts = [f"epoch {done}/{epochs}"]
+    for key in ("train/loss", name):
+        value = row[key]  # a history has null in place of what is not finite
+        parts.append(f"{key} {'not finite' if value is None else f'{value:.4g}'}")
+    line = f"{' · '.join(parts)} · {row['time_s']:.0f} s"
+    if done < epochs:
+        line += f", about {duration(row['time_s'] / done * (epochs - done))} left"
+    print(line, file=sys.stderr, flush=True)

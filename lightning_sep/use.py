@@ -3,7 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -100,12 +100,14 @@ def records(home: Path | str | None = None) -> "pandas.DataFrame":
 
 
 def _parts(record: dict[str, Any]) -> dict[str, str | None]:
-    """The entries that a run is made of, by name: as they were asked for, else those of its
-    settings; ``None`` where there is no such entry any more."""
-    asked = dict(one.partition("=")[::2] for one in record.get("overrides", ()))
+    """The entries that a run is made of, by name: as they were asked for, else as its record tells
+    them, else those of its settings; ``None`` where there is no such entry any more."""
+    said = record.pop("choices", {}) | dict(
+        one.partition("=")[::2] for one in record.get("overrides", ())
+    )
     settings = record.get("settings", {})
     named = ("net", "head", "loss", "reweighting")
-    return {one: asked.get(one) or entry_of(one, settings.get(one), None) for one in named}
+    return {one: said.get(one) or entry_of(one, settings.get(one), None) for one in named}
 
 
 def frame_library(who: str) -> Any:
@@ -167,13 +169,14 @@ def _there(path: Path) -> None:
 
 
 def _write(path: Path, samples: np.ndarray, sample_rate: int) -> None:
-    with storage_errors(path):
-        write_aside_with(
-            path,
-            lambda file: soundfile.write(
-                file, np.clip(samples, -1, 1), sample_rate, format="WAV", subtype="PCM_16"
-            ),
-        )
+    def write(file: IO[bytes]) -> None:
+        quiet = _Quiet(file)
+        with quiet.refusals():
+            soundfile.write(
+                quiet, np.clip(samples, -1, 1), sample_rate, format="WAV", subtype="PCM_16"
+            )
+
+    write_aside_with(path, write)
 
 
 @torch.no_grad()
@@ -232,20 +235,21 @@ def _separate_file(
     read = partial(_blocks, file, rate, task.facts.channels)
     level = _level(read(), task.facts.normalise)
     paths = [out / f"{file.stem}-source-{number}.wav" for number in range(1, task.sources + 1)]
-    with ExitStack() as opened:
+    with storage_errors(paths[0]), ExitStack() as opened:
         # Filled side by side, so without names: each is written aside and renamed when it is whole.
-        with storage_errors(paths[0]):
-            kept = [opened.enter_context(TemporaryFile(dir=out)) for _ in paths]
+        # Without a buffer, which would be written, and refused, once more when it is closed.
+        kept = [opened.enter_context(TemporaryFile(dir=out, buffering=0)) for _ in paths]
         channels = min(about.channels, task.facts.channels)
         sinks = [_Sink(one, about.samplerate, rate, about.frames, channels) for one in kept]
+        for sink in sinks:
+            opened.callback(sink.sound.close)
         blocks = (torch.from_numpy(block / level) for block in read())
-        with storage_errors(paths[0]):
-            for sources in task.separate_blocks(blocks, piece=round(_PIECE_S * rate)):
-                for sink, source in zip(sinks, sources, strict=True):
-                    sink.add((source * level).numpy())
-                done(sinks[0].written / about.frames)
-            for sink in sinks:
-                sink.close()
+        for sources in task.separate_blocks(blocks, piece=round(_PIECE_S * rate)):
+            for sink, source in zip(sinks, sources, strict=True):
+                sink.add((source * level).numpy())
+            done(sinks[0].written / about.frames)
+        for sink in sinks:
+            sink.close()
         for path, one in zip(paths, kept, strict=True):
             one.seek(0)
             write_aside_with(path, partial(shutil.copyfileobj, one))
@@ -303,6 +307,11 @@ def _samples(samples: Any) -> NDArray[np.float32]:
     if found.ndim not in (1, 2) or not found.size:
         raise DataError(
             f"samples of shape {list(found.shape)}: [time] or [time, channel] is needed"
+        )
+    if found.ndim == 2 and found.shape[1] > len(found):
+        raise DataError(
+            f"samples of shape {list(found.shape)} are {found.shape[1]} channels of {len(found)} "
+            "samples: give samples.T"
         )
     if not np.isfinite(found).all():
         raise DataError("the samples hold values that are not finite numbers")
@@ -427,17 +436,13 @@ class _Sink:
         """Write what is still under way and fill up with silence."""
         self._write(self.resample(np.zeros((0, self.channels), np.float32), True))
         self._write(np.zeros((self.frames - self.written, self.channels), np.float32))
-        self.sound.close()
-        self.file.raise_error()
+        with self.file.refusals():
+            self.sound.close()
 
     def _write(self, samples: NDArray[np.float32]) -> None:
         samples = samples[: self.frames - self.written]
-        try:
+        with self.file.refusals():
             self.sound.write(np.clip(samples, -1, 1))
-        except (soundfile.SoundFileError, AssertionError):  # as soundfile says "fewer than asked"
-            self.file.raise_error()
-            raise
-        self.file.raise_error()
         self.written += len(samples)
 
 
@@ -454,19 +459,28 @@ class _Quiet:
         self.error: OSError | None = None
 
     def write(self, content: bytes) -> int:
-        """Write; 0 when the disk refuses."""
+        """Write all of it, however little the disk takes at once; 0 when it refuses."""
+        left = memoryview(content)
         try:
-            return self.kept.write(content)
+            while left:
+                left = left[self.kept.write(left) :]
         except OSError as error:
             self.error = self.error or error
             return 0
+        return len(content)
 
-    def raise_error(self) -> None:
-        """Raise the first error that there was.
+    @contextmanager
+    def refusals(self) -> Iterator[None]:
+        """Let the disk's own error come out of what soundfile does meanwhile.
 
         Raises:
             OSError: the disk has refused.
         """
+        try:
+            yield
+        except (soundfile.SoundFileError, AssertionError):  # as soundfile says "fewer than asked"
+            if self.error is None:
+                raise
         if self.error is not None:
             raise self.error
 

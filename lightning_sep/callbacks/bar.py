@@ -27,9 +27,9 @@ class Bar(pl.Callback):
     def __init__(self) -> None:
         columns = (
             TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),  # far from the time that is left
             BarColumn(bar_width=None),
             TextColumn("{task.fields[said]}", markup=False),
-            TimeElapsedColumn(),
         )
         console = Console(file=sys.stderr)
         self._bars = Progress(*columns, console=console, refresh_per_second=2, transient=True)

@@ -50,6 +50,13 @@ def _run(arguments: argparse.Namespace) -> int | None:
             "export to what? --out FILE.zip writes an archive; --csv, --parquet, --model-card and "
             "--tensorboard write for other programs"
         )
+    other = {".csv": "--csv", ".parquet": "--parquet", ".md": "--model-card"}
+    if arguments.out is not None and arguments.out.suffix.lower() in other:
+        instead = other[arguments.out.suffix.lower()]
+        raise ConfigError(
+            f"--out {arguments.out}: an archive is a .zip; {instead} {arguments.out} writes "
+            "what its name says"
+        )
     if arguments.checkpoints and arguments.out is None:
         raise ConfigError("--checkpoints: the weights go into an archive; --out FILE names it")
     for path, write in others.items():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lightning_sep.cli.command import Command, Parser
 from lightning_sep.errors import ConfigError
+from lightning_sep.fsio import storage_errors
 
 _TEXT = """\
 Write what a study of one's own begins with into the working folder: a head in a package of your
@@ -84,8 +85,9 @@ def _run(arguments: argparse.Namespace) -> int | None:
     if there:
         raise ConfigError(f"{', '.join(there)} is there already: nothing was written")
     for path, text in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        with storage_errors(path.absolute()):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
         print(path)
     print(f"next: LIGHTNING_SEP_PLUGINS={package} lightning-sep sweep sweeps/my_heads.py")
     return None

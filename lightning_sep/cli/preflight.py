@@ -5,7 +5,7 @@ import argparse
 from lightning_sep.cli.choices import choices_text
 from lightning_sep.cli.command import Command, Parser, add_settings
 from lightning_sep.cli.process import ready_process, threads_in
-from lightning_sep.errors import ConfigError
+from lightning_sep.cli.sweep import nothing_to_try
 from lightning_sep.homes import runs_home
 
 _TEXT = """\
@@ -32,9 +32,7 @@ def _run(arguments: argparse.Namespace) -> int | None:
     files = [one for one in arguments.settings if one.endswith(".py") and "=" not in one]
     overrides = [one for one in arguments.settings if one not in files]
     if not files and not arguments.grid:
-        raise ConfigError(
-            "a sweep's file or --grid is needed; see `lightning-sep preflight --help`"
-        )
+        raise nothing_to_try(arguments.settings, "preflight")
     ready_process(threads_in(overrides, arguments.config_dir))
     from lightning_sep.sweep.preflight import preflight
 

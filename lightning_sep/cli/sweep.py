@@ -1,6 +1,8 @@
 """`lightning-sep sweep`."""
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
 from lightning_sep.cli.choices import choices_text
 from lightning_sep.cli.command import (
@@ -59,6 +61,19 @@ def _add(parser: Parser, common: Parser) -> None:
     parser.add_argument("--workers", type=count, metavar="N", help="processes (default: per core)")
 
 
+def nothing_to_try(given: Sequence[str], command: str) -> ConfigError:
+    """What to say where neither a file nor a grid was given: which files there are."""
+    words = [one for one in given if "=" not in one]
+    files = sorted(map(str, Path("sweeps").glob("*.py")))
+    meant = [one for one in files if Path(one).stem in words]
+    text = "".join(f"{word}: " for word in words[:1]) + "a sweep's file (.py) or --grid is needed"
+    if meant:
+        text += f". Did you mean {meant[0]!r}?"
+    elif files:
+        text += f". Known: {', '.join(files)}"
+    return ConfigError(f"{text}; see `lightning-sep {command} --help`")
+
+
 def _run(arguments: argparse.Namespace) -> int | None:
     from lightning_sep.sweep import commands
 
@@ -66,7 +81,7 @@ def _run(arguments: argparse.Namespace) -> int | None:
     files = [one for one in arguments.settings if one.endswith(".py") and "=" not in one]
     overrides = [one for one in arguments.settings if one not in files]
     if not files and not arguments.grid:
-        raise ConfigError("a sweep's file or --grid is needed; see `lightning-sep sweep --help`")
+        raise nothing_to_try(arguments.settings, "sweep")
     return commands.launch(
         files=files,
         overrides=overrides,

@@ -292,7 +292,7 @@ def _unpack(path: Path, stage: Path) -> dict[str, Any]:
                 size = (stage / member).stat().st_size
                 if size != known["bytes"] or sha256_file(stage / member) != known["sha256"]:
                     raise ArchiveError(f"{path}: {member} was changed after it was written")
-    except FileNotFoundError as error:
+    except (FileNotFoundError, IsADirectoryError) as error:
         raise ArchiveError(f"no archive {path}: `lightning-sep export` writes one") from error
     except _UNREADABLE as error:
         if isinstance(error, ArchiveError):

@@ -18,7 +18,8 @@ _SUMMARY = ("net", "head", "loss", "reweighting")  # names a lone row, where not
 def settings_of(run: Run) -> dict[str, Value]:
     """Flat view of a run's settings: ``{"head": "tanh", "head.temperature": 1.0, ...}``.
 
-    A group appears by the name of its entry: the one that was asked for, else that of the class.
+    A group appears by the name of its entry: the one that was asked for, else the one that its
+    record tells, else, in a record of before they told, the module of the class.
     """
     asked = _asked(run)
     flat: dict[str, Value] = {}
@@ -26,7 +27,7 @@ def settings_of(run: Run) -> dict[str, Value]:
         if root in _SAME_NUMBERS or root.startswith("_"):
             continue
         if isinstance(node, dict):
-            name = asked.get(root) or _entry_name(node)
+            name = asked.get(root) or run.choices.get(root) or _entry_name(node)
             if name:
                 flat[root] = name
         _flatten(root, node, flat)

@@ -31,6 +31,7 @@ class Run:
     trial: int | None
     config_hash: str
     settings: dict[str, Any]
+    choices: dict[str, str]  # the entry of each group; empty in records of before they held it
     overrides: list[str]
     metrics: dict[str, float]
     monitor_name: str
@@ -227,6 +228,7 @@ def read_run(folder: Path, *, examples_of_search: bool = True) -> Run:
         trial=_integer(record.get("trial")),
         config_hash=_text(record.get("config_hash")) or record["run_id"],
         settings=settings,
+        choices={str(group): str(name) for group, name in _object(record, "choices").items()},
         overrides=[str(item) for item in _list(record.get("overrides"))],
         metrics=metrics,
         monitor_name=_text(monitor.get("name")),

@@ -48,6 +48,8 @@ def compose(overrides: Sequence[str] = (), config_dir: Path | str | None = None)
     from lightning_sep.settings.check import checked
     from lightning_sep.settings.words import together
 
+    if isinstance(overrides, str):
+        raise ConfigError(f"settings are a list: [{overrides!r}]")
     if config_dir is not None:
         search_beside(Path(config_dir).expanduser())
     problems: list[str] = []

@@ -39,9 +39,10 @@ def read(
         elif override.package is not None or "/" in key:
             problems.append(f"{text}: only GROUP=ENTRY and GROUP.SETTING=VALUE are understood")
         elif override.is_sweep_override():
+            several = f"{key}=1,2" if "(" in text else text  # range(1,3) is no list of values
             problems.append(
                 f"{text}: one run takes one value. For a list write {key}=[1,2]; to try several "
-                f"values: lightning-sep sweep --grid {text}"
+                f"values: lightning-sep sweep --grid {several}"
             )
         elif "." in key or key in ROOT:
             group = key.split(".")[0]

@@ -30,8 +30,12 @@ def standing(folder: Path) -> dict[str, Any]:
     return {**about, "metric": metric, "value": last.get(metric)}
 
 
-def far(about: dict[str, Any]) -> str:
+def far(about: dict[str, Any], *, named: bool = True) -> str:
     """What :func:`standing` found, in words; empty for nothing.
+
+    Args:
+        about: how far a run is.
+        named: name the metric, for which a narrow table has no room.
 
     Example:
         >>> far({"epoch": 3, "epochs": 20, "metric": "val/r2", "value": 0.25})
@@ -41,7 +45,8 @@ def far(about: dict[str, Any]) -> str:
         return ""
     text = f"epoch {about['epoch']}/{about['epochs']}"
     value = about["value"]
-    return text if value is None else f"{text}, {about['metric']} {value:.4g}"
+    name = f"{about['metric']} " if named else ""
+    return text if value is None else f"{text}, {name}{value:.4g}"
 
 
 def singles(home: Path) -> list[dict[str, Any]]:

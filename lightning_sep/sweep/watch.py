@@ -121,7 +121,7 @@ def _rows(rows: Sequence[tuple[str, dict[str, Any]]], name: str) -> Iterator[Ren
     if not rows:
         return
     table = Table(box=None, padding=(0, 1), expand=True, header_style="dim")
-    columns = (("", None), (name, None), ("setting", 3), ("how far", 2), ("by, or why", 2))
+    columns = (("", None), (name, None), ("setting", 3), ("how far", None), ("by, or why", 2))
     for title, ratio in columns:
         table.add_column(title, ratio=ratio, no_wrap=True, overflow="ellipsis")
     for kind, entry in rows[:_WORKERS]:
@@ -133,7 +133,7 @@ def _rows(rows: Sequence[tuple[str, dict[str, Any]]], name: str) -> Iterator[Ren
             Text(f" {kind}", "red" if kind == "failed" else ""),
             f"{entry[name]}{seed}",
             Text(plain(" ".join(entry["overrides"]))),
-            Text(plain(far(entry))),
+            Text(plain(far(entry, named=False))),
             Text(plain(why)),
         )
     yield table

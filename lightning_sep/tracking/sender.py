@@ -131,7 +131,7 @@ class Sender:
             if number.isdecimal() and int(number) < count:
                 columns.setdefault(what, [None] * count)[int(number)] = wandb.Audio(str(path))
         rows: Any = [list(row) for row in zip(*columns.values(), strict=True)]
-        table = wandb.Table(columns=list(columns), data=rows)
+        table = wandb.Table(columns=list(columns), data=rows, allow_mixed_types=True)
         self._run.log({"test/examples": table}, step=self._last + 1, commit=True)
 
     def _checkpoint(self, outcome: Mapping[str, Any], folder: Path) -> None:

@@ -1,7 +1,5 @@
 """What a machine, a file or a number does not give is said in one line."""
 
-import errno
-import io
 import json
 import os
 import resource
@@ -15,7 +13,6 @@ import soundfile
 import torch
 
 import lightning_sep
-from lightning_sep import use
 from lightning_sep.cli import main
 
 ROOT = Path(lightning_sep.__file__).parent.parent
@@ -86,21 +83,44 @@ def test_what_is_no_file_is_said(capsys, folder, run):
     assert told == "sounds is a folder: name the audio files in it, such as sounds/*.wav"
 
 
-def test_a_disk_that_is_full_while_sources_are_written_is_one_line(
-    capsys, folder, run, monkeypatch
-):
+def test_a_disk_that_is_full_while_audio_is_written_is_one_line(capsys, folder, run, small_disk):
     soundfile.write(folder / "a.wav", np.zeros(80000, np.float32), 8000, subtype="FLOAT")
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(4 * 2**20 - 40_000))  # neither all nor nothing fits beside it
+    out = small_disk / "o"
+    told = refused(capsys, "separate", run, "a.wav", "--out", str(out))
+    assert told.startswith(f"no space left on the disk of {out} for a-")
+    assert list(out.iterdir()) == []
+    few = ("examples.train=16", "examples.val=4", "examples.test=4", "trainer.epochs=1")
+    assert main(["train", "task=autoregression", *few, "tracking=none", "--json"]) == 0
+    run = json.loads(capsys.readouterr().out)["run_id"]
+    told = refused(capsys, "generate", run, "--seconds", "10", "--out", str(out / "b.wav"))
+    assert told.startswith(f"no space left on the disk of {out} for b.wav")
+    assert list(out.iterdir()) == []
+    ballast.unlink()
+    assert main(["separate", run, "a.wav", "--out", str(out)]) == 2  # of another task
+    assert main(["generate", run, "--seconds", "10", "--out", str(out / "b.wav")]) == 0
+    assert soundfile.info(out / "b.wav").frames == 80000
 
-    class Full(io.BytesIO):
-        def write(self, content):
-            if self.tell() > 60000:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            return super().write(content)
 
-    monkeypatch.setattr(use, "TemporaryFile", lambda dir: Full())
-    told = refused(capsys, "separate", run, "a.wav", "--out", "o")
-    assert told.startswith("no space left on the disk of o for a-")
-    assert list((folder / "o").iterdir()) == []
+def test_scores_that_are_not_finite_end_a_run_with_their_reason(capsys, home):
+    """A learning rate far too high: the epoch's line says it, and what to do comes after it."""
+    assert main([*TINY, "head=linear", "optimizer.learning_rate=1e18", "trainer.epochs=2"]) == 1
+    *_, epoch, error = capsys.readouterr().err.splitlines()
+    assert epoch.startswith("epoch 1/2 · train/loss ")
+    assert " · val/si_sdr_improvement_db not finite · " in epoch
+    assert error.startswith("lightning-sep: error: the parameters are no longer finite after epoch")
+    [path] = home.glob("*/record.json")
+    record = json.loads(path.read_text())
+    assert "no longer finite" in record["error"]
+    assert record["choices"]["net"] == "wave_unet_small"  # the default, which nobody has said
+
+
+def test_init_on_a_disk_that_may_not_be_written_is_one_line(capsys, small_disk, monkeypatch):
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    monkeypatch.chdir(small_disk)
+    told = refused(capsys, "init")
+    assert told.endswith("(Read-only file system): change its permissions, or name another place")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -12,6 +12,7 @@ import yaml
 
 import lightning_sep
 from lightning_sep.cli import main
+from lightning_sep.errors import ConfigError
 from lightning_sep.settings import compose, contents, entries, groups
 from lightning_sep.settings.about import about
 from lightning_sep.settings.file import read_settings
@@ -205,3 +206,29 @@ echo "${{COMPREPLY[@]}}"
         ["bash", "-c", script], capture_output=True, text=True, check=True, env=environment
     )
     assert done.stdout == "tanh tanh_cross_entropy\n"
+
+
+def test_a_range_is_answered_with_values_and_not_with_itself(capsys):
+    told = refused(capsys, "sweep", "--grid", "optimizer.learning_rate=range(1,3)")
+    assert told.endswith("sweep --grid optimizer.learning_rate=1,2")
+
+
+def test_a_sweep_without_a_file_tells_which_there_are(capsys, folder):
+    assert refused(capsys, "sweep", "margin").startswith("margin: a sweep's file (.py) or --grid")
+    (folder / "sweeps").mkdir()
+    for name in ("margin", "heads"):
+        (folder / "sweeps" / f"{name}.py").touch()
+    assert "Did you mean 'sweeps/margin.py'?" in refused(capsys, "sweep", "margin")
+    told = refused(capsys, "preflight", "README.md")
+    assert "Known: sweeps/heads.py, sweeps/margin.py; see `lightning-sep preflight -" in told
+
+
+def test_an_archive_is_not_called_like_a_table(capsys, folder):
+    told = refused(capsys, "export", "heads", "--out", "b.csv")
+    assert told == "--out b.csv: an archive is a .zip; --csv b.csv writes what its name says"
+    assert refused(capsys, "verify", ".") == "no archive .: `lightning-sep export` writes one"
+
+
+def test_settings_from_python_are_a_list_and_no_text():
+    with pytest.raises(ConfigError, match=r"settings are a list: \['head=tanh'\]"):
+        compose("head=tanh")

@@ -423,6 +423,12 @@ class TestLabels:
         name = only(home).rows[0].name
         assert name == "net=wave_unet head=tanh loss=si_sdr reweighting=uniform"
 
+    def test_a_default_is_named_by_its_entry_and_not_by_the_module_of_its_class(self, home) -> None:
+        choices = {"net": "wave_unet_small", "head": "tanh", "loss": "si_sdr"}
+        home.write("a", metrics={SEPARATION: 1.0}, choices=choices)
+        name = only(home).rows[0].name
+        assert name == "net=wave_unet_small head=tanh loss=si_sdr reweighting=uniform"
+
 
 class TestLabelsCompose:
     """A label put behind what the sweep shares makes the row's settings, and nothing else does."""

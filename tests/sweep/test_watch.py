@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -51,13 +52,12 @@ def test_everything_is_shown_in_lines_that_fit(width: int) -> None:
     assert all(len(line) <= width for line in lines)
     assert "\x1b" not in text
     assert len(lines) == 15  # none is wrapped
-    assert "4/20" in text
+    assert re.search(r"epoch 3/20, [\d.-]+ ", text)  # the value is what one watches
     assert "1 failed" in text
     for words in ("running  4", "5 s1001", "failed   2"):
         assert words in text, text
     if width == 120:
         assert "best val/r2 0.5123 (head=tanh optimizer.learning_rate=0.003)" in text
-        assert "epoch 3/20, val/r2" in text
         assert "process 7 on n1" in text
 
 

@@ -370,9 +370,17 @@ def test_samples_in_memory_are_embedded_as_their_file_is(embedder, home, tmp_pat
     np.testing.assert_allclose(made, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("samples", [[], [np.nan, 0.0], np.zeros((1, 2, 3))])
-def test_samples_that_are_no_sound_are_refused(separator, home, samples):
-    with pytest.raises(DataError):
+@pytest.mark.parametrize(
+    ("samples", "why"),
+    [
+        ([], r"shape \[0\]"),
+        ([np.nan, 0.0], "not finite"),
+        (np.zeros((1, 2, 3)), r"\[time, channel\] is needed"),
+        (np.zeros((2, 800)), "800 channels of 2 samples: give samples.T"),
+    ],
+)
+def test_samples_that_are_no_sound_are_refused(separator, home, samples, why):
+    with pytest.raises(DataError, match=why):
         lightning_sep.separate_samples(home / separator, samples, RATE)
 
 
