@@ -190,7 +190,7 @@ def separate(run: str | Path, files: list[Path], out: Path) -> list[Path]:
     terminal shows how far it is.
 
     Raises:
-        ConfigError: the run is not one of separation.
+        ConfigError: the run is not one of separation, or ``out`` is a file.
         DataError: a file cannot be used, or two would write the same names.
     """
     stems = [file.stem for file in files]
@@ -200,6 +200,8 @@ def separate(run: str | Path, files: list[Path], out: Path) -> list[Path]:
             f"several files are called {', '.join(twice)}: their sources would overwrite each "
             "other. Separate them into different folders"
         )
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is a file: sources are written into a folder")
     task: Separation = _load(run, Separation, "separate")
     with storage_errors(out / "a source"):
         out.mkdir(parents=True, exist_ok=True)

@@ -81,6 +81,9 @@ def test_what_is_no_file_is_said(capsys, folder, run):
     (folder / "sounds").mkdir()
     told = refused(capsys, "separate", run, "sounds", "--out", "o")
     assert told == "sounds is a folder: name the audio files in it, such as sounds/*.wav"
+    (folder / "notes.txt").touch()
+    told = refused(capsys, "separate", run, "a.wav", "--out", "notes.txt")
+    assert told == "notes.txt is a file: sources are written into a folder"
 
 
 def test_a_disk_that_is_full_while_audio_is_written_is_one_line(capsys, folder, run, small_disk):
