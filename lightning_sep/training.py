@@ -366,6 +366,7 @@ class Training:
             samples = waveform.detach().cpu().float().clamp(-1, 1).T.numpy()
             encoded = BytesIO()
             soundfile.write(encoded, samples, task.facts.sample_rate, format="FLAC")
+            self.attempt.guard()
             write_aside(self.folder.path / "audio" / f"{name}.flac", encoded.getvalue())
 
 

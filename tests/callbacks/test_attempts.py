@@ -2,8 +2,13 @@
 
 import json
 import os
+import re
+import shutil
 import signal
+import sys
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +131,108 @@ def test_a_finished_run_keeps_the_weights_that_its_record_names_and_no_more(
         *("record.json", "settings.yaml", "test_examples.2.json"),
     ]
     assert json.loads((result.folder / "lease.json").read_text())["token"] == ""
+
+
+def test_a_run_that_another_has_finished_keeps_what_that_ones_record_names(
+    tmp_path, settings, undisturbed
+):
+    """A copy that woke was done first: its record stands, so its weights and examples stay."""
+    stopped(settings(), tmp_path, after=7)
+    folder = tmp_path / undisturbed.run_id
+    theirs = ("record.json", "test_examples.1.json", "checkpoints/best.1.ckpt")
+
+    def report(epoch: int, value: float) -> bool:
+        if epoch == 2:
+            for name in theirs:
+                shutil.copy(undisturbed.folder / name, folder / name)
+        return False
+
+    result = experiment.run(settings(), home=tmp_path, report=report)
+    assert result.record == undisturbed.record
+    assert misfits(folder, result.record, checkpoint=True) == []
+    assert [path.name for path in RunFolder(folder).bests()] == ["best.1.ckpt"]
+
+
+def frozen(settings: Any, home: Path, event: str, name: str, turn: int) -> int:
+    """A process that trains and stands still before a file operation; its id.
+
+    Args:
+        settings: of the run.
+        home: where runs lie.
+        event: of Python's audit hooks.
+        name: of the file, as a regular expression.
+        turn: at the how manieth of these, from 1.
+    """
+    child = os.fork()
+    if child:
+        assert os.WIFSTOPPED(os.waitpid(child, os.WUNTRACED)[1]), "it should stand still"
+        return child
+    seen = 0
+
+    def hook(what: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal seen
+        if what != event or threading.current_thread() is not threading.main_thread():
+            return
+        path = arguments[1] if event in ("os.rename", "os.link") else arguments[0]
+        if re.fullmatch(name, Path(os.fsdecode(path)).name):
+            seen += 1
+            if seen == turn:
+                os.kill(os.getpid(), signal.SIGSTOP)
+
+    try:
+        sys.addaudithook(hook)
+        with suppress(LeaseLost, FileNotFoundError):  # its temporary files are swept away
+            experiment.run(settings, home=home)
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+@pytest.mark.parametrize(
+    ("event", "name", "turn", "when"),
+    [
+        ("os.rename", r"metrics\.jsonl", 1, "tests"),
+        ("open", r"metrics\.1\.jsonl", 2, "has ended"),
+        ("os.rename", r"best\.1\.ckpt", 1, "tests"),
+        ("os.rename", r"step-000000006\.1\.ckpt", 1, "trains"),
+        ("os.link", r"record\.json", 1, "trains"),
+    ],
+)
+def test_fault_26_and_4_what_a_frozen_copy_writes_when_it_wakes_is_not_read(
+    tmp_path, settings, undisturbed, monkeypatch, event, name, turn, when
+):
+    """It has lost its run to another one, which trains, tests or has ended by then."""
+    monkeypatch.setenv("LIGHTNING_SEP_LEASE_S", "0.5")
+    child, reported, ends = frozen(settings(), tmp_path, event, name, turn), [], []
+
+    def wake() -> None:
+        if not ends:
+            os.kill(child, signal.SIGCONT)
+            ends.append(os.waitpid(child, 0)[1])
+
+    def report(epoch: int, value: float) -> bool:
+        reported.append(epoch)
+        if when == "trains":
+            wake()
+        return False
+
+    def alive() -> None:
+        if when == "tests" and 2 in reported:
+            wake()
+
+    asks: dict[str, Any] = {"report": report, "alive": alive, "busy": lambda _: time.sleep(0.05)}
+    try:
+        result = experiment.run(settings(), home=tmp_path, **asks)
+    finally:
+        wake()
+    assert ends == [0]
+    assert read_record(result.folder) == result.record
+    assert misfits(result.folder, result.record, checkpoint=True) == []
+    assert result.record["metrics"] == undisturbed.record["metrics"]
+    for what in ("weights", "examples"):
+        assert result.record["hashes"][what] == undisturbed.record["hashes"][what]
+    assert history(result.folder) == history(undisturbed.folder)
+    assert not list(result.folder.rglob(".*aside*"))
 
 
 def test_a_record_tells_every_attempt_and_on_what_it_ran(tmp_path, settings):

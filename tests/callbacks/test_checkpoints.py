@@ -355,6 +355,16 @@ def test_what_is_due_is_saved_in_training_and_in_validation(tmp_path, settings, 
     first, second = [(1, False), (2, False), (3, False), (4, True), (4, False)], (8, False)
     later = [(step + 4, pending) for step, pending in first]
     assert saved == [*first, *later, second]
+    saved.clear()
+    batches: list[int] = []  # each takes a minute, those of validation too
+    defaults = Checkpoints.__init__.__kwdefaults__
+    monkeypatch.setitem(defaults, "clock", lambda: 60.0 * len(batches))
+    experiment.run(
+        settings(*rarely, "trainer.epochs=2", "trainer.checkpoint_every_min=1.5"),
+        home=tmp_path,
+        alive=lambda: batches.append(1),
+    )
+    assert saved == [(2, False), (4, True), (6, False), (8, True), (8, False)]
 
 
 def test_validation_saves_nothing_by_itself(tmp_path, settings, monkeypatch):

@@ -175,12 +175,12 @@ def test_a_search_takes_a_pruned_run_as_it_is(tmp_path, settings):
 
 
 def test_training_ends_after_epochs_without_improvement(tmp_path, settings):
-    result = experiment.run(
-        settings("trainer.patience=1", "trainer.epochs=6", "optimizer.learning_rate=1e-30"),
-        home=tmp_path,
-    )
+    made = settings("trainer.patience=1", "trainer.epochs=6", "optimizer.learning_rate=1e-30")
+    result = experiment.run(made, home=tmp_path)
     assert result.state == "finished"
     assert [row["epoch"] for row in history(result.folder)] == [0, 1]
+    parts = experiment.build_parts(made)
+    assert result.record["coverage"] == parts.examples.coverage(parts.prepared, seed=0, epochs=2)
 
 
 def test_patience_counts_on_after_a_stop(tmp_path, settings):

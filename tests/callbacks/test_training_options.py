@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lightning_sep import cli, experiment
+from lightning_sep.callbacks.average import Average
 from lightning_sep.checkpoint_files import best_weights
 from lightning_sep.errors import ConfigError, Interrupted
 from lightning_sep.run_folder import RunFolder
@@ -71,6 +72,19 @@ def test_the_mean_of_the_weights_is_validated_kept_and_tested(settings, data_hom
     for name, value in means[best[1]["global_step"] - 1].items():
         torch.testing.assert_close(best[1]["state_dict"][name], value, rtol=1e-5, atol=1e-7)
         assert not torch.equal(Seen.after_steps[best[1]["global_step"] - 1][name], value)
+
+
+def test_what_a_net_measures_by_itself_is_averaged_too():
+    module = torch.nn.Module()
+    module.net = torch.nn.Sequential(torch.nn.BatchNorm1d(2, momentum=1.0))
+    average = Average(0.75)
+    average.setup(None, module, "fit")  # type: ignore[arg-type]
+    average.begin()
+    module.net(torch.tensor([[1.0, 8.0], [3.0, 8.0]]))
+    average.on_train_batch_end(None, module)  # type: ignore[arg-type]
+    with average.shown():
+        assert module.net[0].running_mean.tolist() == [0.5, 2.0]
+    assert module.net[0].running_mean.tolist() == [2.0, 8.0]
 
 
 def test_a_second_stage_begins_with_a_mean_of_its_own(settings, data_home, tmp_path):

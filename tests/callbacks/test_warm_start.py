@@ -32,12 +32,23 @@ def weights(folder):
 
 
 def test_training_begins_with_the_best_weights_of_the_parent(undisturbed, home, settings):
+    """And once more, when those of its own best epoch are lost on the way."""
     still = settings(
-        f"init_from={undisturbed.run_id[:6]}", "trainer.epochs=1", "optimizer.learning_rate=1e-12"
+        f"init_from={undisturbed.run_id[:6]}", "trainer.epochs=2", "optimizer.learning_rate=1e-30"
     )
-    found = experiment.run(still, home=home)
-    [row] = read_lines(found.folder / "metrics.jsonl")
-    assert row[MONITOR] == pytest.approx(undisturbed.monitored, rel=1e-5)
+    reported = []
+
+    def report(epoch: int, value: float) -> bool:
+        reported.append(epoch)
+        if len(reported) == 2:
+            for path in RunFolder(home / experiment.identify(pinned(still, home))).bests():
+                path.unlink()
+        return False
+
+    found = experiment.run(still, home=home, report=report)
+    assert reported == [0, 1, 0, 1]
+    for row in read_lines(found.folder / "metrics.jsonl"):
+        assert row[MONITOR] == pytest.approx(undisturbed.monitored, rel=1e-5)
     for name, value in weights(undisturbed.folder).items():
         torch.testing.assert_close(weights(found.folder)[name], value, rtol=0, atol=1e-9)
     known = undisturbed.record["hashes"]["weights"][:12]

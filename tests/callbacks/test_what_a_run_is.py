@@ -2,8 +2,10 @@
 
 import json
 import random
+import re
 import sys
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +16,7 @@ import torch
 import yaml
 
 from lightning_sep import experiment, training
+from lightning_sep.callbacks import history
 from lightning_sep.checkpoint_files import best_weights
 from lightning_sep.errors import ConfigError, DataError, Interrupted, LeaseLost
 from lightning_sep.evaluate import evaluate
@@ -183,7 +186,9 @@ def test_the_trainer_gets_what_the_settings_say(tmp_path, settings, monkeypatch)
     monkeypatch.setattr(training.pl, "Trainer", Noted)
     told = ["trainer.gradient_clip=0.25", "trainer.epochs=1", "trainer.precision=bf16-mixed"]
     experiment.run(settings(*told), home=tmp_path / "one")
-    experiment.run(settings("trainer.deterministic=false", "trainer.epochs=2"), home=tmp_path / "b")
+    loose = settings("trainer.deterministic=false", "trainer.epochs=2")
+    record = experiment.run(loose, home=tmp_path / "b").record
+    assert record["fingerprint"] == fingerprint("cpu", False)
     said = ("gradient_clip_val", "max_epochs", "precision", "deterministic", "accelerator")
     assert [tuple(one[name] for name in said) for one in given] == [
         (0.25, 1, "bf16-mixed", "warn", "cpu"),
@@ -240,15 +245,21 @@ def test_what_is_given_up_on_the_way_leaves_no_record(tmp_path, settings):
 
 
 def test_the_outer_guard_is_asked_before_each_write(tmp_path, settings):
-    calls = []
+    calls: list[dict[str, tuple[int, int]]] = []
 
     def guard() -> None:
-        calls.append({path.name for path in tmp_path.rglob("*") if path.is_file()})
+        found = {path.name: path.stat() for path in tmp_path.rglob("*") if path.is_file()}
+        calls.append({name: (one.st_ino, one.st_mtime_ns) for name, one in found.items()})
 
     experiment.run(settings(), home=tmp_path, guard=guard)
     assert "settings.yaml" not in calls[0]
     assert any("record.json" in seen for seen in calls) is False
-    began = len(calls)
+    guard()
+    for before, after in pairwise(calls):
+        written = {name for name, state in after.items() if before.get(name) != state}
+        kinds = {re.split(r"[-.\d]", name)[0] for name in written} - {"log", "lease"}
+        assert kinds <= {"settings", "attempts"} or len(kinds) < 2, written
+    began = len(calls) - 1
     assert began > 8
     for last in (0, began - 1):  # the first write of all, and that of the record
         home = tmp_path / f"lost-{last}"
@@ -336,11 +347,14 @@ def test_a_history_that_is_harmed_meanwhile_is_written_anew(tmp_path, settings, 
     assert len((result.folder / "metrics.jsonl").read_text().splitlines()) == 3
 
 
-def test_what_watches_hears_of_each_epoch_and_each_batch(tmp_path, settings, capsys):
-    alive = []
+def test_what_watches_hears_of_each_epoch_and_each_batch(tmp_path, settings, capsys, monkeypatch):
+    """A second passes with each of them."""
+    alive: list[int] = []
+    monkeypatch.setattr(history, "time", SimpleNamespace(monotonic=lambda: 100.0 + len(alive)))
     made = settings("trainer.progress=true", "trainer.epochs=2")
-    experiment.run(made, home=tmp_path, alive=lambda: alive.append(1))
+    record = experiment.run(made, home=tmp_path, alive=lambda: alive.append(1)).record
     assert len(alive) == 2 * (4 + 1) + 1, "batches of training, validation and the test"
+    assert (record["device_s"], record["wall_s"]) == (10.0, 11.0)
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(" · ")[0] for line in lines if line.startswith("epoch")] == [
         "epoch 1/2",
@@ -431,7 +445,8 @@ def test_a_set_for_testing_only_trains_nothing(tmp_path, settings, mixtures, dat
 
 
 def test_a_pruned_run_needs_no_weights(tmp_path, settings):
-    """Nothing is tested with them, so that their loss is no reason to train again."""
+    """Nothing is tested with them, so that their loss is no reason to train again. Its last epoch
+    is saved though it is not its turn: another sweep goes on from there."""
 
     def report(epoch: int, value: float) -> bool:
         if epoch == 1:
@@ -439,8 +454,10 @@ def test_a_pruned_run_needs_no_weights(tmp_path, settings):
                 path.unlink()
         return epoch == 1
 
-    record = experiment.run(settings(), home=tmp_path, report=report).record
+    rarely = ["trainer.checkpoint_every_steps=null", "trainer.checkpoint_every_epochs=100"]
+    record = experiment.run(settings(*rarely), home=tmp_path, report=report).record
     assert record["state"] == "pruned"
+    assert [one.step for one in RunFolder(folder_of(tmp_path)).steps()] == [8]
     assert record["hashes"]["weights"] is None
     assert not any(name.startswith("test/") for name in record["metrics"])
     assert record["attempts"] == 1

@@ -259,6 +259,8 @@ def test_what_a_living_worker_has_dropped_is_free(tmp_path: Path) -> None:
     lease = theirs.claim("a")
     assert lease is not None
     assert mine.claim("a") is None
+    theirs.presence.note.write_text("{")  # what he says of himself cannot be read just now
+    assert mine.claim("a") is None
     lease.drop()  # without a word in the lease's file, as after a disk that did not answer
     taken = mine.claim("a")
     assert taken is not None
@@ -276,9 +278,13 @@ def test_a_worker_takes_up_again_what_it_has_dropped_itself(tmp_path: Path) -> N
     again = mine.claim("a")
     assert again is not None
     assert again.crashes == 0
+    with pytest.raises(LeaseLost):
+        lease.guard()
 
 
-def test_who_has_lost_a_lease_cannot_release_or_finish_it(tmp_path: Path) -> None:
+def test_who_has_lost_a_lease_cannot_release_or_finish_it_or_say_anything_of_it(
+    tmp_path: Path,
+) -> None:
     first, second = leases(tmp_path), leases(tmp_path)
     lost = first.claim("a")
     assert lost is not None
@@ -286,8 +292,10 @@ def test_who_has_lost_a_lease_cannot_release_or_finish_it(tmp_path: Path) -> Non
     taken = second.claim("a")
     assert taken is not None
     lost.release()
+    lost.is_about(run="x")
     lost.finish()
     taken.guard()
+    assert Content.read(taken.path) == taken.content
 
 
 def test_a_released_lease_is_free_and_counts_no_crash(tmp_path: Path) -> None:
@@ -369,6 +377,13 @@ def test_forgotten_crashes_free_what_the_dead_held(tmp_path: Path, holder: Any) 
     content = Content.read(path)
     assert content is not None
     assert (content.token, content.crashes, content.generation) == ("", 0, 1)
+    far = content.as_json() | {"token": "t", "crashes": 2}
+    path.write_text(json.dumps(far))
+    elsewhere(tmp_path, "a")
+    forget_crashes(path)  # whoever holds it there may live
+    content = Content.read(path)
+    assert content is not None
+    assert (content.token, content.crashes) == ("t", 0)
 
 
 def test_a_poll_looks_at_few_leases_however_many_there_are(

@@ -342,6 +342,17 @@ def test_fault_14_memory_is_tried_as_often_as_the_sweep_says(
     assert (trial.state, trial.user_attrs["reason"]) == (TrialState.FAIL, "MemoryError: no room")
 
 
+def test_fault_14_a_final_without_memory_is_tried_as_often(
+    sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = a_worker(sandbox, presence, attempts=2, finalists=1, final_seeds=1)
+    no_room = raising(sandbox.runner, MemoryError("no room"), "seed=1000")
+    monkeypatch.setattr(sandbox.runner, "run", no_room)
+    assert [worker.step() for _ in range(4)] == ["worked"] * 3 + ["done"]
+    [final] = worker.finals.results().values()
+    assert (final["state"], final["reason"]) == ("failed", "MemoryError: no room")
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_value_that_is_no_number_fails_its_setting(
     sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch, value: float
@@ -496,13 +507,38 @@ def test_a_final_that_is_interrupted_counts_no_crash_and_one_that_is_lost_says_s
     work.lease.drop()
     other, its = other_worker(worker)
     assert other._claim() is not None
-    for action in (lambda: work.report(0, 1, 1.0), work.give_back):
+    result = [Outcome("x", "finished", -9.0)]
+    for action in (
+        lambda: work.report(0, 1, 1.0),
+        work.give_back,
+        lambda: work.finish(result, None),
+    ):
         with pytest.raises(LeaseLost):
             action()
     its.stop()
     assert worker.step() == "worked"
-    [result] = worker.finals.results().values()
-    assert result["state"] == "finished"
+    [final] = worker.finals.results().values()
+    assert (final["state"], final["value"] >= 0) == ("finished", True)
+
+
+def test_a_trial_that_another_has_taken_over_is_told_by_him(
+    sandbox: Any, presence: Presence
+) -> None:
+    worker = a_worker(sandbox, presence)
+    work = worker._claim()
+    assert work is not None
+    work.lease.drop()
+    other, its = other_worker(worker)
+    taken = other._claim()
+    assert taken is not None
+    for action in (work.give_back, lambda: work.finish([Outcome("x", "finished", 1.0)], None)):
+        with pytest.raises(LeaseLost):
+            action()
+        assert [trial.state for trial in worker.study.trials()] == [TrialState.RUNNING]
+    taken.finish([Outcome("y", "finished", 2.0)], None)
+    its.stop()
+    [trial] = worker.study.trials()
+    assert (trial.value, trial.user_attrs["runs"]) == (2.0, ["y"])
 
 
 FAILS = """

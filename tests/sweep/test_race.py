@@ -64,13 +64,14 @@ def test_a_setting_is_dropped_where_the_paired_rule_says_so(
 
 
 @pytest.mark.parametrize(("t", "after"), [(4.18, 4), (4.17, None)])
-def test_a_later_look_has_more_to_go_by(t: float, after: int | None) -> None:
+@pytest.mark.parametrize("third", [[0.0] * 4, [-50.0, -51.0, -50.0]])
+def test_a_later_look_has_more_to_go_by(t: float, after: int | None, third: list[float]) -> None:
+    """And is no easier when another setting was dropped by then."""
     spread = 2 / t / 2 * 3**0.5  # four differences of mean 1 and standard deviation 2 / t
     behind = [-1 - spread, -1 + spread, -1 - spread, -1 + spread]
-    found = plan([4, 7, 5], race(), results(t4=behind, t7=[0.0] * 4, t5=[0.0] * 4))
-    assert {trial: one.after for trial, one in found.dropped.items()} == (
-        {} if after is None else {4: after}
-    )
+    found = plan([4, 7, 5], race(), results(t4=behind, t7=[0.0] * 4, t5=list(third)))
+    expected = ({} if after is None else {4: after}) | ({5: 3} if third[0] else {})
+    assert {trial: one.after for trial, one in found.dropped.items()} == expected
 
 
 def test_what_has_failed_runs_no_more_seeds_and_drops_nobody() -> None:

@@ -609,11 +609,17 @@ def test_a_run_is_done_on_behalf_of_its_trial(
 
     def run(settings: Any, **about: Any) -> experiment.Result:
         given.update(about, settings=settings)
+        armed.append("runs")
+        about["alive"]()
         return result
 
+    armed: list[Any] = []
+    handler = watchdog.faulthandler
+    monkeypatch.setattr(handler, "dump_traceback_later", lambda *of, **how: armed.append(of))
+    monkeypatch.setattr(watchdog, "_AGAIN_S", 0.0)
     monkeypatch.setattr(experiment, "run", run)
     runner = ExperimentRunner(tmp_path)
-    told = ["task=separation", "tracking=none", "seed=3"]
+    told = ["task=separation", "tracking=none", "seed=3", "trainer.hang_s=77"]
     run_id, prepared = runner.prepare(told)
     assert run_id == experiment.identify(compose(told), prepared[1])
 
@@ -633,7 +639,7 @@ def test_a_run_is_done_on_behalf_of_its_trial(
     assert given["home"] == tmp_path
     for name in ("sweep", "trial", "purpose", "report", "should_stop", "guard", "presence", "busy"):
         assert given[name] is getattr(errand, name), name
-    assert callable(given["alive"])
+    assert armed == [(77.0,), "runs", (77.0,)], "each step begins the time anew"
     result = experiment.Result("abc", tmp_path, "finished", {}, 0.5)
     assert runner.run(prepared, errand) == Outcome("abc", "finished", 0.5)
     folder = tmp_path / "abc" / "checkpoints"
