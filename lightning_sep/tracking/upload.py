@@ -81,7 +81,7 @@ def sync(
     return 0
 
 
-def mirror(names: Sequence[str], *, home: Path | None = None) -> int:
+def mirror(names: Sequence[str], *, home: Path) -> int:
     """Make the offline mirror of runs that have ended, from their own files.
 
     Args:
