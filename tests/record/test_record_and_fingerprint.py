@@ -301,6 +301,12 @@ def test_a_finished_record_is_never_put_aside(tmp_path):
     assert tmp_path.stat().st_mtime_ns == number, "not for a moment"
 
 
+@pytest.mark.parametrize("text", ['{"format": 3, "state": "finished"}', "[1]", "{}", "2"])
+def test_what_is_no_record_of_a_known_format_is_not_read(tmp_path, text):
+    (tmp_path / "record.json").write_text(text)
+    assert read_record(tmp_path) is None
+
+
 def test_a_torn_record_is_put_aside_and_gives_way(tmp_path):
     (tmp_path / "record.json").write_text('{"format": 2, "state": "fin')
     supersede(tmp_path)
