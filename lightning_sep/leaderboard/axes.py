@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from lightning_sep.leaderboard.runs import Run
@@ -122,6 +123,7 @@ def label_text(pairs: Sequence[tuple[str, Value]]) -> str:
     return " ".join(f"{name}={shown(value)}" for name, value in pairs) or "all defaults"
 
 
+@cache  # thousands of runs, few keys
 def _tells(key: str) -> bool:
     """Whether an override may tell settings apart: not how a run was watched, or shared out."""
     group = key.split(".")[0]

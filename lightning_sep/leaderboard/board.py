@@ -34,7 +34,7 @@ from lightning_sep.leaderboard.rows import (
     scores_of,
     with_standing,
 )
-from lightning_sep.leaderboard.runs import Run, Skipped, read_runs, reused_runs
+from lightning_sep.leaderboard.runs import Run, Skipped, no_collection, read_runs, reused_runs
 from lightning_sep.leaderboard.search import Search, Tried, search_of, tried_of
 from lightning_sep.leaderboard.tables import (
     LEAST_SPEAKERS,
@@ -100,6 +100,7 @@ class Boards:
     singles: int  # runs outside of any sweep that are not among ``boards``
 
 
+@no_collection()
 def load_boards(
     home: Path,
     names: Sequence[str] | None = None,

@@ -10,9 +10,11 @@ from lightning_sep.fsio import write_aside
 from lightning_sep.leaderboard.board import SINGLE, Board, Boards, load_boards
 from lightning_sep.leaderboard.document import as_json as document
 from lightning_sep.leaderboard.page import page
+from lightning_sep.leaderboard.runs import no_collection
 from lightning_sep.leaderboard.table import markdown, plain, print_rich, skipped_text
 
 
+@no_collection()
 def leaderboard(
     board: str | None, *, home: Path, as_json: bool = False, out: Path | None = None
 ) -> int:

@@ -209,6 +209,7 @@
     return [low - air, high + air];
   };
   const nice = ([low, high]) => { // ends at round numbers
+    if (!(high > low)) [low, high] = [low - (Math.abs(low) / 20 || 1), low + (Math.abs(low) / 20 || 1)];
     const rough = (high - low) / 5, power = 10 ** Math.floor(Math.log10(rough));
     const step = [1, 2, 2.5, 5, 10].map((one) => one * power).find((one) => one >= rough * 0.999);
     return { min: +(Math.floor(low / step + 1e-9) * step).toPrecision(12), max: +(Math.ceil(high / step - 1e-9) * step).toPrecision(12), interval: step };

@@ -12,6 +12,7 @@ from lightning_sep.leaderboard.words import PERCENT
 
 FOREST_WIDTH, FOREST_ROW, FOREST_HEAD = 240, 36, 30
 EDGE = 12  # of the width, on either side of the scale: there stand the arrows
+DIGIT = 8  # width of a digit of the scale, at most
 HARD = 5  # percentile of the hard examples, that a mean can be bought with
 
 
@@ -51,7 +52,9 @@ class Forest:
         body = path("axis", f"M{EDGE} {y}H{FOREST_WIDTH - EDGE}{_bars(places, y - 4, y)}")
         for tick, x in zip(self.ticks, places, strict=True):
             label = tick_text(round(tick * self.metric.scale, 9))
-            body += text(float(x), y - 8, label, anchor="middle")
+            half = DIGIT / 2 * len(label)  # a long number at the end stays within the picture
+            middle = min(max(float(x), half), FOREST_WIDTH - half)
+            body += text(middle, y - 8, label, anchor="middle")
         lines = path("grid", _bars(places, 0, FOREST_ROW))
         for _, value in self.baselines:
             lines += path("baseline", f"M{px(self.scale(value))} 0V{FOREST_ROW}")

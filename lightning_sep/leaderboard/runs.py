@@ -95,12 +95,12 @@ def read_runs(home: Path) -> tuple[list[Run], list[Skipped]]:
     or whose per-example file does not, is skipped by name; so are all records of one id that
     disagree. The values per example of a search's runs are of no board, and are not looked at.
     """
-    with _no_collection():
+    with no_collection():
         return _read_runs(home)
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Without the search for circles among objects: records are trees, and there are many."""
     enabled = gc.isenabled()
     gc.disable()
@@ -213,7 +213,7 @@ def read_run(folder: Path, *, examples_of_search: bool = True) -> Run:
     monitor = _object(record, "monitor")
     environment = _object(record, "environment")
     metrics = {
-        str(name): number
+        name: number
         for name, value in _object(record, "metrics").items()
         if (number := _number(value)) is not None
     }

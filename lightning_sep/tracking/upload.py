@@ -13,7 +13,6 @@ from typing import Any
 
 from lightning_sep.errors import ConfigError, SweepError, one_line
 from lightning_sep.fsio import read_lines, write_json
-from lightning_sep.homes import runs_home
 from lightning_sep.leases.lease import Content
 from lightning_sep.record import read_record
 from lightning_sep.run_folder import LEASE
@@ -33,7 +32,7 @@ def sync(
     *,
     project: str | None = None,
     entity: str | None = None,
-    home: Path | None = None,
+    home: Path,
 ) -> int:
     """Upload runs that were mirrored offline, those that still run as far as they are.
 
@@ -53,7 +52,6 @@ def sync(
         ConfigError: there is no such run or sweep, none is mirrored, or W&B knows nobody here.
         SweepError: runs could not be uploaded; the same command goes on.
     """
-    home = runs_home() if home is None else home
     mirrored = [folder for folder in _runs(names, home) if _is_mirrored(folder)]
     if names and not mirrored:
         raise ConfigError(
@@ -83,7 +81,7 @@ def sync(
     return 0
 
 
-def mirror(names: Sequence[str], *, home: Path | None = None) -> int:
+def mirror(names: Sequence[str], *, home: Path) -> int:
     """Make the offline mirror of runs that have ended, from their own files.
 
     Args:
@@ -97,7 +95,6 @@ def mirror(names: Sequence[str], *, home: Path | None = None) -> int:
         ConfigError: there is no such run or sweep, or none of them has ended.
         SweepError: W&B cannot write a mirror.
     """
-    home = runs_home() if home is None else home
     made = 0
     for folder in _runs(names, home):
         record = read_record(folder)

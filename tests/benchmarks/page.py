@@ -1,16 +1,19 @@
-"""The leaderboard's page as its runs grow: what it weighs, and how soon a browser has opened it."""
+"""Boards as their runs grow: how soon they are ranked, what their page weighs, and how soon a
+browser has opened it."""
 
+import hashlib
 import json
 import random
 import shutil
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from _measure import ROOT, Line
 
 sys.path.insert(0, str(ROOT))
-FEW, MANY = 100, 1000
+FEW, MANY, MOST = 100, 1000, 10_000
 SEEDS, EXAMPLES, EPOCHS = 5, 100, 30
 SCORE, MONITOR = "test/si_sdr_improvement_db", "val/si_sdr_improvement_db"
 HEADS = ("tanh", "sine", "hard_clip")
@@ -20,6 +23,15 @@ def lines(rounds: int, folder: Path) -> Iterator[Line]:
     from lightning_sep.leaderboard.board import load_boards
     from lightning_sep.leaderboard.page import page
 
+    _fill(folder / "most", MOST)
+    read, ranked = [], []
+    for _ in range(rounds):
+        read.append(
+            _seconds(lambda: [json.loads(p.read_text()) for p in (folder / "most").rglob("*.json")])
+        )
+        ranked.append(_seconds(lambda: load_boards(folder / "most")))
+    what = f"{MOST:,} records ranked, {MOST // 2 // SEEDS:,} settings"
+    yield Line("page", what, "their files parsed", ranked, read, "s")
     pages = {}
     for count in (FEW, MANY):
         _fill(folder / f"runs_{count}", count)
@@ -42,8 +54,16 @@ def lines(rounds: int, folder: Path) -> Iterator[Line]:
     )
 
 
+def _seconds(do: Callable[[], object]) -> float:
+    started_s = time.perf_counter()
+    do()
+    return time.perf_counter() - started_s
+
+
 def _fill(home: Path, count: int) -> None:
     """Half of ``count`` runs are finals on five seeds, the others a search."""
+    from lightning_sep.fingerprint import digest
+
     draw = random.Random(count)
     for place in range(count):
         final = place < count // 2
@@ -57,7 +77,7 @@ def _fill(home: Path, count: int) -> None:
         run.mkdir(parents=True)
         minute = f"2026-03-{1 + place // 720:02d}T{place // 30 % 24:02d}:{place % 30:02d}"
         record = {
-            "format": 1,
+            "format": 2,
             "run_id": run.name,
             "config_hash": f"{'final' if final else 'search'}{setting}",
             "state": "finished",
@@ -75,9 +95,13 @@ def _fill(home: Path, count: int) -> None:
             "started": f"{minute}:00",
             "finished": f"{minute}:59",
         }
+        examples = json.dumps({SCORE: values})
+        known = hashlib.sha256(examples.encode()).hexdigest() if final else None
+        record["hashes"] = {"examples": known, "record": ""}
+        record["hashes"] = {"examples": known, "record": digest(record)}
         (run / "record.json").write_text(json.dumps(record))
         if final:
-            (run / "test_examples.json").write_text(json.dumps({SCORE: values}))
+            (run / "test_examples.json").write_text(examples)
             curve = [{"epoch": n, MONITOR: mean * n / EPOCHS} for n in range(EPOCHS)]
             (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, curve)) + "\n")
 

@@ -635,6 +635,9 @@ class TestBaselines:
     def test_chance_is_half(self, full_home) -> None:
         board = load_boards(full_home.path, ["margins"]).boards[0]
         assert board.baselines == [("Chance", 0.5)]
+        assert "What is the trivial predictor?" in page(load_boards(full_home.path, ["margins"]))
+        assert board.metric.clipped(-0.1, 1.2) == (0.0, 1.0)  # no rate is beyond
+        assert board.metric.clipped(0.1, 0.2) == (0.1, 0.2)
 
 
 class TestLoading:

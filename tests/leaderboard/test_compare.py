@@ -89,6 +89,12 @@ def test_without_the_same_examples_one_seed_says_nothing_of_others(four) -> None
     assert "one seed says nothing of others" in comparison_text(found)
 
 
+def test_what_one_run_does_not_have_is_null(four) -> None:
+    four.separation("other", np.arange(10.0), set={"loss.margin": 2.5})
+    lines = comparison_text(compare_runs(folders(four, "tanh0", "other"))).splitlines()
+    assert ["loss.margin", "null", "2.5"] in [line.split() for line in lines]
+
+
 def test_runs_of_two_tasks_have_no_common_score(four) -> None:
     four.write("next", task="autoregression", metrics={"test/r2": 0.5})
     found = compare_runs(folders(four, "tanh0", "next"))

@@ -70,6 +70,14 @@ def test_a_model_card_is_yaml_and_words_about_the_best_run(full_home, tmp_path: 
     assert yaml.safe_load(body.split("```yaml\n")[1].split("```")[0]) == run.settings
 
 
+def test_a_model_card_shows_names_as_people_write_them(home, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("LIGHTNING_SEP_HOME", str(home.path))
+    home.write("a", metrics={SEPARATION: 1.0}, settings={"data": {"path": "/aufnahmen/Möwe"}})
+    out = tmp_path / "README.md"
+    assert main(["export", "bounded_heads", "--model-card", str(out)]) == 0
+    assert "path: /aufnahmen/Möwe\n" in out.read_text(encoding="utf-8")
+
+
 def test_what_is_not_installed_is_named_with_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,7 +21,7 @@ from lightning_sep.leaderboard.entries import axes_of, entries_of
 from lightning_sep.leaderboard.page import AUDIO_BYTES, page
 from lightning_sep.leaderboard.plots import EDGE, FOREST_WIDTH, Forest, pareto_front
 from lightning_sep.leaderboard.svg import Scale
-from lightning_sep.leaderboard.table import markdown, plain
+from lightning_sep.leaderboard.table import markdown, plain, time_text
 from lightning_sep.leaderboard.words import summary_line
 
 SEPARATION = "test/si_sdr_improvement_db"
@@ -286,6 +286,12 @@ class TestHostileRecords:
         assert "x=?" in text
 
 
+def test_a_time_is_told_in_the_unit_that_suits_it() -> None:
+    assert [time_text(one) for one in (None, 119.4, 120, 7199, 7200)] == [
+        *("–", "119 s", "2 min", "120 min", "2.0 h")
+    ]
+
+
 def test_ticks_are_round_and_inside() -> None:
     assert Scale(0.13, 0.87, 0, 100).ticks(4) == [0.2, 0.4, 0.6, 0.8]
     assert Scale(0, 1, 0, 100).ticks(5) == [0, 0.2, 0.4, 0.6, 0.8, 1]  # as many as are wanted
@@ -294,11 +300,11 @@ def test_ticks_are_round_and_inside() -> None:
 class TestWhatIsDrawn:
     """Numbers of the page are those of the JSON."""
 
-    def two(self, home, *levels: tuple[float, float]):
+    def two(self, home, *levels: tuple[float, float], seeds: int = 3):
         """Settings of a mean and a spread: a wider one has worse hard examples."""
         shape = np.linspace(-1, 1, 41)
         for place, (mean, spread) in enumerate(levels):
-            for seed in range(3):
+            for seed in range(seeds):
                 values = mean + 0.1 * seed + spread * shape
                 monitor = {"name": "val/x", "mode": "max", "value": -place, "epoch": 1}
                 head = f"h{place}"
@@ -320,13 +326,21 @@ class TestWhatIsDrawn:
         best = next(line for line in lines if line.startswith("1 ") and "head=h0" in line)
         assert "–" in best.split()  # in place of a difference to itself
 
-    def test_one_row_is_the_best_and_others_may_be(self, home) -> None:
-        _, html, found = self.two(home, (5.0, 1.0), (5.0, 1.0), (1.0, 1.0))
-        assert [row["may_be_best"] for row in found["rows"]] == [True, True, False]
+    @pytest.mark.parametrize(
+        ("seeds", "standings"),
+        [
+            (3, ["best", "may be best", ""]),
+            (2, ["best", "may be best", ""]),
+            (1, ["best", "not tested", "not tested"]),
+        ],
+    )
+    def test_one_row_is_the_best_and_others_may_be(self, home, seeds: int, standings) -> None:
+        _, html, found = self.two(home, (5.0, 1.0), (5.0, 1.0), (1.0, 1.0), seeds=seeds)
+        assert [row["may_be_best"] for row in found["rows"]] == [True, True, seeds == 1]
         ranks = re.findall(
             r'class="rank" data-v="\d">.*?>([^<]+)</a>(?:<span class="sub">([^<]+))?', html
         )
-        assert [standing for _, standing in ranks] == ["best", "may be best", ""]
+        assert [standing for _, standing in ranks] == standings
 
     def test_percentiles_with_their_intervals_and_the_middle_half(self, home) -> None:
         _, html, found = self.two(home, (5.0, 1.0), (4.0, 1.0))

@@ -284,6 +284,25 @@ class TestPage:
             assert name[-10:] in said
         assert browser.get_log("browser") == []
 
+    def test_settings_that_score_alike_leave_no_chart_empty(
+        self, browser, new_home, tmp_path: Path
+    ) -> None:
+        home = new_home(tmp_path / "runs")
+        for head in ("tanh", "sine"):
+            for seed in range(3):
+                more = {"task": "autoregression", "sweep": "alike", "head": head, "seed": seed}
+                home.write(f"{head}{seed}", metrics={"test/r2": 1.0}, **more)
+        (tmp_path / "a.html").write_text(page(load_boards(home.path)), encoding="utf-8")
+        show(browser, tmp_path / "a.html", 768)
+        assert drawn(browser, "differences", 1) == [[0, 0], [0, 1]]
+        extent = (
+            "return chart('differences').getModel().getComponent('xAxis').axis.scale.getExtent()"
+        )
+        assert read(browser, extent) == [-1, 1]
+        labels = browser.find_elements(By.CSS_SELECTOR, "th.plot svg text")
+        assert [one.get_attribute("textContent") for one in labels][-1] == "1.05"
+        assert read(browser, "return legible()")["cut"] == []  # the ends of the scale neither
+
     def test_the_console_stays_silent(self, opened) -> None:
         assert opened.get_log("browser") == []
 

@@ -301,6 +301,22 @@ def test_a_finished_record_is_never_put_aside(tmp_path):
     assert tmp_path.stat().st_mtime_ns == number, "not for a moment"
 
 
+@pytest.mark.parametrize("text", ['{"format": 3, "state": "finished"}', "[1]", "{}", "2"])
+def test_what_is_no_record_of_a_known_format_is_not_read(tmp_path, text):
+    (tmp_path / "record.json").write_text(text)
+    assert read_record(tmp_path) is None
+
+
+def test_a_torn_record_is_put_aside_and_gives_way(tmp_path):
+    (tmp_path / "record.json").write_text('{"format": 2, "state": "fin')
+    supersede(tmp_path)
+    [kept] = tmp_path.iterdir()
+    assert kept.name.startswith("record.json.damaged-")
+    assert kept.read_text() == '{"format": 2, "state": "fin'
+    assert read_record(tmp_path) is None
+    assert write_record(tmp_path, RECORD) == read_record(tmp_path)
+
+
 def test_a_record_that_is_finished_meanwhile_is_put_back(tmp_path, monkeypatch):
     """As by a copy that was frozen after it had read that the run had failed."""
     write_record(tmp_path, RECORD)

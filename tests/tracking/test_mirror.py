@@ -159,6 +159,7 @@ def test_wandbs_old_words_for_modes_are_understood(monkeypatch, word, mode):
 
 def test_project_and_entity_come_from_wandbs_variables_unless_settings_say_them(monkeypatch):
     assert (Tracking().project, Tracking().entity) == ("lightning-sep", None)
+    assert Tracking().checkpoint is False  # no weights leave unless that is asked for
     monkeypatch.setenv("WANDB_PROJECT", "bounds")
     monkeypatch.setenv("WANDB_ENTITY", "lab")
     assert (Tracking().project, Tracking().entity) == ("bounds", "lab")

@@ -19,6 +19,7 @@ from lightning_sep.fsio import append_line
 from lightning_sep.record import write_record
 from lightning_sep.settings import compose
 from lightning_sep.tracking import Tracker
+from lightning_sep.tracking.dashboard import FILE
 from tests.faults.harness import until, write_sweep
 from tests.tracking.conftest import SETTINGS, mirror
 from tests.tracking.server import RunOnServer, Server, serving
@@ -231,11 +232,14 @@ def test_a_mirror_is_made_of_a_run_that_had_none(home, server, tmp_path, capsys)
     [line] = told(capsys, "mirror", result.run_id).splitlines()
     assert Path(line).parent == result.folder / "wandb"
     assert (result.folder / "metrics.jsonl").read_bytes() == history
+    (result.folder / "wandb" / FILE).unlink()  # as before there was such a file: the record says it
     told(capsys, "sync", result.run_id)
     [run] = server.runs.values()
     assert steps(run)[:2] == [4, 8]
     assert run.told["displayName"] == "tanh loss_softmax alpha=0.25 s3"
     assert run.told["jobType"] == "train"
+    # what was asked for, and the class where nothing was
+    assert (run.config["head"], run.config["net"]) == ("tanh", "wave_unet")
 
     shutil.rmtree(result.folder / "wandb")
     (result.folder / "wandb").write_text("a file in the way")
