@@ -1,11 +1,18 @@
 """Runs by what people call them: an id, its beginning, a folder, the sweep whose best they are."""
 
 import json
+import re
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from lightning_sep.errors import ConfigError
-from lightning_sep.record import RECORD
+from lightning_sep.record import RECORD, read_record, read_records
+
+KEY = "init_from"  # the setting that names the run with whose weights another one begins
+PINNED_DIGITS = 12  # of the hash of weights: 48 bits, as a run id has
+_PINNED = re.compile(rf"(.+)@([0-9a-f]{{{PINNED_DIGITS}}})")
 
 
 def find_run(run: str | Path, home: Path) -> Path:
@@ -37,6 +44,47 @@ def find_run(run: str | Path, home: Path) -> Path:
         f"no run '{run}' in {home} ({len(known)} runs there).{hint} "
         "`lightning-sep leaderboard` lists them"
     )
+
+
+def is_pinned(parent: str) -> bool:
+    """Whether the text of ``init_from`` says which weights it means: ``RUN@HASH``."""
+    return _PINNED.fullmatch(parent) is not None
+
+
+def find_parent(parent: str, *homes: Path) -> Path | None:
+    """The folder of a finished run with the weights that ``RUN@HASH`` speaks of.
+
+    The run of this name, or any other one; of several, the first that has kept its weights.
+
+    Args:
+        parent: ``RUN@HASH``.
+        homes: where it is looked for, one after the other.
+    """
+    match = _PINNED.fullmatch(parent)
+    if match is None:
+        return None
+    first = None
+    for folder in (one for home in homes for one in _with_weights(match[1], match[2], home)):
+        if any(folder.glob("checkpoints/best*")):
+            return folder
+        first = first or folder
+    return first
+
+
+def weights_of(record: Mapping[str, Any] | None) -> str:
+    """Hash of the weights that a finished run's record speaks of; empty where it does not."""
+    if record is None or record["state"] != "finished":
+        return ""
+    known = (record.get("hashes") or {}).get("weights")
+    return known if isinstance(known, str) else ""
+
+
+def _with_weights(name: str, digits: str, home: Path) -> Iterator[Path]:
+    if weights_of(read_record(home / name)).startswith(digits):
+        yield home / name
+    for record in read_records(home):
+        if weights_of(record).startswith(digits) and record["run_id"] != name:
+            yield home / str(record["run_id"])
 
 
 def _best_run(sweep: Path) -> str:

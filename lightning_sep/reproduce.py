@@ -106,12 +106,15 @@ def reproduce(
         raise ConfigError(
             f"{folder / RECORD} is of format 1, which keeps no hashes to compare with"
         )
+    archived = home.parent.name == ARCHIVES
     # An archive may leave the weights out, which training anew does not need.
-    weights = eval_only or home.parent.name != ARCHIVES or any(folder.glob("checkpoints/*"))
+    weights = eval_only or not archived or any(folder.glob("checkpoints/*"))
     changed = misfits(folder, record, checkpoint=weights)
     if changed:
         raise ConfigError(f"{'; '.join(changed)}: what is not as it was cannot be reproduced")
-    settings = pinned(from_tree(record["settings"]), home)
+    # What it begins with may be in the archive, or with whoever unpacked it.
+    others = [home.parent.parent] if archived else []
+    settings = pinned(from_tree(record["settings"]), home, *others)
     prepared = experiment.open_data(settings)
     here = {prepared.name: prepared.hash}
     if here != record["data"]:

@@ -11,7 +11,8 @@ from lightning_sep.homes import runs_home
 _TEXT = """\
 A board for others. --out writes one archive that proves it: records, values per example, settings,
 lock, protocol, hashes and the board's JSON; `lightning-sep verify FILE` checks all of it anywhere.
-Without the weights, which --checkpoints adds, each run can be trained anew, not tested again.
+Without the weights, which --checkpoints adds, each run can be trained anew, not tested again; a run
+that others begin with (init_from) comes along with its own.
 
 examples:
     lightning-sep export bounded_heads --out bounded_heads.zip --checkpoints

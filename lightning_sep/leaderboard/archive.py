@@ -19,7 +19,7 @@ from typing import IO, Any
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from lightning_sep.errors import ArchiveError, ConfigError, one_line
-from lightning_sep.find import find_run
+from lightning_sep.find import KEY, find_parent, find_run
 from lightning_sep.fingerprint import software
 from lightning_sep.fsio import (
     json_text,
@@ -32,8 +32,8 @@ from lightning_sep.fsio import (
 from lightning_sep.leaderboard.board import SINGLE, Board, load_boards
 from lightning_sep.leaderboard.document import as_json
 from lightning_sep.leaderboard.protocol import Protocol, protocol_of
-from lightning_sep.leaderboard.runs import VERIFICATIONS, Run, read_runs, reused_runs
-from lightning_sep.record import RECORD, misfits
+from lightning_sep.leaderboard.runs import VERIFICATIONS, Run, read_run, read_runs, reused_runs
+from lightning_sep.record import RECORD, misfits, read_record
 from lightning_sep.sources import PACKAGE
 
 FORMAT = 1
@@ -61,7 +61,8 @@ class Archive:
     Args:
         board: its name.
         runs: how many records.
-        checkpoints: how many of the runs have their weights in it.
+        checkpoints: how many of the runs have their weights in it; a run that another one begins
+            with always has.
         files: how many members, the list of them not counted.
         made_by: version, code hash and commit of the package that wrote it.
         left_out: folders of the home whose records could not be used, and why.
@@ -102,10 +103,14 @@ def export(home: Path, name: str, out: Path, *, checkpoints: bool = False) -> Ar
         ConfigError: there is no such board.
         StorageError: the disk refused.
     """
-    runs, skipped = runs_of(home, name)
+    runs, left_out = runs_of(home, name)
+    parents, missing = _parents(runs, home)
+    left_out += missing
     files = dict(_of_sweep(home, name))
     for run in runs:
         files |= _of_run(run, checkpoints)
+    for run in parents:
+        files |= _of_run(run, True)
     lock = PACKAGE.parent / LOCK
     if lock.is_file():
         files[LOCK] = lock
@@ -123,7 +128,7 @@ def export(home: Path, name: str, out: Path, *, checkpoints: bool = False) -> Ar
             "format": FORMAT,
             "board": name,
             "made_by": _here(),
-            "left_out": skipped,
+            "left_out": left_out,
             "files": {
                 member: {"sha256": sha256_file(path), "bytes": path.stat().st_size}
                 for member, path in sorted(files.items())
@@ -215,6 +220,34 @@ def runs_of(home: Path, name: str) -> tuple[list[Run], list[dict[str, str]]]:
         left_out.append({"folder": folder, "reason": "its name cannot stand in an archive"})
         del chosen[folder]
     return [run for _, run in sorted(chosen.items())], left_out
+
+
+def _parents(runs: Sequence[Run], home: Path) -> tuple[list[Run], list[dict[str, str]]]:
+    """The runs that others begin with (``init_from``), theirs too: what training them anew takes.
+
+    Those that cannot come along are named, with the reasons.
+    """
+    found: dict[str, Run] = {}
+    missing: dict[str, dict[str, str]] = {}
+    left = list(runs)
+    while left:
+        run = left.pop()
+        text = run.settings.get(KEY)
+        if not isinstance(text, str) or text in missing:
+            continue
+        folder = find_parent(text, home)
+        if folder is not None and folder.name in found:
+            continue
+        wrong = [f"{text} is not in {home}"]
+        if folder is not None:
+            wrong = misfits(folder, read_record(folder) or {}, checkpoint=True)
+        if folder is None or wrong:
+            why = f"run {run.run_id} begins with its weights, and cannot be trained anew without: "
+            missing[text] = {"folder": text.partition("@")[0], "reason": why + wrong[0]}
+            continue
+        found[folder.name] = read_run(folder)
+        left.append(found[folder.name])
+    return [run for _, run in sorted(found.items())], list(missing.values())
 
 
 def _of_sweep(home: Path, name: str) -> Iterator[tuple[str, Path]]:

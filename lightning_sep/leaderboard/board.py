@@ -230,6 +230,7 @@ def build_board(
         best=best,
         higher_is_better=metric.higher_is_better,
         others=len(apart),
+        floor=metric.floor,
     )
     ranked = [with_standing(row, standing) for row, standing in zip(rows, found, strict=True)]
     ranked = [ranked[best], *sorted(ranked[:best] + ranked[best + 1 :], key=_place)] if rows else []

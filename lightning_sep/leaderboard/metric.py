@@ -69,6 +69,13 @@ class Metric:
         return Metric(key, key.split("/", 1)[-1].replace("_", " "), "", self.higher_is_better)
 
     @property
+    def floor(self) -> float | None:
+        """What the worst of the trivial predictors scores, as far as it is known beforehand."""
+        known = [one.value for one in self.baselines if one.value is not None]
+        choose = min if self.higher_is_better else max
+        return choose(known) if known else None
+
+    @property
     def heading(self) -> str:
         """The label with its unit, as the head of a column."""
         unit = f" ({self.unit})" if self.unit else ""

@@ -292,6 +292,16 @@ def _how(board: Board) -> str:
             f"more than {MOST_RANKED} settings show the place by the mean instead.",
         ),
     ]
+    if metric.floor is not None:
+        answers.append(
+            (
+                "What of runs that collapsed?",
+                f"Where a row is behind, a run worse than {metric.with_unit(metric.floor)}, which "
+                "takes no training, is also taken as one that reached it. That favours the row; "
+                "but its scatter, tens of times that of the others, does not make it a candidate. "
+                "The end of its difference that is nearer to 0 comes from there.",
+            )
+        )
     if metric.baselines:
         answers.append(
             (

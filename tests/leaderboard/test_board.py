@@ -11,9 +11,11 @@ from lightning_sep.errors import ConfigError
 from lightning_sep.leaderboard.board import NEW_SEEDS, Board, load_boards
 from lightning_sep.leaderboard.document import as_json
 from lightning_sep.leaderboard.page import page
+from lightning_sep.leaderboard.ranking import Scores, compare, compare_above
 from lightning_sep.leaderboard.statistics import (
     crossed_interval,
     paired_difference,
+    paired_seed_difference,
     seed_interval,
 )
 from lightning_sep.leaderboard.table import plain
@@ -342,6 +344,73 @@ class TestTies:
         assert board.best.name == "head=b"
         assert [row.name for row in board.may_be_best] == ["head=a"]
         assert "on the test set it is distinguishably behind head=a" in headline(board)
+
+    @pytest.mark.parametrize("examples", [False, True])
+    def test_runs_that_collapsed_make_no_row_a_candidate(self, home, examples: bool) -> None:
+        good, own = [5.0, 5.4, 5.1, 4.7, 5.2], [-61.0, -2.0, -25.0, 0.5, -2.0]
+        spread = np.random.default_rng(4).normal(0, 2, (10, 60))
+        spread -= spread.mean(axis=1, keepdims=True)
+        tables = {
+            head: np.array(levels)[:, None] + spread[place : place + 5]
+            for place, (head, levels) in ((0, ("tanh", good)), (5, ("cosine", own)))
+        }
+        for head, table in tables.items():
+            for seed, row in enumerate(table):
+                more = {"head": head, "seed": seed, "monitor": {"value": row.mean()}}
+                if examples:
+                    home.separation(f"{head}{seed}", row, **more)
+                else:
+                    home.write(f"{head}{seed}", metrics={SEPARATION: row.mean()}, **more)
+        board = only(home)
+        tanh, cosine = board.rows
+        # to 0 dB, the mixture as estimate, where a run is worse than that
+        worse, clipped = np.array(own) < 0, tables["cosine"].clip(0)
+        raised = np.where(worse[:, None], clipped if examples else 0.0, tables["cosine"])
+        if examples:
+            found, above = (
+                paired_difference(a, tables["tanh"]) for a in (tables["cosine"], raised)
+            )
+        else:
+            means = tables["tanh"].mean(axis=1)
+            found, above = (
+                paired_seed_difference(a.mean(axis=1), means) for a in (tables["cosine"], raised)
+            )
+        assert found.high > 0 > above.high  # five such seeds may mean anything
+        difference = cosine.standing.difference
+        assert difference.mean == pytest.approx(found.mean)
+        assert difference.low == pytest.approx(found.low)
+        assert difference.high == pytest.approx(above.high)
+        assert (tanh.may_be_best, cosine.may_be_best) == (True, False)
+        assert (tanh.ranks, cosine.ranks) == ((1, 1), (2, 2))
+        assert cosine.seed_interval.high > 0  # its own interval is that of its scores
+        assert "a run worse than 0.00 dB" in page(load_boards(home.path))
+
+    def test_to_be_raised_takes_no_row_out_of_last_place(self, home) -> None:
+        good, own = [-1.0, -1.2, -0.9, -1.1], [-15.0, -15.1, -14.9, -15.3]
+        for head, levels in (("tanh", good), ("cosine", own)):
+            for seed, level in enumerate(levels):
+                scores = {"metrics": {SEPARATION: level}, "monitor": {"value": level}}
+                home.write(f"{head}{seed}", head=head, seed=seed, **scores)
+        cosine = only(home).rows[1]
+        assert not cosine.may_be_best
+        found = paired_seed_difference(own, good)
+        assert cosine.standing.difference == found
+
+    def test_a_collapse_counts_alike_from_both_sides_and_where_lower_is_better(self) -> None:
+        def row(*means: float) -> Scores:
+            return Scores((1, 2, 3, 4), np.array(means), None)
+
+        good, bad = row(0.1, 0.12, 0.11, 0.1), row(0.51, 0.97, 0.6, 0.94)
+        found = compare_above(bad, good, 0.5, -1.0)
+        raised = paired_seed_difference([0.5] * 4, good.means)
+        assert found.low == raised.low
+        assert found.high == compare(bad, good).high
+        assert found.p_value == raised.p_value < compare(bad, good).p_value
+        turned = compare_above(good, bad, 0.5, -1.0)
+        assert (turned.low, turned.high) == (-found.high, -found.low)
+        above = compare_above(row(*-bad.means), row(*-good.means), -0.5, 1.0)
+        assert (above.low, above.high, above.p_value) == (-found.high, -found.low, found.p_value)
+        assert compare_above(bad, good, None, -1.0) == compare(bad, good)
 
     def test_one_seed_claims_nothing(self, full_home) -> None:
         board = load_boards(full_home.path, ["outputs"]).boards[0]

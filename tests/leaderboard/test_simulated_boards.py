@@ -120,6 +120,15 @@ def test_equal_rows_that_share_their_seeds_are_rarely_separated(
     assert 1 - np.mean(ranked) <= 0.07
 
 
+def test_equal_rows_whose_runs_collapse_now_and_then_are_rarely_separated(boards) -> None:
+    generator = np.random.default_rng(15)
+    tables = [
+        5 + table(generator, rows=5, examples=120) - 20 * (generator.random((5, SEEDS, 1)) < 0.2)
+        for _ in range(TIES)
+    ]
+    assert separated(boards(tables)) <= 0.07
+
+
 def test_rows_a_tenth_apart_are_told_apart_where_every_seed_agrees(boards) -> None:
     generator = np.random.default_rng(13)
     fine = {"correlation": 0.99, "own_sd": 0.1, "rest_sd": 0.3, "lead": 0.1}

@@ -135,6 +135,46 @@ def test_the_first_row_of_an_archive_is_trained_and_tested_anew_bit_for_bit(
     assert main(["reproduce", f"{light}:{run}"]) == 0
 
 
+def test_what_a_run_begins_with_comes_along_or_is_asked_for_by_name(
+    made: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    origin = Path(shutil.copytree(made, tmp_path / "origin"))
+    parent = min(one.parent.name for one in origin.glob("*/record.json"))
+    head = (read_record(origin / parent) or {})["settings"]["head"]["_target_"].split(".")[-2]
+    second = compose([*SMALL, f"head={head}", "seed=7", f"init_from={parent}"])
+    begun = experiment.run(second, home=origin)
+    third = compose([*SMALL, f"head={head}", "seed=8", f"init_from={begun.run_id}"])
+    child = experiment.run(third, home=origin, sweep="begun", purpose="final").run_id
+    out = tmp_path / "begun.zip"
+    made_of = archive.export(origin, "begun", out)
+    assert (made_of.runs, made_of.checkpoints, made_of.left_out) == (3, 2, [])
+    assert [[row.run_id for row in one.rows] for one in made_of.boards] == [[child]]
+    assert main(["reproduce", f"{out}:{child}", "--json"]) == 0  # an empty home: from the archive
+    assert json.loads(capsys.readouterr().out)["grade"] == "bitwise"
+    # An archive without it: refused in a line, and trained where the user's home has the parent.
+    held = {name: one for name, one in members(out).items() if begun.run_id not in name}
+    alone = rewritten(tmp_path / "alone.zip", held, listed=True)
+    shutil.rmtree(home)
+    assert main(["reproduce", f"{alone}:{child}"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"bring the folder of run {begun.run_id}" in error
+    shutil.copytree(begun.folder, home / begun.run_id)
+    assert main(["reproduce", f"{alone}:{child}", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["grade"] == "bitwise"
+    # One that is not there, or not as it was, is named.
+    weights = next((origin / parent / "checkpoints").glob("best.*.ckpt"))
+    weights.write_bytes(weights.read_bytes() + b" ")
+    (left,) = archive.export(origin, "begun", tmp_path / "b.zip").left_out
+    assert left["folder"] == parent
+    assert f"run {begun.run_id} begins with its weights" in left["reason"]
+    assert f"{weights.name} was changed" in left["reason"]
+    shutil.rmtree(begun.folder)
+    (left,) = archive.export(origin, "begun", tmp_path / "b.zip").left_out
+    assert left["folder"] == begun.run_id
+    assert f"is not in {origin}" in left["reason"]
+
+
 def kinds(path: Path) -> dict[str, str]:
     """A member of each kind, by its kind."""
     names = members(path)

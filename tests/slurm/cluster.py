@@ -150,13 +150,31 @@ class Cluster:
             self.ask("scancel", *set(jobs))
             self._wait(lambda: not self.ask("squeue", "-h"))
 
+    def workers(self) -> list[tuple[int, dict[str, str]]]:
+        """Process number and environment of each of our workers on its nodes, seen from outside.
+
+        Another cluster may stand beside this one; each tells its own jobs where its settings lie.
+        """
+        return self._processes_of("-m", "lightning_sep", "worker", first=1)
+
     def slurmd(self, node: str) -> int:
         """Process number of a node's daemon, seen from outside."""
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
+        [(pid, _)] = self._processes_of("slurmd", "-D", "-N", node)
+        return pid
+
+    def _processes_of(self, *words: str, first: int = 0) -> list[tuple[int, dict[str, str]]]:
+        """Those of this cluster's processes whose command has these words from one place on."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                if path.read_bytes().split(b"\0")[:4] == [b"slurmd", b"-D", b"-N", node.encode()]:
-                    return int(path.parent.name)
-        raise LookupError(node)
+                said = (path / "cmdline").read_text().split("\0")
+                if said[first : first + len(words)] != list(words):
+                    continue
+                lines = (path / "environ").read_text().split("\0")
+                variables = dict(one.split("=", 1) for one in lines if "=" in one)
+                if variables.get("SLURM_CONF") == str(self.conf):
+                    found.append((int(path.name), variables))
+        return found
 
     def ask(self, *command: str) -> str:
         """What a command of Slurm answers; empty when it fails."""

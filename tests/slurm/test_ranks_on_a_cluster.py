@@ -13,21 +13,13 @@ from tests.slurm.test_sweeps_on_a_cluster import asked, finished
 SHARED = ["trainer.device=cpu", "trainer.epochs=40", "trainer.checkpoint_every_steps=7"]
 
 
-def workers() -> dict[int, tuple[int, str]]:
-    """Process and node of each rank that works, seen from outside of the nodes."""
-    found = {}
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().split(b"\0")
-            if words[1:4] != [b"-m", b"lightning_sep", b"worker"]:
-                continue
-            lines = (path.parent / "environ").read_bytes().split(b"\0")
-            variables = dict(one.split(b"=", 1) for one in lines if b"=" in one)
-            rank, node = variables[b"SLURM_PROCID"], variables[b"SLURMD_NODENAME"]
-            found[int(rank)] = int(path.parent.name), node.decode()
-        except (OSError, KeyError):
-            continue
-    return found
+def workers(cluster: Cluster) -> dict[int, tuple[int, str]]:
+    """Process and node of each rank that works."""
+    return {
+        int(said["SLURM_PROCID"]): (pid, said["SLURMD_NODENAME"])
+        for pid, said in cluster.workers()
+        if "SLURM_PROCID" in said
+    }
 
 
 def test_two_ranks_are_preempted_lose_one_of_them_and_end_as_undisturbed(
@@ -49,20 +41,20 @@ def test_two_ranks_are_preempted_lose_one_of_them_and_end_as_undisturbed(
         return any(one > step and one % 10 for one in steps(folder))
 
     until(lambda: within(10), 120, cluster.logs())
-    first = {node for _, node in workers().values()}
+    first = {node for _, node in workers(cluster).values()}
     assert len(first) == 2
     nodes = ",".join(sorted(first))
     urgent = ("--partition=urgent", "--exclusive", f"--nodelist={nodes}", "--wrap=sleep 300")
     cluster.ask("sbatch", "--parsable", "--nodes=2", "--output=/dev/null", *urgent)
 
     def elsewhere() -> bool:
-        nodes = {node for _, node in workers().values()}
+        nodes = {node for _, node in workers(cluster).values()}
         return len(nodes) == 2 and not nodes & first
 
     until(elsewhere, 120, cluster.logs())
     before = max(steps(folder))
     until(lambda: within(before + 10), 120, cluster.logs())
-    os.kill(workers()[1][0], signal.SIGKILL)
+    os.kill(workers(cluster)[1][0], signal.SIGKILL)
     until(lambda: record_of(folder), 120, cluster.logs())
     cluster.ask("scancel", "--partition=urgent")
     finished(lab, cluster, "two")

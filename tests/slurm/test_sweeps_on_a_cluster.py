@@ -6,6 +6,8 @@ import shlex
 import signal
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -39,9 +41,9 @@ def asked(lab: Lab, *command: str) -> tuple[int, str]:
 
 
 def status(lab: Lab, name: str = "heads") -> dict[str, object]:
-    code, text = asked(lab, "status", name, "--json")
-    assert code == 0, text
-    found: dict[str, object] = json.loads(text)
+    with redirect_stdout(StringIO()) as said:
+        assert lab.say("status", name, "--json") == 0
+    found: dict[str, object] = json.loads(said.getvalue())
     return found
 
 
@@ -55,23 +57,12 @@ def queued(cluster: Cluster) -> str:
     return cluster.ask("squeue", "-h")
 
 
-def workers() -> dict[str, int]:
-    """Process of the worker of each task, seen from outside of the nodes."""
-    found = {}
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().split(b"\0")
-            if words[1:4] == [b"-m", b"lightning_sep", b"worker"]:
-                variables = dict(
-                    one.split(b"=", 1)
-                    for one in (path.parent / "environ").read_bytes().split(b"\0")
-                    if b"=" in one
-                )
-                task = variables[b"SLURM_ARRAY_JOB_ID"] + b"_" + variables[b"SLURM_ARRAY_TASK_ID"]
-                found[task.decode()] = int(path.parent.name)
-        except (OSError, KeyError):
-            continue
-    return found
+def workers(cluster: Cluster) -> dict[str, int]:
+    """Process of the worker of each task."""
+    return {
+        f"{said['SLURM_ARRAY_JOB_ID']}_{said['SLURM_ARRAY_TASK_ID']}": pid
+        for pid, said in cluster.workers()
+    }
 
 
 def finished(lab: Lab, cluster: Cluster, name: str = "heads") -> None:
@@ -176,7 +167,7 @@ def test_a_sweep_is_steered_while_it_runs(lab: Lab, cluster: Cluster, heads: Pat
     assert len(running(cluster)) == 1, "one task, and its GPU, for all three"
     assert asked(lab, "stop", "heads", "--now")[0] == 0
     until(lambda: not queued(cluster), 60)
-    until(lambda: not workers(), 10)  # what was killed is gone a moment later than its job
+    until(lambda: not workers(cluster), 10)
 
 
 def test_a_number_of_workers_is_that_of_all_arrays_together(
@@ -301,12 +292,12 @@ def test_a_sweep_survives_what_a_cluster_does_to_it(
 
     def trained() -> dict[str, int]:
         folder = lab.home / "sweeps" / "chaos" / "slurm"
-        logs = {task: folder / f"{task}.log" for task in workers()}
-        return {
-            task: pid
-            for task, pid in workers().items()
-            if logs[task].exists() and "trial" in logs[task].read_text()
-        }
+
+        def said(task: str) -> str:
+            log = folder / f"{task}.log"
+            return log.read_text() if log.exists() else ""
+
+        return {task: pid for task, pid in workers(cluster).items() if "trial" in said(task)}
 
     until(lambda: len(trained()) == 4)
     (killed, kill), (requeued, _), (lost, frozen), *_ = trained().items()
@@ -328,7 +319,9 @@ def test_a_sweep_survives_what_a_cluster_does_to_it(
         "scontrol", "update", f"JobId={requeued}", "StartTime=now"
     )  # it would wait for 2 min
     finished(lab, cluster, "chaos")
-    until(lambda: not workers(), 60)  # the copy on the lost node too, which finds nothing left
+    until(
+        lambda: not workers(cluster), 60
+    )  # the copy on the lost node too, which finds nothing left
     invariants(lab, "chaos")
     assert lab.report_bytes("chaos") == calm.report_bytes("chaos")
     for folder in calm.runs():
