@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +72,24 @@ def test_fault_13_best_weights_that_are_lost_before_the_test_are_trained_again(
     assert "the best epoch's weights are damaged or gone: train again" in log
     starts = [line.split("start at step ")[1] for line in log.splitlines() if "start at" in line]
     assert starts == ["0 of 12", "12 of 12", "0 of 12"]
+
+
+def test_fault_13_best_weights_that_are_lost_while_it_trains_are_trained_from_the_start(
+    tmp_path, settings, undisturbed
+):
+    reported = []
+
+    def report(epoch: int, value: float) -> bool:
+        reported.append(epoch)
+        if len(reported) == 3:
+            for path in RunFolder(tmp_path / undisturbed.run_id).bests():
+                path.unlink()
+        return False
+
+    result = experiment.run(settings(), home=tmp_path, report=report)
+    assert reported == [0, 1, 2] * 2
+    assert result.record["metrics"] == undisturbed.record["metrics"]
+    assert history(result.folder) == history(undisturbed.folder)
 
 
 def test_an_attempt_that_lost_its_run_removes_nothing_to_begin_anew(tmp_path, settings):
@@ -153,6 +170,9 @@ def test_a_run_that_another_has_finished_keeps_what_that_ones_record_names(
     assert [path.name for path in RunFolder(folder).bests()] == ["best.1.ckpt"]
 
 
+LOST, SWEPT = 7, 8  # exit codes: told so, or by a temporary file that its heir has removed
+
+
 def frozen(settings: Any, home: Path, event: str, name: str, turn: int) -> int:
     """A process that trains and stands still before a file operation; its id.
 
@@ -181,9 +201,12 @@ def frozen(settings: Any, home: Path, event: str, name: str, turn: int) -> int:
 
     try:
         sys.addaudithook(hook)
-        with suppress(LeaseLost, FileNotFoundError):  # its temporary files are swept away
-            experiment.run(settings, home=home)
+        experiment.run(settings, home=home)
         os._exit(0)
+    except LeaseLost:
+        os._exit(LOST)
+    except FileNotFoundError:
+        os._exit(SWEPT)
     finally:
         os._exit(1)
 
@@ -225,7 +248,7 @@ def test_fault_26_and_4_what_a_frozen_copy_writes_when_it_wakes_is_not_read(
         result = experiment.run(settings(), home=tmp_path, **asks)
     finally:
         wake()
-    assert ends == [0]
+    assert os.waitstatus_to_exitcode(ends[0]) == (SWEPT if "record" in name else LOST)
     assert read_record(result.folder) == result.record
     assert misfits(result.folder, result.record, checkpoint=True) == []
     assert result.record["metrics"] == undisturbed.record["metrics"]
@@ -293,7 +316,7 @@ def test_a_run_that_is_trained_elsewhere_is_refused_with_who_does_it(tmp_path, s
         thread.join(60)
     assert waited == [os.getpid()]
     assert result.record == done[0].record
-    assert result.record["attempts"] == 1
+    assert len(read_lines(result.folder / "attempts.jsonl")) == 1
 
 
 def test_what_fails_by_its_settings_has_a_record_and_what_the_machine_breaks_has_none(

@@ -1,11 +1,16 @@
 """The history without gaps or doubles, and runs that end early."""
 
 import json
+import math
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
 from lightning_sep import experiment
 from lightning_sep.callbacks.history import History
@@ -159,6 +164,7 @@ def test_a_kill_before_the_record_of_a_finished_run_costs_only_the_test(
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
     folder = tmp_path / undisturbed.run_id
     before = (folder / "metrics.jsonl").read_bytes()
+    append_line(folder / "metrics.jsonl", json.dumps({"epoch": 9, "step": 999}))
     result = experiment.run(settings(), home=tmp_path)
     assert (folder / "metrics.jsonl").read_bytes() == before
     assert result.record["metrics"] == undisturbed.record["metrics"]
@@ -190,6 +196,49 @@ def test_patience_counts_on_after_a_stop(tmp_path, settings):
         experiment.run(made, home=tmp_path, should_stop=lambda: next(asked) >= 8)
     result = experiment.run(made, home=tmp_path)
     assert [row["epoch"] for row in history(result.folder)] == [0, 1, 2]
+
+
+def after_epochs(folder: Path, *epochs: tuple[dict[str, float], float]) -> Iterator[History]:
+    """A history after each epoch, given its metrics and a parameter of the net at its end."""
+    one = History(
+        RunFolder(folder), generation=1, monitor="val/x", mode="max", told=len, guard=dict
+    )
+    module: Any = torch.nn.Linear(1, 1)
+    for epoch, (metrics, weight) in enumerate(epochs):
+        module.epoch_metrics = {"train/loss": 1.0, "train/non_finite": 0.0} | metrics
+        torch.nn.init.constant_(module.weight, weight)
+        trainer: Any = SimpleNamespace(current_epoch=epoch, global_step=4 * epoch)
+        one.on_train_epoch_end(trainer, module)
+        yield one
+
+
+@pytest.mark.parametrize(
+    ("bad", "weight", "words"),
+    [
+        (
+            {"train/loss": 0.0, "train/non_finite": 2.0},
+            1.0,
+            r"no loss of epoch 1 .* \(2 examples\)",
+        ),
+        ({}, math.nan, r"parameters are no longer finite after epoch 1 \(step 4\)"),
+    ],
+)
+def test_divergence_is_told_though_epochs_before_were_good(tmp_path, bad, weight, words):
+    good = {"val/x": 1.0}
+    epochs = after_epochs(tmp_path, (good | {"train/non_finite": 2.0}, 1.0), (good | bad, weight))
+    one = next(epochs)
+    with pytest.raises(NonFiniteLoss, match=words):
+        next(epochs)
+    assert (one.best_epoch, len(one.rows)) == (0, 2)
+
+
+def test_patience_counts_from_the_last_better_epoch(tmp_path):
+    values = [math.nan, 1.0, 0.5, math.nan, 2.0, 2.0, 3.0]
+    seen = [
+        (one.epochs_without_improvement, one.best_epoch)
+        for one in after_epochs(tmp_path, *(({"val/x": value}, 1.0) for value in values))
+    ]
+    assert seen == [(1, None), (0, 1), (1, 1), (2, 1), (0, 4), (1, 4), (0, 6)]
 
 
 def test_divergence_is_told_apart_and_recorded(tmp_path, settings):

@@ -16,6 +16,7 @@ from lightning_sep.plans.on_plateau import OnPlateau
 from lightning_sep.plans.second_stage import SecondStage
 from lightning_sep.plans.warmup_cosine import WarmupCosine
 from lightning_sep.run_folder import RunFolder
+from lightning_sep.settings import build
 
 INF = math.inf
 
@@ -164,6 +165,10 @@ def test_a_second_stage_goes_on_from_the_best_weights_in_larger_batches(
     assert first == best + 1 + 2
 
     made = settings(*PLANS[name])
+    plan = build(made.tree["plan"])
+    worse = [-row["val/si_sdr_improvement_db"] for row in rows]
+    over = [plan.stage(worse[: count + 1]).over for count in range(len(rows))]
+    assert over == [False] * (len(rows) - 1) + [True], "it ends with the second stage"
     folder = RunFolder(tmp_path / result.run_id)
 
     def stage_begins() -> bool:

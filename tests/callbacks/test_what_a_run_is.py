@@ -173,6 +173,11 @@ def test_a_record_says_what_was_run_on_what(undisturbed, settings):
     [told] = read_lines(undisturbed.folder / "attempts.jsonl")
     assert told["fingerprint"] == machine
     assert record["started"] <= record["finished"]
+    kept = json.loads((undisturbed.folder / record["examples_file"]).read_text())
+    assert kept["test/index"] == [0, 1, 2, 3]
+    assert len(kept["test/classes"]) == len(kept["test/groups"]) == 4
+    mean = np.nanmean(np.array(kept["test/si_sdr_improvement_db"], dtype=float))
+    assert record["metrics"]["test/si_sdr_improvement_db"] == pytest.approx(mean, rel=1e-5)
 
 
 def test_the_trainer_gets_what_the_settings_say(tmp_path, settings, monkeypatch):

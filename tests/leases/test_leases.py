@@ -141,6 +141,17 @@ def mine_not(mine: Leases, path: Path) -> bool:
     return path.stem != mine.presence.worker
 
 
+def test_fault_9_a_worker_far_away_that_has_left_is_gone_at_once(tmp_path: Path) -> None:
+    theirs, mine = leases(tmp_path), leases(tmp_path)
+    assert theirs.claim("a") is not None
+    elsewhere(tmp_path, "a")
+    assert mine.claim("a") is None
+    theirs.presence.stop()
+    taken = mine.claim("a")
+    assert taken is not None
+    assert (taken.crashes, taken.generation) == (1, 2)
+
+
 @pytest.mark.parametrize("offset_s", [-600.0, 600.0])
 def test_fault_9_clocks_apart_and_signs_of_any_age_say_nothing(
     tmp_path: Path, offset_s: float

@@ -19,6 +19,7 @@ from lightning_sep.fsio import PATIENCE
 from lightning_sep.leases.presence import Peers, Presence
 from lightning_sep.sweep import worker as module
 from lightning_sep.sweep.definition import load_sweep
+from lightning_sep.sweep.finals import finalists
 from lightning_sep.sweep.folder import create, open_sweep
 from lightning_sep.sweep.names import trial_key
 from lightning_sep.sweep.runner import Outcome
@@ -401,6 +402,9 @@ def test_a_trial_that_is_pruned_is_not_repeated(sandbox: Any, presence: Presence
     assert trial.state == TrialState.PRUNED
     assert len(trial.user_attrs["runs"]) == 1
     assert list(trial.intermediate_values) == [0]
+    assert trial.value is not None, "Optuna keeps the last one that was reported"
+    asked = replace(worker.study.definition, sweep=replace(worker.sweep, finalists=2))
+    assert finalists(asked, [trial]) == []
 
 
 def test_what_is_no_number_is_not_reported_and_prunes_nothing(

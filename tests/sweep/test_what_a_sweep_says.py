@@ -28,7 +28,7 @@ from lightning_sep.settings import compose
 from lightning_sep.sweep import asked, commands, inside_optuna, report, watchdog
 from lightning_sep.sweep import display as display_module
 from lightning_sep.sweep.definition import Sweep, load_sweep
-from lightning_sep.sweep.finals import finalists
+from lightning_sep.sweep.finals import Finals, finalists
 from lightning_sep.sweep.folder import create, look, open_sweep
 from lightning_sep.sweep.names import stop_file
 from lightning_sep.sweep.runner import Errand, ExperimentRunner, Outcome, task_monitor
@@ -236,10 +236,14 @@ def test_what_stands_in_the_way_of_a_result_is_set_apart(sandbox: Any, presence:
         (folder / "final-0000-1000.json").write_text(text)
         assert worker.finals.results() == {}
     (folder / ".final-0000-1000.json").write_text('{"state": "failed", "trial": 0, "seed": 1}')
+    lease = final.lease.path.read_text()
     final.finish([Outcome("b", "finished", 1.5)], None)
+    final.lease.path.write_text(lease)
+    final.finish([Outcome("c", "finished", 0.5)], None)  # the first one stands
     expected = {"trial": 0, "seed": 1000, "run_id": "b", "state": "finished"}
     expected |= {"value": 1.5, "reason": None}
     assert worker.finals.results() == {"final-0000-1000": expected}
+    assert Finals(study).results() == worker.finals.results()
     [kept] = folder.glob("final-0000-1000.json.damaged-*")
     assert kept.read_text() == '{"state": "failed"}'
 
@@ -398,12 +402,17 @@ def test_without_finals_the_best_of_the_search_is_said_to_be_unconfirmed(
 def test_what_is_tried_depends_on_the_sweeps_name_and_the_trials_number(
     sandbox: Any, presence: Presence, quadratic: Any, tmp_path: Path
 ) -> None:
-    def rates(home: Path, name: str) -> list[float]:
+    """And not on how many workers there are, or on when they began."""
+
+    def rates(home: Path, name: str, *, anew: bool = False) -> list[float]:
         study = create(home, load_sweep(sandbox.write(name, ANY, trials=6)))
-        told(a_worker(study, presence, sandbox.runner), *((f"{n}", float(n)) for n in range(6)))
+        for number in range(6):
+            study = open_sweep(home, name) if anew else study
+            worker = a_worker(study, presence, sandbox.runner)
+            told(worker, (f"{number}", float(number)))
         return [trial.params["rate"] for trial in study.trials()]
 
-    first, again = rates(tmp_path / "a", "one"), rates(tmp_path / "b", "one")
+    first, again = rates(tmp_path / "a", "one"), rates(tmp_path / "b", "one", anew=True)
     assert first == again
     assert len(set(first)) == 6
     assert not set(first) & set(rates(tmp_path / "a", "two"))
