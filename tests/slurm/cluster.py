@@ -136,6 +136,13 @@ class Cluster:
         """End a node with everything that runs on it."""
         _end(self._processes.pop(node))
 
+    def restart_nodes(self) -> None:
+        """End all nodes and start them anew, idle."""
+        for number in range(1, NODES + 1):
+            self.end_node(f"n{number}")
+            self.start_node(f"n{number}")
+        self._wait(lambda: self.ask("sinfo", "-h", "-t", "idle", "-o", "%D").strip() == str(NODES))
+
     def restart_controller(self, *, after_s: float) -> None:
         """Let the controller be away for a while."""
         _end(self._processes.pop("slurmctld"))

@@ -36,8 +36,8 @@ def make_lab(tmp_path: Path, data: Path, cluster: Cluster) -> Iterator[Callable[
     """Homes whose commands know the cluster; their jobs end with the test."""
     made: list[Lab] = []
 
-    def make(name: str = "lab") -> Lab:
-        lab = Lab(tmp_path / name, data)
+    def make(name: str = "lab", home: Path | None = None) -> Lab:
+        lab = Lab(tmp_path / name, data, home)
         lab.extra = {"SLURM_CONF": str(cluster.conf), "PATH": PATH}
         made.append(lab)
         return lab

@@ -6,7 +6,8 @@ import shlex
 import signal
 import time
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.faults.harness import (
     ROOT,
     TINY,
     Lab,
+    fill,
     history,
     invariants,
     mounted,
@@ -65,9 +67,9 @@ def workers(cluster: Cluster) -> dict[str, int]:
     }
 
 
-def finished(lab: Lab, cluster: Cluster, name: str = "heads") -> None:
+def finished(lab: Lab, cluster: Cluster, name: str = "heads", limit_s: float = 300) -> None:
     """Wait until nothing is queued; the report was written by the last job."""
-    until(lambda: not queued(cluster), 240, cluster.logs())
+    until(lambda: not queued(cluster), limit_s, cluster.logs())
     folder = lab.home / "sweeps" / name
     said = "".join(one.read_text() for one in (folder / "slurm").glob("*.log"))
     assert (folder / "trials.json").exists(), said
@@ -132,10 +134,12 @@ def test_a_dry_run_shows_the_scripts_and_does_nothing(
 
 
 def test_a_sweep_is_steered_while_it_runs(lab: Lab, cluster: Cluster, heads: Path) -> None:
-    submit = ("sweep", str(heads), LONG, "launcher=slurm", "launcher.workers=3")
-    assert asked(lab, *submit)[0] == 0
+    submit = ("sweep", str(heads), LONG, "launcher=slurm")
+    for count in (1, 3):  # the second time, those that are missing
+        assert asked(lab, *submit, f"launcher.workers={count}")[0] == 0
     until(lambda: len(running(cluster)) == 3)
-    code, text = asked(lab, *submit)
+    assert len({task.partition("_")[0] for task in running(cluster)}) == 2, "of two arrays"
+    code, text = asked(lab, *submit, "launcher.workers=3")
     assert code == 0
     assert "nothing is added" in text
     until(lambda: len(status(lab)["running"]) == 3)  # type: ignore[arg-type]
@@ -147,11 +151,10 @@ def test_a_sweep_is_steered_while_it_runs(lab: Lab, cluster: Cluster, heads: Pat
     assert "trial 0" not in text
     assert asked(lab, "logs", "heads", "17")[0] == 2
 
-    assert asked(lab, "scale", "heads", "1")[0] == 0
-    until(lambda: len(running(cluster)) == 1, 30)
-    assert status(lab)["jobs"]["workers"] == 1  # type: ignore[index]
-    assert asked(lab, "scale", "heads", "2")[0] == 0
-    until(lambda: len(running(cluster)) == 2, 30)
+    for count in (4, 1, 2):
+        assert asked(lab, "scale", "heads", str(count))[0] == 0
+        until(lambda count=count: len(running(cluster)) == count, 30)
+        assert status(lab)["jobs"]["workers"] == count  # type: ignore[index]
 
     assert asked(lab, "stop", "heads")[0] == 0
     until(lambda: not queued(cluster), 60)
@@ -162,26 +165,12 @@ def test_a_sweep_is_steered_while_it_runs(lab: Lab, cluster: Cluster, heads: Pat
     assert (code, text.count("\n")) == (2, 1)
 
     shared = ("launcher.workers=1", "launcher.gpus=1", "launcher.runs_per_gpu=3")
-    assert asked(lab, *submit[:-1], *shared)[0] == 0
+    assert asked(lab, *submit, *shared)[0] == 0
     until(lambda: len(status(lab)["running"]) == 3)  # type: ignore[arg-type]
     assert len(running(cluster)) == 1, "one task, and its GPU, for all three"
     assert asked(lab, "stop", "heads", "--now")[0] == 0
     until(lambda: not queued(cluster), 60)
     until(lambda: not workers(cluster), 10)
-
-
-def test_a_number_of_workers_is_that_of_all_arrays_together(
-    lab: Lab, cluster: Cluster, heads: Path
-) -> None:
-    submit = ("sweep", str(heads), LONG, "launcher=slurm")
-    for count in (1, 3):  # the second time, those that are missing
-        assert asked(lab, *submit, f"launcher.workers={count}")[0] == 0
-    until(lambda: len(running(cluster)) == 3)
-    assert len({task.partition("_")[0] for task in running(cluster)}) == 2
-    for count in (4, 1):
-        assert asked(lab, "scale", "heads", str(count))[0] == 0
-        until(lambda count=count: len(running(cluster)) == count, 30)
-    assert status(lab)["jobs"]["workers"] == 1  # type: ignore[index]
 
 
 def test_a_task_that_slurm_holds_is_named_and_the_next_one_goes_on(
@@ -273,21 +262,71 @@ def test_a_sweep_longer_than_its_time_limit_ends_by_itself_without_scontrol(
     assert history(first) == history(second)
 
 
+@dataclass(frozen=True)
+class Chaos:
+    """How much of it.
+
+    Args:
+        heads: settings are these times ``rates``.
+        rates: learning rates.
+        epochs: of each run.
+        workers: of the array, on four nodes.
+        frozen_s: how long the worker on the lost node stands still.
+        away_s: how long the controller is away.
+        full_s: how long no byte is free in the home; 0 never.
+    """
+
+    heads: tuple[str, ...]
+    rates: tuple[float, ...]
+    epochs: int
+    workers: int
+    frozen_s: float
+    away_s: float
+    full_s: float
+
+
+SOME = Chaos(("tanh", "sine"), (0.05, 0.02), 30, 4, 8, 3, 0)
+FOUR = ("tanh", "sine", "hard_clip", "linear")
+FORTY = Chaos(FOUR, tuple(k / 200 for k in range(1, 11)), 12, 8, 60, 20, 10)
+
+
+@pytest.mark.parametrize(
+    "chaos",
+    [
+        pytest.param(SOME, id="4 settings"),
+        pytest.param(FORTY, id="40 settings", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
+    ],
+)
 def test_a_sweep_survives_what_a_cluster_does_to_it(
-    make_lab: Callable[..., Lab], cluster: Cluster, tmp_path: Path
+    make_lab: Callable[..., Lab], cluster: Cluster, tmp_path: Path, chaos: Chaos
 ) -> None:
-    """Killed, requeued, preempted, lost with its node and woken; the daemon away for a while."""
+    """Killed, requeued, preempted, lost with its node and woken; daemon and disk away a while."""
     body = (
-        "yield f\"head={trial.suggest_categorical('head', ['tanh', 'sine'])}\"\n"
-        "    yield f\"net.filters={trial.suggest_categorical('filters', [4, 5])}\""
+        f"yield f\"head={{trial.suggest_categorical('head', {[*chaos.heads]})}}\"\n"
+        f"    rate = trial.suggest_categorical('rate', {[*chaos.rates]})\n"
+        "    yield f'optimizer.learning_rate={rate}'"
     )
-    path = write_sweep(tmp_path / "chaos.py", body, ["trainer.epochs=30"])
+    settings = len(chaos.heads) * len(chaos.rates)
+    path = write_sweep(
+        tmp_path / "chaos.py", body, [f"trainer.epochs={chaos.epochs}"], trials=settings
+    )
     calm = make_lab("calm")
     assert asked(calm, "sweep", str(path), "--workers", "2")[0] == 0
+    with ExitStack() as left:
+        small = None
+        if chaos.full_s:
+            disk = mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=256m", "tmpfs")
+            small = left.enter_context(disk)
+            cluster.restart_nodes()  # what is mounted later is not mounted on them
+        lab = make_lab(home=small and small / "runs")
+        _survives(lab, calm, cluster, path, chaos, small)
 
-    lab = make_lab()
+
+def _survives(
+    lab: Lab, calm: Lab, cluster: Cluster, path: Path, chaos: Chaos, disk: Path | None
+) -> None:
     lab.extra["LIGHTNING_SEP_LEASE_S"] = "4"
-    options = ["launcher.workers=4", "launcher.cpus=4"]  # a node each
+    options = [f"launcher.workers={chaos.workers}", f"launcher.cpus={16 // chaos.workers}"]
     assert asked(lab, "sweep", str(path), "launcher=slurm", *options)[0] == 0
 
     def trained() -> dict[str, int]:
@@ -299,29 +338,38 @@ def test_a_sweep_survives_what_a_cluster_does_to_it(
 
         return {task: pid for task, pid in workers(cluster).items() if "trial" in said(task)}
 
-    until(lambda: len(trained()) == 4)
+    until(lambda: len(trained()) == chaos.workers)
     (killed, kill), (requeued, _), (lost, frozen), *_ = trained().items()
     os.kill(kill, signal.SIGKILL)
     cluster.ask("scontrol", "requeue", requeued)
     node = cluster.ask("squeue", "-h", "-j", lost, "-o", "%N").strip()
     os.kill(frozen, signal.SIGSTOP)
     cluster.lose_node(node)
-    time.sleep(8)
+    time.sleep(chaos.frozen_s)
     os.kill(frozen, signal.SIGCONT)
+    if disk is not None:
+        ballast = fill(disk)
+        time.sleep(chaos.full_s)
+        assert len(running(cluster)) >= chaos.workers - 1, "they wait, and end for no full disk"
+        ballast.unlink()
     urgent = cluster.ask(
         *("sbatch", "--parsable", "--partition=urgent", "--exclusive", "--output=/dev/null"),
         *("--wrap", "sleep 3"),
     ).strip()
     assert urgent
-    cluster.restart_controller(after_s=3)
-    until(lambda: cluster.ask("squeue", "-h", "-j", requeued).strip() != "" or not queued(cluster))
-    cluster.ask(
-        "scontrol", "update", f"JobId={requeued}", "StartTime=now"
-    )  # it would wait for 2 min
-    finished(lab, cluster, "chaos")
-    until(
-        lambda: not workers(cluster), 60
-    )  # the copy on the lost node too, which finds nothing left
+    until(lambda: cluster.ask("squeue", "-h", "-j", urgent, "-t", "RUNNING"), 60)
+    assert running(cluster) or queued(cluster), "it came when all was done"
+    cluster.restart_controller(after_s=chaos.away_s)
+
+    def waits() -> bool:
+        state = cluster.ask("squeue", "-h", "-j", requeued, "-o", "%T").strip()
+        return state == "PENDING" or not queued(cluster)
+
+    # It would wait for two minutes; begun before its first processes ended, it would be held.
+    until(waits)
+    cluster.ask("scontrol", "update", f"JobId={requeued}", "StartTime=now")
+    finished(lab, cluster, "chaos", limit_s=300 if disk is None else 1500)
+    until(lambda: not workers(cluster), 60)  # nor the copy on the lost node: nothing is left
     invariants(lab, "chaos")
     assert lab.report_bytes("chaos") == calm.report_bytes("chaos")
     for folder in calm.runs():
