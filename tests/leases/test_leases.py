@@ -265,6 +265,16 @@ def test_a_lease_file_that_is_away_for_a_moment_is_no_lost_lease(tmp_path: Path)
     assert time.monotonic() - began_s > 1.9
 
 
+def test_fault_27_a_lease_in_a_home_that_is_away_is_not_taken_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "home" / "a.json"
+    assert Content.read(path) is None
+    monkeypatch.setattr(PATIENCE, "home", path.parent)
+    with pytest.raises(FileNotFoundError):
+        Content.read(path)
+
+
 def test_what_a_living_worker_has_dropped_is_free(tmp_path: Path) -> None:
     theirs, mine = leases(tmp_path), leases(tmp_path)
     lease = theirs.claim("a")
