@@ -1,6 +1,7 @@
 """From the command line to a command, and from its end to an exit code."""
 
 import argparse
+import logging
 import os
 import sys
 import traceback
@@ -90,6 +91,7 @@ Runs go to runs/ or LIGHTNING_SEP_HOME, data to data/ or LIGHTNING_SEP_DATA.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    logging.raiseExceptions = False  # libraries' own logs fall silent on a full disk
     with plain_streams():
         return _answered(list(sys.argv[1:] if argv is None else argv))
 
@@ -122,7 +124,7 @@ def _answered(given: list[str]) -> int:
 
         if lacks_memory(error):
             said = " ".join(str(error).split()) or "no room"
-            return fail(f"not enough memory ({said}): make the net or the examples smaller", 2)
+            return fail(f"not enough memory ({said}): ask for less at once, or of a smaller net", 2)
         return fail(f"{reason} (unexpected; run again with --debug for the traceback)", 1)
 
 
@@ -140,6 +142,8 @@ def _run(given: list[str]) -> int:
 
             known = commands[arguments.command].options()
             hint = did_you_mean(options[0].partition("=")[0], known)
+        if options and not hint and hasattr(arguments, arguments.rest):
+            hint = " Settings have no dashes: `trainer.epochs=3`."
         raise ConfigError(
             f"unknown argument: {' '.join(options or unread)}.{hint} "
             f"See `{PROGRAM} {arguments.command} --help`"

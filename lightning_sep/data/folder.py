@@ -81,9 +81,8 @@ class InPlace(Corpus):
                 "audio files"
             ) from error
         if not there:
-            raise DataError(
-                f"{shown(root)}: no such folder. data.path names a folder of audio files"
-            )
+            what = "is a file" if root.exists() else "no such folder"
+            raise DataError(f"{shown(root)}: {what}. data.path names a folder of audio files")
         return root
 
     def found(self, home: Path) -> Found:

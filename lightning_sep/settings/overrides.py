@@ -81,7 +81,7 @@ def _parsed(text: str) -> Any:
 def _unreadable(text: str, error: Exception) -> str:
     key, equals, value = text.partition("=")
     if not equals:
-        return f"{text!r} is not an override: write GROUP=ENTRY or GROUP.SETTING=VALUE"
+        return f"{text!r} is not an override: write GROUP=ENTRY or GROUP.SETTING=VALUE, no spaces"
     if value and not value.startswith(("'", '"', "[", "{")) and "'" not in value:
         return f"{text!r} cannot be read. Special characters need quotes: \"{key}='{value}'\""
     reason = str(error).splitlines()[0]

@@ -22,8 +22,14 @@ from lightning_sep.sweep import report as reports
 from lightning_sep.sweep.asked import apart, assignment, definitions_of, launcher_of
 from lightning_sep.sweep.display import display, tell
 from lightning_sep.sweep.finals import Finals
-from lightning_sep.sweep.folder import create, open_sweep
-from lightning_sep.sweep.names import JOURNAL, stop_file, sweep_folder, workers_folder
+from lightning_sep.sweep.folder import create, open_sweep, withdraw
+from lightning_sep.sweep.names import (
+    JOURNAL,
+    stop_file,
+    sweep_folder,
+    sweep_names,
+    workers_folder,
+)
 from lightning_sep.sweep.runner import Examined, ExperimentRunner, Runner
 from lightning_sep.sweep.status import about
 from lightning_sep.sweep.study import SweepStudy
@@ -104,6 +110,7 @@ def launch(
         most = sum(one.sweep.most_runs(one.sweep.trials) for one in definitions)
         print(launcher.plan(assignment(names, command, home, most, examined)))
         return 0
+    known = sweep_names(home)
     studies = [
         create(home, definition, one.targets, one.entries, launcher.patience_s)
         for definition, one in zip(definitions, examined, strict=True)
@@ -111,10 +118,13 @@ def launch(
     PATIENCE.home = home
     for definition in definitions:
         stop_file(home, definition.name).unlink(missing_ok=True)
-    for study in studies:
-        for text in enqueue:
-            study.enqueue(text.split())
     with ExitStack() as cleanup:
+        for study in studies:
+            if study.definition.name not in known:
+                cleanup.enter_context(_withdrawn_if_refused(study))
+        for study in studies:
+            for text in enqueue:
+                study.enqueue(text.split())
         if not all(Finals(study).done() for study in studies):
             with _signals() as received:
                 cleanup.enter_context(_patience(received))
@@ -122,6 +132,16 @@ def launch(
             if code is not None:
                 return code
         return _conclude(studies, home, page or _page)
+
+
+@contextmanager
+def _withdrawn_if_refused(study: SweepStudy) -> Iterator[None]:
+    """A sweep that could not be begun does not stay behind as one that waits."""
+    try:
+        yield
+    except ConfigError:
+        withdraw(study)
+        raise
 
 
 def report(sweeps: Sequence[str], home: Path | None = None) -> int:

@@ -65,7 +65,7 @@ def display(
     clock = Clock()
     if sys.stderr.isatty():
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
         from rich.progress import Progress as Bars
         from rich.table import Column
 
@@ -74,6 +74,7 @@ def display(
             TextColumn("{task.fields[name]}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
+            SpinnerColumn("line", finished_text=""),
             TextColumn("{task.fields[left]}", markup=False),
             TextColumn("{task.description}", markup=False, table_column=cut),
         )
@@ -82,7 +83,8 @@ def display(
             rows = [bars.add_task("", name=name, left="", total=None) for name in names]
 
             def draw(states: Sequence[Progress]) -> None:
-                left = clock.left(states)
+                running = sum(state.trials.get("running", 0) for state in states)
+                left = clock.left(states) or (f"{running} running" if running else "")
                 for row, state in zip(rows, states, strict=True):
                     text = state.line().removeprefix(f"{state.name}: ")
                     bars.update(

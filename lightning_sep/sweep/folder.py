@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import BaseTrial
+from optuna.trial import BaseTrial, TrialState
 
 from lightning_sep.errors import ConfigError
 from lightning_sep.fsio import PATIENCE, storage_errors, write_json
@@ -17,7 +18,7 @@ from lightning_sep.leases.lock import FileLock
 from lightning_sep.leases.presence import patience_s
 from lightning_sep.sweep.definition import Definition, Sweep, read_sweep
 from lightning_sep.sweep.differences import differences
-from lightning_sep.sweep.names import sweep_folder, sweep_names
+from lightning_sep.sweep.names import JOURNAL, sweep_folder, sweep_names
 from lightning_sep.sweep.space import Point
 from lightning_sep.sweep.study import SweepStudy
 from lightning_sep.sweep.versions import entry_versions, versions
@@ -94,6 +95,17 @@ def create(
     return SweepStudy(
         home, definition, points=_points(record), patience_s=float(record["patience_s"])
     )
+
+
+def withdraw(study: SweepStudy) -> None:
+    """Take a sweep off that was refused as it began; one that somebody has worked on stays."""
+    folder = sweep_folder(study.home, study.definition.name)
+    with FileLock(folder / "sweep.lock"):
+        if all(trial.state is TrialState.WAITING for trial in study.trials()):
+            for file in (folder / "sweep.json", folder / JOURNAL):
+                file.unlink(missing_ok=True)
+    with suppress(OSError):  # what Slurm was asked stays
+        folder.rmdir()
 
 
 def open_sweep(home: Path, name: str) -> SweepStudy:

@@ -150,8 +150,17 @@ def test_a_guess_is_tried_first_and_the_rest_of_it_is_drawn(sandbox: Any) -> Non
 )
 def test_a_guess_outside_the_space_is_refused(sandbox: Any, guess: str, told: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        sandbox.launch(sandbox.write(body=WIDE), enqueue=[guess])
+        sandbox.launch(sandbox.write(body=WIDE), enqueue=["rate=0.5", guess])
     assert told in str(raised.value)
+    assert not list(sandbox.home.glob("sweeps/*")), "what was refused does not wait"
+
+
+def test_a_guess_that_is_refused_leaves_a_sweep_that_was_begun_as_it_is(sandbox: Any) -> None:
+    path = sandbox.write(body=WIDE, trials=2, finalists=0)
+    assert sandbox.launch(path, workers=1) == 0
+    with pytest.raises(ConfigError, match="no parameter"):
+        sandbox.launch(path, enqueue=["rat=0.5"])
+    assert len(sandbox.open().trials()) == 2
 
 
 def test_a_guess_where_all_is_tried_is_refused(sandbox: Any) -> None:
