@@ -239,7 +239,7 @@ def test_a_mirror_is_made_of_a_run_that_had_none(home, server, tmp_path, capsys)
     assert run.told["displayName"] == "tanh loss_softmax alpha=0.25 s3"
     assert run.told["jobType"] == "train"
     # what was asked for, and the class where nothing was
-    assert (run.config["head"], run.config["net"]) == ("tanh", "wave_unet")
+    assert (run.config["head"], run.config["net"]) == ("tanh", "wave_unet_small")
 
     shutil.rmtree(result.folder / "wandb")
     (result.folder / "wandb").write_text("a file in the way")
