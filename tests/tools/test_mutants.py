@@ -162,6 +162,7 @@ def test_elsewhere():
 """
 
 
+@pytest.mark.slow
 def test_a_watched_line_kills_its_mutant_and_an_unwatched_one_does_not(tmp_path: Path) -> None:
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tests" / "sums").mkdir(parents=True)
