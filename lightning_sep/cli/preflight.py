@@ -5,7 +5,7 @@ import argparse
 from lightning_sep.cli.choices import choices_text
 from lightning_sep.cli.command import Command, Parser, add_settings
 from lightning_sep.cli.process import ready_process, threads_in
-from lightning_sep.cli.sweep import nothing_to_try
+from lightning_sep.cli.sweep import files_and_settings
 from lightning_sep.homes import runs_home
 
 _TEXT = """\
@@ -29,10 +29,7 @@ def _add(parser: Parser, common: Parser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int | None:
-    files = [one for one in arguments.settings if one.endswith(".py") and "=" not in one]
-    overrides = [one for one in arguments.settings if one not in files]
-    if not files and not arguments.grid:
-        raise nothing_to_try(arguments.settings, "preflight")
+    files, overrides = files_and_settings(arguments, "preflight")
     ready_process(threads_in(overrides, arguments.config_dir))
     from lightning_sep.sweep.preflight import preflight
 

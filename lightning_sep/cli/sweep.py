@@ -61,7 +61,20 @@ def _add(parser: Parser, common: Parser) -> None:
     parser.add_argument("--workers", type=count, metavar="N", help="processes (default: per core)")
 
 
-def nothing_to_try(given: Sequence[str], command: str) -> ConfigError:
+def files_and_settings(arguments: argparse.Namespace, command: str) -> tuple[list[str], list[str]]:
+    """The sweep files among the words that were given, and the other words.
+
+    Raises:
+        ConfigError: there is neither a file nor ``--grid``.
+    """
+    given: list[str] = arguments.settings
+    files = [one for one in given if one.endswith(".py") and "=" not in one]
+    if not files and not arguments.grid:
+        raise _nothing_to_try(given, command)
+    return files, [one for one in given if one not in files]
+
+
+def _nothing_to_try(given: Sequence[str], command: str) -> ConfigError:
     """What to say where neither a file nor a grid was given: which files there are."""
     words = [one for one in given if "=" not in one]
     files = sorted(map(str, Path("sweeps").glob("*.py")))
@@ -78,10 +91,7 @@ def _run(arguments: argparse.Namespace) -> int | None:
     from lightning_sep.sweep import commands
 
     tell_twice(arguments.settings)
-    files = [one for one in arguments.settings if one.endswith(".py") and "=" not in one]
-    overrides = [one for one in arguments.settings if one not in files]
-    if not files and not arguments.grid:
-        raise nothing_to_try(arguments.settings, "sweep")
+    files, overrides = files_and_settings(arguments, "sweep")
     return commands.launch(
         files=files,
         overrides=overrides,

@@ -31,6 +31,10 @@ class Work(Protocol):
     def trials(self) -> Mapping[str, int]: ...
 
 
+def _running(states: Sequence[Work]) -> int:
+    return sum(state.trials.get("running", 0) for state in states)
+
+
 class Clock:
     """Time left, from the work done since the first of it began.
 
@@ -46,7 +50,7 @@ class Clock:
         """Such as ``about 40 s left``; empty where nothing is known, or left."""
         done = sum(state.work_done for state in states)
         total = sum(state.work_total for state in states)
-        running = sum(state.trials.get("running", 0) for state in states)
+        running = _running(states)
         if self.first is None:
             self.first = done
         if done == self.first and not running:  # the workers have not started
@@ -83,7 +87,7 @@ def display(
             rows = [bars.add_task("", name=name, left="", total=None) for name in names]
 
             def draw(states: Sequence[Progress]) -> None:
-                running = sum(state.trials.get("running", 0) for state in states)
+                running = _running(states)
                 left = clock.left(states) or (f"{running} running" if running else "")
                 for row, state in zip(rows, states, strict=True):
                     text = state.line().removeprefix(f"{state.name}: ")

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from lightning_sep.fsio import read_lines, sha256_file
 from lightning_sep.record import read_record
 from lightning_sep.run_folder import RunFolder
 from tests.callbacks.conftest import SETTINGS
+from tests.mounts import mounted
 
 
 def save(
@@ -244,18 +244,9 @@ def test_a_full_disk_stops_training_but_not_because_of_wandb(
 def test_fault_12_a_folder_that_may_not_be_written_is_told_before_training(
     tmp_path, capsys, monkeypatch
 ):
-    folder = tmp_path / "readonly"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(folder)], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"mounting is not permitted: {mounted.stderr.decode().strip()}")
-    try:
+    with mounted(tmp_path / "readonly", "-t", "tmpfs", "-o", "ro", "tmpfs") as folder:
         monkeypatch.setenv("LIGHTNING_SEP_HOME", str(folder))
         assert cli.main(["train", *SETTINGS]) == 2
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "cannot be written" in said

@@ -17,11 +17,11 @@ from tests.faults.harness import (
     failing,
     fill,
     frozen_below,
-    mounted,
     same,
     same_run,
     until,
 )
+from tests.mounts import mounted
 
 MakeLab = Callable[..., Lab]
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")

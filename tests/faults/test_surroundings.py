@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from tests.faults.harness import Lab, equal_runs, fill, mounted
+from tests.faults.harness import Lab, equal_runs, fill
+from tests.mounts import mounted
 
 
 def test_fault_25_and_23_a_bare_environment_and_a_clock_that_jumps_are_enough(

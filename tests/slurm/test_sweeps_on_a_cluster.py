@@ -20,11 +20,11 @@ from tests.faults.harness import (
     fill,
     history,
     invariants,
-    mounted,
     record_of,
     until,
     write_sweep,
 )
+from tests.mounts import mounted
 from tests.slurm.cluster import Cluster
 
 LONG = "trainer.epochs=4000"
