@@ -82,7 +82,8 @@ def _world() -> str:
 def _start(pid: int) -> str | None:
     """Start time of a process in clock ticks since boot; None when it is gone or a zombie."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        # The name in it is whatever the process calls itself: not always UTF-8.
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode().split()
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] in "ZX" else fields[19]

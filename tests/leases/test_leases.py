@@ -223,6 +223,22 @@ def test_a_number_that_another_process_got_is_not_the_same_process() -> None:
     assert Owner(me.host, "another boot", me.pid, me.start).alive() is None
 
 
+def test_a_process_may_call_itself_what_it_likes() -> None:
+    """Its name stands before its start in /proc, spaces, brackets and broken UTF-8 as they are."""
+    command = "open('/proc/self/comm', 'wb').write(b') S 1 \\xff'); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        name = Path(f"/proc/{process.pid}/comm").read_bytes()
+        me = this_process()
+        alive = Owner(me.host, me.world, process.pid, me.start).alive()
+        process.communicate(b"\n")
+    assert name == b") S 1 \xff\n"
+    assert alive is False  # begun later than this process
+
+
 def test_an_owner_is_read_by_name_whatever_else_is_said() -> None:
     me = this_process()
     assert Owner.read({**me.as_json(), "later": 1}) == me

@@ -174,10 +174,11 @@ class Cluster:
         found = []
         for path in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                said = (path / "cmdline").read_text().split("\0")
+                # Whatever runs beside is read too: its words need not be UTF-8.
+                said = os.fsdecode((path / "cmdline").read_bytes()).split("\0")
                 if said[first : first + len(words)] != list(words):
                     continue
-                lines = (path / "environ").read_text().split("\0")
+                lines = os.fsdecode((path / "environ").read_bytes()).split("\0")
                 variables = dict(one.split("=", 1) for one in lines if "=" in one)
                 if variables.get("SLURM_CONF") == str(self.conf):
                     found.append((int(path.name), variables))

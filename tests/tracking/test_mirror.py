@@ -286,7 +286,7 @@ tracker = Tracker(mirror(), folder=Path(sys.argv[1]), mode="offline")
 tracker.log({{"step": 1, "val/r2": 0.1}})
 for status in Path("/proc").glob("[0-9]*/stat"):
     try:
-        name, rest = status.read_text().rsplit(")", 1)
+        name, rest = status.read_text(errors="replace").rsplit(")", 1)
     except OSError:
         continue
     if "wandb-core" in name and int(rest.split()[1]) == os.getpid():
