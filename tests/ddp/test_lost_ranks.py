@@ -17,6 +17,7 @@ from tests.faults.harness import (
     history,
     invariants,
     record_of,
+    state,
     steps,
     until,
     write_sweep,
@@ -48,14 +49,7 @@ def others(process: Process) -> list[int]:
 
 
 def gone(pids: list[int]) -> bool:
-    return not any(_alive(pid) for pid in pids)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    return all(state(pid) in "ZX" for pid in pids)
 
 
 def within(folder: Path, epoch: int) -> bool:

@@ -132,7 +132,7 @@ class Process:
 
     def frozen(self) -> bool:
         """Whether it is stopped."""
-        return _state(self.pid) == "T"
+        return state(self.pid) == "T"
 
     def send(self, number: signal.Signals) -> None:
         if self.running():
@@ -165,7 +165,8 @@ class Process:
         return code
 
 
-def _state(pid: int) -> str:
+def state(pid: int) -> str:
+    """The letter that proc(5) gives a process: Z a zombie, T stopped; X here where it is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
     except OSError:
@@ -174,7 +175,7 @@ def _state(pid: int) -> str:
 
 def frozen_below(pid: int) -> list[int]:
     """The processes that a process has started and that are stopped."""
-    return [one for one in descendants(pid) if _state(one) == "T"]
+    return [one for one in descendants(pid) if state(one) == "T"]
 
 
 def descendants(pid: int) -> list[int]:

@@ -19,6 +19,7 @@ from lightning_sep.sweep import steer
 from lightning_sep.sweep.finals import Finals
 from lightning_sep.sweep.report import report
 from lightning_sep.sweep.worker import WORK_LEFT, Stop, Worker
+from tests.faults.harness import state
 
 LONG = ["steps=25"]
 SLOWLY = {"QUADRATIC_STEP_S": "0.03"}
@@ -266,7 +267,7 @@ def test_workers_whose_launcher_was_killed_save_and_end(sandbox: Any, wait_until
     workers = children(launcher.pid)
     launcher.kill()
     launcher.wait()
-    wait_until(lambda: not any(alive(pid) for pid in workers), 10)
+    wait_until(lambda: all(state(pid) in "ZX" for pid in workers), 10)
     assert {t.state for t in sandbox.open().trials()} == {TrialState.WAITING}
 
 
@@ -345,10 +346,3 @@ QUADRATIC = Path(__file__).parent / "quadratic.py"
 
 def children(pid: int) -> list[int]:
     return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
