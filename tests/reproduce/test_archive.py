@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shlex
 import shutil
 import stat
@@ -109,13 +110,29 @@ def test_another_process_computes_the_same_board(packed: Path, tmp_path: Path) -
 def test_the_first_row_of_an_archive_is_trained_and_tested_anew_bit_for_bit(
     packed: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["verify", str(packed)]) == 0
-    (command,) = [one for one in capsys.readouterr().out.splitlines() if "reproduce" in one]
+    """Another process, with a home and data of its own; then this one."""
+
+    def elsewhere(*words: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-m", "lightning_sep", *words],
+            env=os.environ | {"LIGHTNING_SEP_DATA": str(tmp_path / "data")},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    (command,) = [one for one in elsewhere("verify", str(packed)).splitlines() if "repro" in one]
     words = shlex.split(command)[1:]
-    for extra in ([], ["--eval-only"]):
-        assert main([*words, *extra, "--json"]) == 0
-        found = json.loads(capsys.readouterr().out)
-        assert (found["grade"], found["eval_only"]) == ("bitwise", bool(extra))
+    assert not home.exists()
+    found = json.loads(elsewhere(*words, "--json"))
+    assert (found["grade"], found["differs"], found["eval_only"]) == ("bitwise", {}, False)
+    (board,) = json.loads(members(packed)["board.json"])["boards"]
+    first = board["rows"][0]["seeds"][0]
+    assert (found["run_id"], found["again"]) == (first["run_id"], first["value"])
+    assert main([*words, "--eval-only", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["grade"], found["eval_only"]) == ("bitwise", True)
     # The unpacked home counts them; the archive says what it said.
     (place,) = (home / "archives").iterdir()
     (board,) = load_boards(place, ["two"]).boards
