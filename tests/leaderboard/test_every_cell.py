@@ -234,6 +234,34 @@ def test_every_cell_of_the_page_has_its_number_and_its_heading(margins: Any) -> 
     assert [found[one][0] for one in ("Began", "Took")] == ["2026-03-01 10:00", "93 s"]
 
 
+def test_the_frame_of_the_page_counts_and_names_what_is_on_it(margins: Any, home: Any) -> None:
+    html = page(load_boards(margins.path))
+    for place, head in enumerate(("tanh", "sine")):
+        for seed in range(2):
+            metrics = {RATE: 0.3 - 0.1 * place} | {
+                f"{RATE}_q{q}": 0.2 + 0.3 * place for q in (5, 95)
+            }
+            home.write(
+                f"{head}{seed}",
+                task="verification",
+                head=head,
+                seed=seed,
+                metrics=metrics,
+                finished=f"2026-03-0{2 + 2 * place - seed}T10:00:00+00:00",
+            )
+    short = page(load_boards(home.path))
+    assert "1 board · 9 ranked runs · latest of 2026-03-01" in html
+    assert "1 board · 4 ranked runs · latest of 2026-03-04" in short
+    # of an error rate the lowest is the best
+    assert short.count("<td data-q='5\u00a0%'><b>20.00</b>") == 1
+    assert short.count("<td data-q='95\u00a0%'><b>20.00</b>") == 1
+    assert "<td data-q='5\u00a0%'>50.00" in short
+    shared = re.search(r'<details class="shared">.*?</details>', short)[0]
+    assert "<dt>net</dt><dd>wave_unet</dd>" in shared
+    assert "<dt>optimizer.lr</dt><dd>0.001</dd>" in shared
+    assert "<dt>head</dt>" not in shared
+
+
 def test_a_first_click_brings_the_best_to_the_top(margins: Any, full_home: Any) -> None:
     def first(html: str, words: str) -> str:
         return re.search(rf'data-first="(\w+)"><button[^>]*>{words}', html)[1]
@@ -336,6 +364,18 @@ def test_a_table_for_others_has_every_runs_own_numbers(
     assert (lines["5" + "0" * 11]["standing"], lines["5" + "0" * 11]["trial"]) == ("searched", "7")
 
 
+def test_a_terminal_has_the_rows_that_may_be_best_in_bold(margins: Any) -> None:
+    from rich.console import Console
+
+    console = Console(width=300, record=True, file=StringIO(), force_terminal=True)
+    print_rich(load_boards(margins.path), console)
+    lines = console.export_text(styles=True).splitlines()
+    for margin in ORDER:
+        (line,) = (one for one in lines if SIZES[margin][1] in one)
+        bold = re.search(rf"\x1b\[1m[^\x1b]*loss.margin={margin}", line)
+        assert (bold is not None) is (margin != "1.0")
+
+
 def paths(picture: str) -> dict[str, list[float]]:
     """Where the steps of each path of a picture begin, by its class."""
     found = {}
@@ -358,6 +398,7 @@ def test_the_scale_of_the_forest_is_in_the_shown_unit_and_holds_the_trivial_pred
     assert len(labels) > 2
     for x, words in labels:
         assert float(x) == pytest.approx(forest.scale(float(words) / 100), abs=0.06)
+    assert "</svg>Chance, 50.00 %</span>" in page(load_boards(home.path))
     assert paths(picture)["baseline"] == [pytest.approx(forest.scale(0.5), abs=0.06)]
     for row in board.rows:
         mean, low, high = around([score.value for score in row.scores])
@@ -369,6 +410,18 @@ def test_the_scale_of_the_forest_is_in_the_shown_unit_and_holds_the_trivial_pred
         assert paths(drawn)["dots"] == pytest.approx(
             [forest.scale(score.value) for score in row.scores], abs=0.06
         )
+
+
+def test_an_interval_ends_where_the_metric_does(home: Any) -> None:
+    for seed, rate in enumerate((0.01, 0.05, 0.002)):
+        home.write(f"a{seed}", task="verification", seed=seed, metrics={RATE: rate})
+    (board,) = load_boards(home.path).boards
+    forest, (row,) = Forest(board, 0), board.rows
+    assert row.interval.low < 0
+    for kind in ("reach", "seeds"):
+        (start,) = re.findall(rf'class="{kind}" d="M([\d.]+) ', forest.row(row))
+        assert float(start) == pytest.approx(forest.scale(0.0), abs=0.06)
+    assert forest.scale.low < 0 < forest.scale(0.0) - EDGE
 
 
 @pytest.mark.parametrize("higher", [True, False])

@@ -236,6 +236,20 @@ def test_one_seed_left_is_not_a_score(three) -> None:
     assert board.apart[0].reasons[0] == "1 of 5 fresh seeds finished"
 
 
+def test_a_run_that_its_sweep_lists_is_named_once(three) -> None:
+    finals = three.path / "sweeps" / "bounded_heads" / "finals"
+    finals.mkdir(parents=True)
+    for folder in three.path.glob("*10*"):
+        said = {"run_id": folder.name, "trial": None, "seed": int(folder.name[-4:])}
+        (finals / f"{folder.name}.json").write_text(json.dumps(said))
+    SPOILT["other threads"][0](three.path / "tanh1002")
+    (apart,) = load_boards(three.path).boards[0].apart
+    assert apart.reasons == [
+        "4 of 5 fresh seeds count",
+        "seed 1002 (run tanh1002): threads 64, this board's is 1",
+    ]
+
+
 def test_code_that_all_share_is_ranked_and_named_if_no_commit_holds_it(three) -> None:
     for folder in three.path.glob("*0*"):
         seal(folder, environment=ENVIRONMENT | {"uncommitted_hash": "d1"})
@@ -296,6 +310,22 @@ class TestFile:
         self.write(folder, f"metric: {SEPARATION}_q5\n", "bounded_heads")
         board = load_boards(three.path).boards[0]
         assert board.metric.key == f"{SEPARATION}_q5"
+        assert (board.metric.label, board.metric.higher_is_better) == (
+            "si sdr improvement db q5",
+            True,
+        )
+
+    def test_another_metric_has_the_direction_of_its_task(
+        self, home, tmp_path, monkeypatch
+    ) -> None:
+        (tmp_path / "conf").mkdir()
+        monkeypatch.chdir(tmp_path)
+        self.write(tmp_path / "conf", "metric: test/min_dcf\n", "bounded_heads")
+        for head, cost in (("sine", 0.9), ("tanh", 0.4)):
+            more = {"task": "verification", "head": head, "monitor": {"mode": "min"}}
+            home.write(head, metrics={"test/min_dcf": cost}, **more)
+        (board,) = load_boards(home.path).boards
+        assert [row.name for row in board.rows] == ["head=tanh", "head=sine"]
 
     def test_it_may_refuse_code_that_no_commit_holds(self, three, tmp_path, monkeypatch) -> None:
         (tmp_path / "conf").mkdir()
