@@ -905,11 +905,10 @@ class TestCharts:
         assert trials[3][0] == "transparent"
         assert trials[6][0] != finals[0][0]
         assert said[6]["said"][:2] == ["trial 6 (search)", "failed, 60 s"]
-        assert said[10]["said"] == [
-            "1. clip_at_eval · lr=0.003 · weight=0.5 · alpha=0.0 · levels=4 · any, seed 1000 (final)",
-            "finished, 480 s",
-            "2026-03-01 10:00:00",
-        ]
+        name, *rest = said[10]["said"]
+        assert name.startswith("1. clip_at_eval · lr=0.003 · ")
+        assert name.endswith(" · any, seed 1000 (final)")
+        assert rest == ["finished, 480 s", "2026-03-01 10:00:00"]
 
     def test_where_lower_is_better_the_charts_turn_round(
         self, browser, new_home, tmp_path: Path
