@@ -16,7 +16,7 @@ from lightning_sep.fsio import read_lines, write_json
 from lightning_sep.leases.lease import Content
 from lightning_sep.record import read_record
 from lightning_sep.run_folder import LEASE
-from lightning_sep.terminal import plain
+from lightning_sep.terminal import plain, with_codes
 from lightning_sep.tracking.dashboard import Mirror
 from lightning_sep.tracking.sender import Sender, refusals
 from lightning_sep.tracking.settings import Tracking
@@ -95,7 +95,7 @@ def mirror(names: Sequence[str], *, home: Path) -> int:
         ConfigError: there is no such run or sweep, or none of them has ended.
         SweepError: W&B cannot write a mirror.
     """
-    made = 0
+    made = False
     for folder in _runs(names, home):
         record = read_record(folder)
         if record is None or not record.get("monitor"):
@@ -108,7 +108,7 @@ def mirror(names: Sequence[str], *, home: Path) -> int:
             text = plain(one_line(error))
             raise SweepError(f"no mirror of {folder.name}: {text}") from error
         print(_part(folder))
-        made += 1
+        made = True
     if not made:
         raise ConfigError(f"{', '.join(names)}: no run has a result that could be mirrored")
     return 0
@@ -234,7 +234,8 @@ def _upload_all(due: Sequence[Due], place: Path) -> tuple[list[tuple[Path, str]]
 def _tell(done: int, total: int) -> None:
     if sys.stderr.isatty():
         end = "\n" if done == total else ""
-        print(f"\r{done} of {_count(total)}", end=end, file=sys.stderr, flush=True)
+        line = f"\r{done} of {_count(total)}"
+        print(line, end=end, file=with_codes(sys.stderr), flush=True)
 
 
 def _upload(folder: Path, mirror: Mirror, noted: dict[str, Any], place: Path) -> str:

@@ -1,6 +1,6 @@
 """A run's history as TensorBoard's event files."""
 
-import importlib
+import importlib.util
 import struct
 from pathlib import Path
 
@@ -44,9 +44,7 @@ def test_without_a_writer_it_is_refused_and_leaves_nothing(
 
 def test_curves_are_whole_after_a_resume(tmp_path: Path) -> None:
     tracking = build(compose([TRACKING]).tree["tracking"])
-    try:
-        tracking.check()
-    except ConfigError:
+    if not any(map(importlib.util.find_spec, ("tensorboardX", "tensorboard"))):
         pytest.skip("neither tensorboardX nor tensorboard is installed")
     rows = [
         {"epoch": 0, "step": 8, "time_s": 1.5, "train/loss": 0.5},
