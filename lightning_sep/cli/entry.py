@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -195,13 +196,14 @@ def _parser(config_dir: str | None, given: Sequence[str]) -> tuple[Parser, dict[
     )
     made_for = {}
     for command in COMMANDS:
-        closing = command.closing
+        closing, instead = command.closing, command.instead
         made: Parser = commands.add_parser(
             command.name,
             help=command.brief,
             description=command.text,
             parents=[common],
-            closing=None if closing is None else lambda closing=closing: closing(config_dir, given),
+            closing=None if closing is None else partial(closing, config_dir),
+            instead=None if instead is None else partial(instead, config_dir, given),
         )
         made.set_defaults(handler=command.run)
         command.add(made, common)
