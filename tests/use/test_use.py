@@ -159,6 +159,42 @@ def test_sources_follow_the_level_of_their_mixture(separator, tmp_path):
     np.testing.assert_allclose(read[0], 4 * read[1], atol=5 * 2**-15)  # 16-bit files
 
 
+def shortened(path: Path, left: float) -> Path:
+    """A file whose header promises more than there is of it."""
+    path.write_bytes(path.read_bytes()[: round(left * path.stat().st_size)])
+    return path
+
+
+@pytest.mark.parametrize("left", [0.5, 0.99])
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg"])
+def test_a_file_that_is_cut_off_is_refused_whatever_it_is_for(
+    separator, drawer, embedder, tmp_path, ending, left
+):
+    file = shortened(recording(tmp_path / f"a.{ending}", seconds=2.0), left)
+    told = r"a\.\w+ (is cut off, its end|ends \d+ samples before|cannot be read as audio)"
+    with pytest.raises(DataError, match=told):
+        use.separate(separator, [file], tmp_path / "out")
+    with pytest.raises(DataError, match=told):
+        use.embed(embedder, [file], tmp_path / "out.json")
+    with pytest.raises(DataError, match=told):
+        use.generate(drawer, seconds=0.1, out=tmp_path / "b.wav", start=file)
+    assert not [one for one in tmp_path.glob("**/*") if one.is_file() and one != file]
+
+
+def test_what_a_file_is_too_short_or_too_quiet_for_is_said(separator, embedder, tmp_path, capsys):
+    recording(tmp_path / "mix.wav", seconds=0.25)
+    soundfile.write(tmp_path / "three.wav", np.zeros(3), RATE)
+    use.separate(separator, [tmp_path / "mix.wav", tmp_path / "three.wav"], tmp_path / "out")
+    said = f"{tmp_path / 'three.wav'} lasts 0.00038 s, less than an example in training (0.25 s)\n"
+    assert capsys.readouterr().err == said
+    loud = np.random.default_rng(0).standard_normal(4000)
+    for level in (1e-3, 1e-5):
+        soundfile.write(tmp_path / f"{level}.wav", level * loud, RATE, subtype="FLOAT")
+    use.embed(embedder, [tmp_path / "0.001.wav", tmp_path / "1e-05.wav"], tmp_path / "out.json")
+    said = f"{tmp_path / '1e-05.wav'} is silent (below -80 dBFS): its embedding is of nobody\n"
+    assert capsys.readouterr().err == said
+
+
 def test_silence_is_separated_without_nan(separator, tmp_path):
     soundfile.write(tmp_path / "silent.wav", np.zeros(2000), RATE)
     for path in use.separate(separator, [tmp_path / "silent.wav"], tmp_path / "out"):
