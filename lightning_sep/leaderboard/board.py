@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from lightning_sep.errors import ConfigError
+from lightning_sep.find import begun_run
 from lightning_sep.leaderboard.asks import Asks, asks_of
 from lightning_sep.leaderboard.axes import (
     Value,
@@ -43,6 +44,7 @@ from lightning_sep.leaderboard.tables import (
     shared_units,
     values_of,
 )
+from lightning_sep.record import read_record
 
 SINGLE = "single"  # the board of runs that belong to no sweep
 SEEDS_WANTED = 5  # fewer seeds leave wide intervals; the board says so
@@ -388,6 +390,10 @@ def _best(rows: Sequence[Row], metric: Metric, *, higher_validates: bool) -> int
 
 
 def _unknown(name: str, known: Sequence[str], home: Path) -> str:
+    run = begun_run(name, home)
+    if run is not None:
+        sweep = (read_record(run) or {}).get("sweep") or SINGLE
+        return f"{name!r} is no board but a run: {sweep!r} is the board that has it"
     if not known:
         return (
             f"no board {name!r}: {home} holds no runs of a sweep. "

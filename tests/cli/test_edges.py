@@ -52,7 +52,7 @@ def test_what_this_machine_does_not_compute_is_refused_and_leaves_no_run(
     assert not home.exists()
 
 
-def test_too_little_memory_is_one_line(folder):
+def test_too_little_memory_is_one_line_and_no_stop(capsys):
     """With 12 GB of addresses, as much as a segment of more than a day does not have."""
     limit = 12 * 2**30
 
@@ -68,6 +68,10 @@ def test_too_little_memory_is_one_line(folder):
     )
     assert done.returncode == 2, done.stderr
     assert done.stderr.splitlines()[-1].startswith("lightning-sep: error: not enough memory (")
+    assert main(["status"]) == 0
+    _, told = capsys.readouterr().out.splitlines()
+    assert told.startswith("    failed: ")
+    assert told.endswith("; the same command tries again")
 
 
 @pytest.fixture
