@@ -1,6 +1,7 @@
 """From the command line to a command, and from its end to an exit code."""
 
 import argparse
+import errno
 import logging
 import os
 import sys
@@ -84,6 +85,11 @@ _INSTEAD = {
     "--print_config": " Did you mean '--print-config'?",
     "--resume": " The same command goes on by itself.",
 }
+# What the file system says of a place that somebody named, and that does not serve.
+_PLACES = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+)
 _FOLDERS = """\
 Runs go to runs/ or LIGHTNING_SEP_HOME, data to data/ or LIGHTNING_SEP_DATA.
 `lightning-sep COMMAND --help` explains a command with examples.
@@ -126,6 +132,8 @@ def _answered(given: list[str]) -> int:
         if lacks_memory(error):
             said = " ".join(str(error).split()) or "no room"
             return fail(f"not enough memory ({said}): ask for less at once, or of a smaller net", 2)
+        if isinstance(error, OSError) and error.filename is not None and error.errno in _PLACES:
+            return fail(f"{error.filename}: {error.strerror}; name another place", 2)
         return fail(f"{reason} (unexpected; run again with --debug for the traceback)", 1)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -121,6 +122,28 @@ def test_scores_that_are_not_finite_end_a_run_with_their_reason(capsys, home):
     record = json.loads(path.read_text())
     assert "no longer finite" in record["error"]
     assert record["choices"]["net"] == "wave_unet_small"  # the default, which nobody has said
+
+
+def test_a_place_where_nothing_can_be_written_is_named(capsys, folder, run, monkeypatch):
+    soundfile.write(folder / "a.wav", np.zeros(8000), 8000)
+    for words in (
+        ["leaderboard", "single", "--html", "/proc/x.html"],
+        ["separate", run, "a.wav", "--out", "/proc/x"],
+        ["export", "single", "--csv", "/proc/x.csv"],
+    ):
+        assert main(words) == 2
+        told = capsys.readouterr().err.splitlines()[-1]
+        assert re.fullmatch(
+            r"lightning-sep: error: /proc/\.?x\S*: No such file or directory; name another place",
+            told,
+        ), told
+    for variable in ("LIGHTNING_SEP_HOME", "LIGHTNING_SEP_DATA"):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, "/proc/x")
+            assert "/proc/" in refused(capsys, *TINY, "seed=9")
+    told = refused(capsys, "leaderboard", "single", "--html", "notes.md")
+    assert told == "--html notes.md: a page is called .html, such as notes.html"
+    assert not list(folder.glob("notes*"))
 
 
 def test_init_on_a_disk_that_may_not_be_written_is_one_line(capsys, small_disk, monkeypatch):
