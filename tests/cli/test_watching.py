@@ -111,7 +111,13 @@ def test_the_line_of_an_epoch_fits_the_terminal(monkeypatch, columns):
 
 
 def test_beside_a_terminal_a_run_tells_a_line_an_epoch(here, capsys):
-    assert main([*RUN, "examples.train=64"]) == 0
+    assert main([*RUN, "examples.train=64", "examples.batch_size=128"]) == 0
     told = capsys.readouterr().err
+    assert (
+        "a batch is 128 examples, an epoch has 64: each epoch is one step, of all of them\n" in told
+    )
     assert "━" not in told
-    assert [line[:9] for line in told.splitlines() if "epoch" in line] == ["epoch 1/2", "epoch 2/2"]
+    assert [line[:9] for line in told.splitlines() if line[:5] == "epoch"] == [
+        "epoch 1/2",
+        "epoch 2/2",
+    ]
