@@ -211,15 +211,23 @@ def separate(run: str | Path, files: list[Path], out: Path) -> list[Path]:
     task: Separation = _load(run, Separation, "separate")
     with storage_errors(out / "a source"):
         out.mkdir(parents=True, exist_ok=True)
-    written = []
+    written, limited = [], False
     with _bar() as progress:
         for file in files:
+            about = _info(file)
+            rate = task.facts.sample_rate
+            if about.samplerate > rate and not limited:
+                limited = True  # once, however many files
+                _remark(
+                    f"{file} has {about.samplerate} Hz, the run was trained at {rate} Hz: sources "
+                    f"hold nothing above {rate / 2:g} Hz"
+                )
             row = progress.add_task(escape(plain(file.name)), total=1)
 
             def done(share: float, row: TaskID = row) -> None:
                 progress.update(row, completed=share)
 
-            written += _separate_file(task, file, out, done)
+            written += _separate_file(task, file, about, out, done)
     return written
 
 
@@ -230,11 +238,10 @@ def _bar() -> Progress:
 
 
 def _separate_file(
-    task: Separation, file: Path, out: Path, done: Callable[[float], None]
+    task: Separation, file: Path, about: Any, out: Path, done: Callable[[float], None]
 ) -> list[Path]:
     """Write the sources of one file; ``done`` is told the share of it that is through."""
     rate = task.facts.sample_rate
-    about = _info(file)
     if task.facts.channels > 1 and about.channels not in (1, task.facts.channels):
         raise DataError(
             f"{file} has {about.channels} channels, the run was trained on {task.facts.channels}: "

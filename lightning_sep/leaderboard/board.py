@@ -20,7 +20,6 @@ from lightning_sep.leaderboard.axes import (
     label_of,
     label_text,
     override_labels,
-    settings_of,
 )
 from lightning_sep.leaderboard.metric import Metric, metric_of
 from lightning_sep.leaderboard.protocol import Protocol, breaches, protocol_of
@@ -266,7 +265,7 @@ def _labels(
         names = dict.fromkeys(name for label in by_override.values() for name, _ in label)
         return list(names), by_override
     names_found = axes(known)
-    return names_found, {run.config_hash: label_of(settings_of(run), names_found) for run in known}
+    return names_found, {run.config_hash: label_of(run, names_found) for run in known}
 
 
 def _breaches(task: str, runs: Sequence[Run], protocol: Protocol) -> dict[str, list[str]]:
