@@ -87,10 +87,13 @@ class Metric:
         return "higher is better" if self.higher_is_better else "lower is better"
 
     def number(self, value: float | None, *, signed: bool = False) -> str:
-        """A value as shown, without its unit."""
+        """A value as shown, without its unit; a signed one that is not 0 does not look like it."""
         if value is None:
             return "–"
-        text = f"{value * self.scale:{'+' if signed else ''}.{self.digits}f}"
+        shown, sign = value * self.scale, "+" if signed else ""
+        text = f"{shown:{sign}.{self.digits}f}"
+        if shown and float(text) == 0:
+            text = f"{shown:+.1g}" if signed else text.removeprefix("-")
         return text.replace("-", "−")
 
     def with_unit(self, value: float | None) -> str:

@@ -115,6 +115,11 @@ def test_a_set_is_prepared_with_settings_as_a_run_will_ask_for_it(sounds, tmp_pa
     assert told["sample_rate"] == 4000
     corpus = Folder(str(sounds), seed=3, sample_rate=4000)
     assert corpus.prepared_folder(tmp_path / "home") == Path(told["folder"])
+    named = [*settings, f"data.path={sounds}"]
+    found = commands.verify("folder", tmp_path / "home", settings=named)
+    assert [one["folder"] for one in found["verified"]] == [told["folder"]]
+    with pytest.raises(DataError, match="folder is not prepared in"):
+        commands.verify("folder", tmp_path / "home", settings=[*named, "data.seed=4"])
 
 
 @pytest.mark.parametrize(
