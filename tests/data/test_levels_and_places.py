@@ -144,7 +144,9 @@ def test_the_gain_is_that_of_the_group_that_is_drawn_from(tmp_path):
     prepared = Folder(str(tmp_path)).open(tmp_path.parent / "home")
     for group, peak in {"auto": 6000, **peaks, "all": 20000}.items():
         examples = Sequences(frame_samples=10, frames=4, group=group, train=30, val=2, test=2)
-        assert examples.facts(prepared).gain == pytest.approx(32768 / peak, rel=1e-12)
+        facts = examples.facts(prepared)
+        assert facts.gain == pytest.approx(32768 / peak, rel=1e-12)
+        assert facts.train_statistics["peak"] == peak / 32768
         draw = examples.draw(prepared, "train")
         batch = draw.batch(seed=0, epoch=0, index=np.arange(30))
         drawn, offset = draw.places(seed=0, epoch=0, index=np.arange(30))

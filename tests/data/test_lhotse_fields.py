@@ -1,5 +1,7 @@
 """What lhotse knows of a cut, field by field, and which cuts may not be torn apart."""
 
+import shutil
+
 import numpy as np
 import pytest
 import soundfile
@@ -84,13 +86,22 @@ def test_every_field_of_a_supervision_is_in_the_set(tmp_path, recording):
     assert found == {f"cut-r{n}": expected for n, (_, expected) in enumerate(TOLD)}
 
 
-@pytest.mark.parametrize("by", ["recording", "speaker"])
+@pytest.mark.parametrize("by", ["recording", "speaker", "mixture", "sound"])
 def test_cuts_of_one_recording_or_speaker_stay_together(tmp_path, recording, by):
     cuts = []
     for number in range(12):
         one = recording(number)
         if by == "speaker":
             cuts.append(supervised(one, {"speaker": f"s{number // 2}"}))
+            continue
+        if by == "mixture":
+            custom = {"mixture": f"song {number // 2}", "stem": f"part {number % 2}"}
+            cuts.append(supervised(one, {"custom": custom}))
+            continue
+        if by == "sound":
+            if number % 2:  # a copy
+                shutil.copy(tmp_path / f"r{number - 1}.wav", tmp_path / f"r{number}.wav")
+            cuts.append(supervised(one))
             continue
         for part in (0, 1):
             half = one.to_cut().truncate(offset=0.25 * part, duration=0.25)
@@ -101,8 +112,8 @@ def test_cuts_of_one_recording_or_speaker_stay_together(tmp_path, recording, by)
         assert len(prepared.table(split))
         for cut in prepared.cuts(split):
             number = int(cut.recording.id.split("-")[1][1:])
-            places.setdefault(str(number // 2 if by == "speaker" else number), set()).add(split)
-    assert len(places) == (6 if by == "speaker" else 12)
+            places.setdefault(str(number if by == "recording" else number // 2), set()).add(split)
+    assert len(places) == (12 if by == "recording" else 6)
     assert all(len(found) == 1 for found in places.values())
 
 

@@ -5,6 +5,7 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from lightning_sep.data.examples import Heard
 from lightning_sep.data.folder import Folder
@@ -76,6 +77,13 @@ def test_every_file_of_every_speaker_is_in_an_epoch_once(tmp_path, tone):
         assert all(len(set(row)) == 3 for row in speakers[:, :, 0].tolist())
     one, other = (places(draw, 0, seed=seed)[0] for seed in (1, 2))
     assert not np.array_equal(one, other)
+    # Drawn without a pass, all files of a speaker are equally likely, however many there are.
+    drawn = Snippets(speakers=3, snippets=4, segment_s=0.02, train=400).draw(prepared, "train")
+    items, _ = places(drawn, 0)
+    counts = np.bincount(items, minlength=len(drawn.table))
+    own = [counts[drawn.table.speaker == who] for who in range(6)]
+    assert sorted(map(len, own)) == [1, 2, 4, 7, 11, 16]
+    assert min(stats.chisquare(one).pvalue for one in own if len(one) > 1) > 1e-4
 
 
 @given(

@@ -340,6 +340,9 @@ def test_songs_are_drawn_evenly_and_so_are_offsets(prepared):
     assert (offset[:, 0] <= room).all()
     bins, _ = np.histogram(offset[:, 0] / room, bins=10, range=(0, 1))
     assert ((bins - 2000) ** 2 / 2000).sum() < 33.7  # 9 degrees
+    number = np.unique(songs, return_inverse=True)[1]
+    both, *_ = np.histogram2d(number, offset[:, 0] / room, bins=(4, 5))
+    assert ((both - 1000) ** 2 / 1000).sum() < 50.8  # of each song too, 19 degrees
 
 
 def test_surroundings_are_what_the_song_holds_there(prepared):
