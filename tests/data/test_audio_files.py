@@ -148,18 +148,20 @@ def test_a_file_can_be_read_from_a_place_on(tmp_path, signal, monkeypatch):
     )
 
 
-def test_samples_beyond_full_scale_are_clipped_and_counted(tmp_path):
+def test_samples_beyond_full_scale_are_clipped_and_counted(tmp_path, monkeypatch):
     path = tmp_path / "a.wav"
     soundfile.write(path, np.array([0.5, 1.5, -1.5, -1.0]), 8000, subtype="FLOAT")
     decoded = decode(path, sample_rate=None, keep=True)
     assert decoded.samples.tolist() == [16384, 32767, -32768, -32768]
     assert decoded.clipped == 2
+    monkeypatch.setattr(audio_files, "BLOCK", 2)
+    assert decode(path, sample_rate=None, keep=True).clipped == 2  # of all blocks
 
 
 @pytest.mark.parametrize(
     ("samples", "subtype", "said"),
     [
-        (np.r_[np.full(11, 1.5), np.zeros(989)], "FLOAT", "1.1% of its samples lie beyond full"),
+        (np.r_[[1.5] * 11, [1.0] * 9, [0] * 980], "FLOAT", "1.1% of its samples lie beyond full"),
         (32767 * np.sin(np.arange(1000)), "FLOAT", "99.8% of its samples lie beyond"),
         (np.r_[np.full(11, 1.0), np.zeros(989)], "PCM_16", "1.1% of its samples are clipped"),
         (np.r_[np.full(11, -1.0), np.zeros(989)], "PCM_24", "1.1% of its samples are clipped"),
@@ -328,6 +330,23 @@ def test_a_wav_that_promises_a_little_less_than_a_pipe_is_cut_off(tmp_path, sign
         decode(path, sample_rate=8000)
 
 
+def test_chunks_of_odd_length_are_followed_by_a_byte_that_the_last_may_lack(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(101), 8000, subtype="PCM_U8")
+    content = path.read_bytes()
+    assert len(content) == 44 + 102
+    path.write_bytes(content[:-1])
+    assert len(decode(path, sample_rate=8000).samples) == 101
+    # With no size of its own the end is known by the chunk of the audio alone, behind an odd one.
+    chunk = b"note" + (3).to_bytes(4, "little") + b"abc" + b"\0"
+    whole = content[:4] + bytes(4) + content[8:36] + chunk + content[36:]
+    path.write_bytes(whole)
+    assert len(decode(path, sample_rate=8000).samples) == 101
+    path.write_bytes(whole[:-40])
+    with pytest.raises(BadAudio, match="is cut off, its end is missing"):
+        decode(path, sample_rate=8000)
+
+
 def test_a_wav_cut_off_in_its_header_is_refused(tmp_path, signal):
     path = tmp_path / "a.wav"
     soundfile.write(path, signal, 8000)
@@ -363,9 +382,12 @@ def test_a_missing_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_samples_that_are_no_numbers_are_refused(tmp_path, value):
+def test_samples_that_are_no_numbers_are_refused(tmp_path, value, monkeypatch):
     path = tmp_path / "a.wav"
     soundfile.write(path, np.array([0.0, value, 0.1]), 8000, subtype="FLOAT")
+    with pytest.raises(BadAudio, match="1 samples that are NaN or infinite"):
+        decode(path, sample_rate=8000)
+    monkeypatch.setattr(audio_files, "BLOCK", 2)  # and the last block is as it should be
     with pytest.raises(BadAudio, match="1 samples that are NaN or infinite"):
         decode(path, sample_rate=8000)
 

@@ -163,7 +163,9 @@ def test_relative_paths_begin_where_the_manifest_lies(tmp_path, recording, monke
         np.testing.assert_allclose(cut.load_audio()[0], original, atol=1e-7)
 
 
-def test_every_setting_that_changes_what_is_prepared_makes_another_set(tmp_path, recording):
+def test_every_setting_that_changes_what_is_prepared_makes_another_set(
+    tmp_path, recording, monkeypatch
+):
     cuts = [supervised(recording(number)) for number in range(3)]
     CutSet.from_cuts(cuts).to_file(tmp_path / "cuts.jsonl.gz")
     changes = [
@@ -175,5 +177,9 @@ def test_every_setting_that_changes_what_is_prepared_makes_another_set(tmp_path,
     del changes[1]  # which folders do not have
     folders = {Folder(str(tmp_path), **one).key() for one in changes}
     assert len(folders) == len(changes)
+    for place in ("folder", "lhotse_set"):  # another resampler makes other samples
+        monkeypatch.setattr(f"lightning_sep.data.{place}.resampler", lambda: "soxr 0")
+    assert Folder(str(tmp_path)).key() not in folders
+    assert LhotseSet(cuts=str(tmp_path / "cuts.jsonl.gz")).key() not in lhotse
     (tmp_path / "more").mkdir()
     assert Folder(str(tmp_path / "more")).key() not in folders

@@ -187,3 +187,10 @@ def test_coverage_of_all_splits_is_told(synthetic):
     )
     assert told["val"] == pytest.approx(by_marking(examples.draw(synthetic, "val"), [0], 9))
     assert told["test"]["files"] == 1
+    mixed = Mixtures(train=40, val=40, test=3, batch_size=4)
+    told = mixed.coverage(synthetic, seed=1, epochs=2, times=2, limit=1)
+    for split, count, seed in (("train", 8, 1), ("val", 4, 9), ("test", 3, 8)):
+        draw = mixed.draw(synthetic, split)
+        draw.count = count  # a batch of it, of training twice as large
+        expected = by_marking(draw, range(2 if split == "train" else 1), seed)
+        assert told[split] == pytest.approx(expected)

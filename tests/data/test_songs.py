@@ -126,7 +126,8 @@ def test_a_song_in_two_splits_is_refused(songs, tmp_path):
         Songs(str(songs)).open(tmp_path / "home")
 
 
-def test_a_mixture_that_is_not_the_sum_is_refused_by_name_unless_kept(songs, tmp_path):
+def test_a_mixture_that_is_not_the_sum_is_refused_by_name_unless_kept(songs, tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning_sep.data.aligned.BLOCK", 7000)  # 700 samples of five files
     path = songs / "train" / "Birch" / "mixture.wav"
     samples, _ = soundfile.read(path, dtype="int16")
     samples[4000] += 5  # one step of each file is rounding

@@ -64,6 +64,18 @@ def test_folds_are_taken_by_number_and_not_by_letter():
     assert rule == "fold 10 tests, fold 9 validates, the others train"
 
 
+def test_a_single_fold_is_split_class_by_class_and_by_the_seed():
+    sources = [f"s{number}" for number in range(24)]
+    classes = ["ab"[number < 6] for number in range(24)]
+    found = {seed: split_by_fold(["3"] * 24, sources, classes, seed=seed)[0] for seed in range(4)}
+    assert len(set(map(tuple, found.values()))) == 4
+    for splits in found.values():
+        assert Counter(zip(splits, classes, strict=True)) == {
+            **{("train", "a"): 12, ("val", "a"): 3, ("test", "a"): 3},
+            **{("train", "b"): 2, ("val", "b"): 2, ("test", "b"): 2},
+        }
+
+
 @pytest.mark.parametrize("sources", [5, 6])
 def test_the_second_of_two_folds_is_halved_by_source(sources):
     names = [f"s{number}" for number in range(sources)]
