@@ -29,6 +29,17 @@ def test_each_class_gives_its_share():
     assert found[("val", "b")] == found[("test", "b")] == 3
 
 
+def test_a_source_counts_for_the_class_of_most_of_its_items():
+    items = [(f"a{n}", kind) for n in range(6) for kind in "baa"] + [
+        (f"b{n}", "b") for n in range(6)
+    ]
+    keys, classes = zip(*items, strict=True)
+    splits = dict(zip(keys, split_by_key(keys, strata=classes), strict=True))
+    for kind in "ab":
+        found = Counter(split for key, split in splits.items() if key[0] == kind)
+        assert found == {"train": 2, "val": 2, "test": 2}
+
+
 @pytest.mark.parametrize("strata", [None, ["a"] * 20, [*"ab"] * 10, [str(n) for n in range(20)]])
 def test_the_seed_decides_which_keys_are_held_out(strata):
     keys = [f"k{number}" for number in range(20)]
