@@ -201,6 +201,7 @@ def test_shared_held_out_speakers_share_no_file_and_were_not_trained_on(digits, 
     assert sum(map(len, recordings)) == 30
     halves = [np.bincount(prepared.table(split).speaker) for split in ("val", "test")]
     assert np.array_equal(*halves)  # of each speaker as many
+    assert Fsdd(held_out="shared").key() != Fsdd().key()
 
 
 def test_pieces_are_split_in_time(published, tmp_path):

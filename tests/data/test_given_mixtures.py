@@ -244,6 +244,14 @@ def test_all_mixtures_come_whole_and_in_order(prepared, split):
     assert loader.told({"val/x": [1.0]}, "val") == {"val/x": [1.0]}
 
 
+def test_a_limit_counts_mixtures_where_each_is_a_batch(prepared):
+    assert Given().draw(prepared, "test").alone
+    for world in (1, 2):
+        assert Given().loader(prepared, "test", seed=0, world=world, limit=2).sampler.count == 2
+    told = Given().coverage(prepared, seed=0, epochs=1, limit=1)
+    assert told["test"]["files"] == 1 / COUNTS["tt"]
+
+
 def test_fewer_are_evenly_spaced_and_keep_their_numbers(prepared):
     loader = Given(test=2).loader(prepared, "test", seed=0)
     assert len(list(loader)) == 2
