@@ -273,8 +273,10 @@ def test_another_rate_without_the_source_says_what_is_gone(published, tmp_path):
     source = published(clips())
     Esc10().prepare_from(source, tmp_path / "home")
     source.rename(tmp_path / "away")
-    with pytest.raises(DataError, match=r"esc10-4000.*is gone: lightning-sep data prepare"):
-        Esc10(sample_rate=4000).open(tmp_path / "home")
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"esc10-4000.*is gone: lightning-sep data prepare"):
+            Esc10(sample_rate=4000).open(tmp_path / "home")
+        source.mkdir(exist_ok=True)  # a folder of its name is not it
 
 
 def test_a_file_that_differs_from_its_checksum_is_named(published, tmp_path):

@@ -107,7 +107,12 @@ def test_every_promised_format_is_read(tmp_path, signal, suffix, form):
     assert f".{suffix}" in audio_files.SUFFIXES
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, 0.2 * signal, 8000, **form)
-    samples = decode(path, sample_rate=None, keep=True).samples
+    decoded = decode(path, sample_rate=None, keep=True)
+    samples = decoded.samples
+    with soundfile.SoundFile(path) as sound:
+        assert decoded.as_is == (
+            sound.format in ("FLAC", "WAV") and sound.subtype == "PCM_16" and decoded.channels == 1
+        )
     if suffix not in ("mp3", "ogg", "oga", "opus"):
         assert np.abs(samples[:4000] - to_int16(0.2 * signal)[0]).max() <= 128  # 8 bits at least
     assert len(samples) == pytest.approx(4000, abs=2400)
@@ -188,6 +193,9 @@ def test_a_file_with_over_1_percent_clipped_is_refused_unless_kept(
 def test_a_published_file_may_have_been_recorded_at_full_scale(tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, np.ones(1000), 8000, subtype="PCM_16")
+    digest = audio_files.hashlib.sha256(path.read_bytes()).hexdigest()
+    assert decode(path, sample_rate=None, sha256=digest).samples.min() == 32767
+    soundfile.write(path, np.full(1000, 1 + 1e-5), 8000, subtype="FLOAT")  # rounding
     digest = audio_files.hashlib.sha256(path.read_bytes()).hexdigest()
     assert decode(path, sample_rate=None, sha256=digest).samples.min() == 32767
     soundfile.write(path, 3 * np.ones(1000), 8000, subtype="FLOAT")

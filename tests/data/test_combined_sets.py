@@ -157,6 +157,10 @@ def test_the_entry_opens_its_sets_at_one_rate(data_home, tmp_path):
     prepared.verify()
     assert len(prepared.cuts("val")) == len(prepared.table("val"))
     assert prepared.summary()["counts"]["files"] == len(prepared.lengths)
+    with (prepared.parts[1].folder / "statistics.json").open("a") as file:
+        file.write(" ")
+    with pytest.raises(DataError, match=r"statistics\.json: differs"):
+        prepared.verify()
 
 
 def test_sets_of_different_rates_are_refused(tmp_path, tone):

@@ -1,6 +1,7 @@
 """Recorded mixtures with their sources: what is taken, what is refused, all of them in order."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,6 +50,12 @@ def test_mixtures_sources_and_speakers_are_known(prepared):
         assert len(table) == 2 * COUNTS[folder]
         speakers = {prepared.speaker_names[number] for number in table.speaker.tolist()}
         assert speakers == set(SPEAKERS[folder])
+        lengths = [len(source(folder, n, 0)) for n in range(COUNTS[folder])]
+        assert prepared.hours(split) == 2 * sum(lengths) / RATE / 3600  # without the mixtures
+        for mixture, stem, speaker in zip(table.mixture, table.stem, table.speaker, strict=True):
+            place = 0 if prepared.stem_names[stem] == "s1" else 2
+            said = Path(prepared.mixture_names[mixture]).name.split("_")[place]
+            assert prepared.speaker_names[speaker] == said[:3]
     assert prepared.statistics["samples"] == sum(len(source("tr", n, 0)) for n in range(6)) * 2
 
 

@@ -118,7 +118,7 @@ def test_cuts_of_one_recording_or_speaker_stay_together(tmp_path, recording, by)
 
 
 def test_the_seed_decides_the_split(tmp_path, recording):
-    cuts = [supervised(recording(number)) for number in range(12)]
+    cuts = [supervised(recording(n), {"custom": {"class_name": "ab"[n > 8]}}) for n in range(12)]
     found = {}
     for seed in range(5):
         prepared = opened(tmp_path, cuts, seed=seed)
@@ -126,6 +126,8 @@ def test_the_seed_decides_the_split(tmp_path, recording):
             frozenset(cut.recording.id for cut in prepared.cuts(split)) for split in SPLITS
         )
         assert prepared.source["split_rule"].endswith(f"seeded by {seed}")
+        for split in SPLITS:  # each class gives its share
+            assert set(prepared.table(split).label.tolist()) == {0, 1}
     assert len(set(found.values())) == 5
 
 

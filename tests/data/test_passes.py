@@ -11,7 +11,7 @@ from lightning_sep.data.examples import Heard
 from lightning_sep.data.folder import Folder
 from lightning_sep.data.mixtures import Mixtures
 from lightning_sep.data.ones import Ones
-from lightning_sep.data.passes import Groups, shuffled
+from lightning_sep.data.passes import Groups, Stretches, shuffled
 from lightning_sep.data.sequences import Sequences
 from lightning_sep.data.snippets import Snippets
 
@@ -105,6 +105,19 @@ def test_parts_are_dealt_so_that_no_speaker_meets_itself(sizes, places, size, se
     for speaker, count in enumerate(sizes):
         first = plan.firsts[speaker]
         assert sorted(plan.turns[first : first + count]) == list(range(count))
+
+
+def test_a_recording_is_cut_from_every_start_that_leaves_as_many_stretches():
+    stretches = Stretches(np.array([7, 8, 6, 2]), 3)
+    found: dict[int, set[int]] = {row: set() for row in range(4)}
+    for epoch in range(60):
+        rows, firsts = stretches.places(seed=1, epoch=epoch, index=np.arange(stretches.count))
+        assert sorted(rows) == [0, 0, 1, 1, 2, 2, 3]
+        for row in range(4):
+            own = sorted(firsts[rows == row])
+            assert row == 3 or own[1] == own[0] + 3
+            found[row].add(int(own[0]))
+    assert found == {0: {0, 1}, 1: {0, 1, 2}, 2: {0}, 3: {0}}
 
 
 def test_every_order_is_equally_likely():
