@@ -226,3 +226,16 @@ DRAWN = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_places_of_examples_are_those_of_before(synthetic, kind):
     assert digest(KINDS[kind], synthetic) == DRAWN[kind]
+
+
+def test_examples_that_last_longer_are_else_the_same(synthetic):
+    mixtures = Mixtures(segment_s=0.5)
+    longer = mixtures.lasting(synthetic, 2.0)
+    assert (longer.samples(synthetic), mixtures.samples(synthetic)) == (16_000, 4000)
+    assert mixtures.lasting(synthetic, 0.5) is mixtures
+    around = Mixtures(segment_samples=4000, context_samples=10)
+    assert around.lasting(synthetic, 2.0) is around  # a net takes no other length
+    sequences = Sequences(frame_samples=1000, frames=5)
+    assert sequences.lasting(synthetic, 0.625) is sequences
+    assert sequences.lasting(synthetic, 0.751).frames == 7
+    assert sequences.frames == 5
