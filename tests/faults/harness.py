@@ -478,6 +478,7 @@ def at(
     *,
     signal: int | None = None,
     errno: int | None = None,
+    gate: Path | None = None,
 ) -> dict[str, Any]:
     """A fault that meets a process's main thread just before a file operation.
 
@@ -487,8 +488,13 @@ def at(
         when: at the how manieth of these, from 1, or at several; 0 is each of them.
         signal: is sent to the process.
         errno: or the operation fails with it.
+        gate: or the process waits until this file is gone; ``gate.<host>.<pid>`` says that it does.
     """
-    what = {"signal": int(signal)} if signal is not None else {"errno": errno}
+    what: dict[str, Any] = {"errno": errno}
+    if signal is not None:
+        what = {"signal": int(signal)}
+    elif gate is not None:
+        what = {"gate": str(gate)}
     return {"event": event, "path": path, "when": when, **what}
 
 

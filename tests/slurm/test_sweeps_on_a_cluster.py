@@ -17,6 +17,7 @@ from tests.faults.harness import (
     ROOT,
     TINY,
     Lab,
+    at,
     fill,
     history,
     invariants,
@@ -326,20 +327,18 @@ def _survives(
     lab: Lab, calm: Lab, cluster: Cluster, path: Path, chaos: Chaos, disk: Path | None
 ) -> None:
     lab.extra["LIGHTNING_SEP_LEASE_S"] = "4"
+    gate = lab.root / "gate"
+    gate.touch()
+    lab.extra["FAULT"] = json.dumps(at("write", r"metrics\.\d+\.jsonl", gate=gate))
     options = [f"launcher.workers={chaos.workers}", f"launcher.cpus={16 // chaos.workers}"]
     assert asked(lab, "sweep", str(path), "launcher=slurm", *options)[0] == 0
 
-    def trained() -> dict[str, int]:
-        folder = lab.home / "sweeps" / "chaos" / "slurm"
-
-        def said(task: str) -> str:
-            log = folder / f"{task}.log"
-            return log.read_text() if log.exists() else ""
-
-        return {task: pid for task, pid in workers(cluster).items() if "trial" in said(task)}
-
-    until(lambda: len(trained()) == chaos.workers)
-    (killed, kill), (requeued, _), (lost, frozen), *_ = trained().items()
+    # Whoever is first has not done everything before the last one begins.
+    until(lambda: len(list(gate.parent.glob(f"{gate.name}.*"))) == chaos.workers)
+    begun = workers(cluster)
+    assert len(begun) == chaos.workers
+    gate.unlink()
+    (killed, kill), (requeued, _), (lost, frozen), *_ = begun.items()
     os.kill(kill, signal.SIGKILL)
     cluster.ask("scontrol", "requeue", requeued)
     node = cluster.ask("squeue", "-h", "-j", lost, "-o", "%N").strip()

@@ -8,9 +8,10 @@ sent or an error raised there. ``strace`` can do the same at system calls, but w
 The environment says what and where, as JSON in ``FAULT``: ``event`` (``write`` is an open for
 writing, ``read`` any other one; ``rename``, ``link``, ``mkdir``, ``remove``), ``path`` (a regular
 expression searched in the path, of the target where there are two), ``when`` (the how manieth of
-these, or several; 0 is each), and ``signal`` or ``errno``. With ``list``, all of them in the
-folder ``path`` are written to that file. With ``clock``, the wall clock jumps by so many seconds
-every time it is asked, to and fro.
+these, or several; 0 is each), and ``signal`` or ``errno``, or ``gate``: a file at which the process
+waits as long as it exists, having put one beside it whose name goes on with its host and number.
+With ``list``, all of them in the folder ``path`` are written to that file. With ``clock``, the wall
+clock jumps by so many seconds every time it is asked, to and fro.
 """
 
 import json
@@ -42,6 +43,12 @@ def _operation(event, arguments):
     return None
 
 
+def _wait_at(gate):
+    open(f"{gate}.{os.uname().nodename}.{os.getpid()}", "w").close()
+    while os.path.exists(gate):
+        time.sleep(0.05)
+
+
 def _install(fault):
     wanted = re.compile(fault["path"])
     when = fault.get("when")
@@ -70,6 +77,9 @@ def _install(fault):
             if 0 in turns or seen in turns:
                 if "errno" in fault:
                     raise OSError(fault["errno"], os.strerror(fault["errno"]), path)
+                if "gate" in fault:
+                    _wait_at(fault["gate"])
+                    return
                 os.kill(os.getpid(), fault["signal"])
 
     sys.addaudithook(hook)
