@@ -388,6 +388,7 @@ def _survives(
     cluster.ask("scontrol", "update", f"JobId={requeued}", "StartTime=now")
     finished(lab, cluster, "chaos", limit_s=300 if disk is None else 1500)
     until(lambda: not workers(cluster), 60)  # nor the copy on the lost node: nothing is left
+    assert "Requeue=0" in cluster.ask("scontrol", "show", "job", killed.partition("_")[0])
     invariants(lab, "chaos")
     assert lab.report_bytes("chaos") == calm.report_bytes("chaos")
     for folder in calm.runs():
@@ -396,4 +397,3 @@ def _survives(
         assert history(folder) == history(other)
     cluster.end_node(node)
     cluster.start_node(node)
-    assert killed
