@@ -55,8 +55,9 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
 
 def closest(name: str, known: Sequence[str]) -> str | None:
     """The known name that was probably meant."""
-    elsewhere = [one for one in [_ELSEWHERE.get(name)] if one in known]
-    return next(iter(elsewhere + get_close_matches(name, known, n=1)), None)
+    if _ELSEWHERE.get(name) in known:
+        return _ELSEWHERE[name]
+    return next(iter(get_close_matches(name, known, n=1)), None)
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

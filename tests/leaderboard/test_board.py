@@ -175,6 +175,12 @@ class TestRows:
         (row,) = only(home).rows
         assert [score.value for score in row.scores] == [2.0]
 
+    def test_a_failure_takes_no_result_away_that_its_seed_has(self, home) -> None:
+        home.write("good", metrics={SEPARATION: 1.0}, finished="2026-01-01T00:00:00+00:00")
+        home.write("bad", state="failed", error="", finished="2026-02-01T00:00:00+00:00")
+        (row,) = only(home).rows
+        assert ([score.value for score in row.scores], row.failed) == ([1.0], [])
+
     def test_lower_is_better_for_error_rates(self, full_home) -> None:
         board = load_boards(full_home.path, ["margins"]).boards[0]
         means = [row.interval.mean for row in board.rows]
@@ -203,6 +209,38 @@ class TestRows:
             metrics = {"test/pesq": score}
             home.write(head, task="denoising", head=head, metrics=metrics, monitor=monitor)
         assert [row.name for row in only(home).rows] == ["head=sine", "head=tanh"]
+
+    def test_so_is_one_where_higher_is_better(self, home) -> None:
+        monitor = {"name": "val/pesq", "mode": "max", "value": 1.0, "epoch": 0}
+        for head, score in (("tanh", 2.0), ("sine", 1.0)):
+            metrics = {"test/pesq": score}
+            home.write(head, task="denoising", head=head, metrics=metrics, monitor=monitor)
+        board = only(home)
+        assert [row.standing.place for row in board.rows] == [2, 1]
+        assert (board.metric.label, board.metric.higher_is_better) == ("pesq", True)
+
+    def test_rows_listed_apart_stand_by_their_score_and_without_one_last(self, home) -> None:
+        for task, key, order in (
+            ("separation", SEPARATION, ["b", "a", "c"]),
+            ("verification", "test/equal_error_rate", ["a", "b", "c"]),
+        ):
+            for head, score in (("a", 0.1), ("c", None), ("b", 0.3)):
+                more = {"task": task, "sweep": task, "head": head}
+                if score is not None:
+                    home.write(f"{task}{head}", metrics={key: score}, seed=0, **more)
+                home.write(f"{task}{head}1", state="failed", seed=1, monitor={}, **more)
+            board = only(home, task)
+            assert [one.row.name for one in board.apart] == [f"head={head}" for head in order]
+
+    def test_without_validation_scores_the_best_is_that_of_the_test_and_it_is_said(
+        self, home
+    ) -> None:
+        for head, score in (("sine", 1.0), ("tanh", 2.0)):
+            home.write(head, head=head, metrics={SEPARATION: score}, monitor={})
+        board = only(home)
+        assert board.best.name == "head=tanh"
+        assert board.chosen_by == "mean test score, for want of validation scores"
+        assert as_json(load_boards(home.path))["boards"][0]["best"]["chosen_by"] == board.chosen_by
 
 
 class TestTruth:
@@ -433,6 +471,41 @@ class TestTies:
         assert "not distinguishably better than a trivial predictor (Mixture as" in headline(
             only(home)
         )
+
+    @pytest.mark.parametrize(
+        ("rates", "words"),
+        [
+            ((0.48, 0.47, 0.5), "(Chance: 50.00 %)"),
+            ((0.46, 0.47, 0.45), None),
+            ((0.53, 0.54, 0.55), "(Chance: 50.00 %)"),
+        ],
+    )
+    def test_an_error_rate_is_better_than_chance_where_its_interval_ends_below(
+        self, home, rates, words
+    ) -> None:
+        for seed, rate in enumerate(rates):
+            metrics = {"test/equal_error_rate": rate}
+            home.write(f"r{seed}", task="verification", seed=seed, metrics=metrics)
+        said = "it is not distinguishably better than a trivial predictor "
+        assert (f"{said}{words}" in headline(only(home))) is (words is not None)
+        assert (said in headline(only(home))) is (words is not None)
+
+    @pytest.mark.parametrize(("score", "beaten"), [(0.2, False), (0.5, True)])
+    def test_the_better_of_two_trivial_predictors_is_the_one_to_beat(
+        self, home, score: float, beaten: bool
+    ) -> None:
+        metrics = {"test/r2": score, "test/r2_zero": 0.0, "test/r2_repeat_last": 0.31}
+        home.write("a", task="autoregression", metrics=metrics)
+        assert ("Repeat the last frame: 0.310" in headline(only(home))) is not beaten
+        assert "Zero predictor" not in headline(only(home))
+
+    def test_the_interval_of_r2_ends_at_1(self, home) -> None:
+        for seed, score in enumerate((0.99, 0.95, 0.999)):
+            home.write(f"r{seed}", task="autoregression", seed=seed, metrics={"test/r2": score})
+        (row,) = only(home).rows
+        assert row.interval.high > 1
+        assert as_json(load_boards(home.path))["boards"][0]["rows"][0]["interval"][1] == 1.0
+        assert "to 1.000 for" in headline(only(home))
 
     def test_the_summary_fits_one_line(self, full_home) -> None:
         board = load_boards(full_home.path, ["margins"]).boards[0]
@@ -742,11 +815,35 @@ class TestLoading:
         assert len(board.rows) == 2
         assert "Made with 2 states of the code: beef, c0de." in board.notes
 
+    def test_single_runs_of_other_versions_and_devices_are_named(
+        self, home, tmp_path: Path, monkeypatch
+    ) -> None:
+        (tmp_path / "conf" / "board").mkdir(parents=True)
+        (tmp_path / "conf" / "board" / "single.yaml").write_text("equal: []\n")
+        monkeypatch.chdir(tmp_path)
+        for head, torch, device in (("tanh", "2.13.0", "cpu"), ("sine", "2.12.1", "H100")):
+            more = {"environment": {"torch": torch, "device": device}, "head": head}
+            home.write(head, sweep=None, purpose="single", metrics={SEPARATION: 1.0}, **more)
+        (board,) = load_boards(home.path, ["single"]).boards
+        assert board.notes[1:] == [
+            "Made with 2 versions of torch: 2.12.1, 2.13.0.",
+            "Runs come from different devices: H100; cpu.",
+        ]
+
+    def test_code_that_no_commit_holds_has_no_commit(self, home) -> None:
+        environment = {"device": "cpu", "code_revision": "ab" * 20, "uncommitted_hash": "d1"}
+        home.write("a", metrics={SEPARATION: 1.0}, environment=environment)
+        assert only(home).rows[0].commit is None
+        assert "Code: commit" not in plain(load_boards(home.path))
+
     def test_single_runs_wait_behind_sweeps(self, home) -> None:
         home.write("a", sweep=None, purpose="single", metrics={SEPARATION: 1.0})
         home.write("c", metrics={SEPARATION: 1.0})
         found = load_boards(home.path)
         assert ([board.name for board in found.boards], found.singles) == (["bounded_heads"], 1)
+        (home.path / "c" / "record.json").unlink()
+        found = load_boards(home.path)
+        assert ([board.name for board in found.boards], found.singles) == (["single"], 0)
 
     def test_a_run_under_way_is_neither_score_nor_failure(self, home) -> None:
         home.write("a", seed=0, metrics={SEPARATION: 1.0})

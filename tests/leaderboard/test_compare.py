@@ -144,7 +144,24 @@ def test_the_command_prints_text_or_one_document(four, monkeypatch, capsys) -> N
     assert main(["compare", "tanh0", "sine0", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed == comparison_json(compare_runs(folders(four, "tanh0", "sine0")))
-    assert printed["differences"][0]["interval"][0] > 0
+    (gap,) = compare_runs(folders(four, "tanh0", "sine0")).gaps
+    (told,) = printed["differences"]
+    assert (told["of"], told["minus"], told["metric"]) == (["sine0"], ["tanh0"], SEPARATION)
+    assert told["interval"] == [gap.difference.low, gap.difference.high]
+    assert told["interval"][0] > 0
+    assert (
+        main(
+            [
+                "compare",
+                *(f"{head}{seed}" for head in ("tanh", "sine") for seed in (0, 1)),
+                "--json",
+            ]
+        )
+        == 0
+    )
+    (told,) = json.loads(capsys.readouterr().out)["differences"]
+    tables = [[values(four, f"{head}{seed}") for seed in (0, 1)] for head in ("sine", "tanh")]
+    assert told["p_value"] == pytest.approx(paired_difference(*tables).p_value)
     assert main(["compare", "tanh0", "sine0"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert ["optimizer.lr", "0.001", "0.002"] in [line.split() for line in lines]

@@ -133,6 +133,11 @@ class TestPage:
         assert "1 file found no room" in text
         assert len(text) < AUDIO_BYTES + 800_000
 
+    def test_a_board_of_speakers_without_sounds_says_where_they_come_from(self, full_home) -> None:
+        words = "The end of a sweep makes the sounds of the pairs that were confused"
+        assert words in page(load_boards(full_home.path, ["margins"]))
+        assert "<h3>Listen</h3>" not in page(load_boards(full_home.path, ["outputs"]))
+
     def test_a_link_in_an_audio_folder_is_not_followed(self, home, tmp_path: Path) -> None:
         folder = home.write("a", metrics={SEPARATION: 1.0})
         (folder / "audio").mkdir()

@@ -164,6 +164,33 @@ class TestDifferences:
 
         assert reach == pytest.approx(t.ppf(0.975, found.degrees) * math.sqrt(max(variance, floor)))
 
+    def test_unequal_numbers_of_seeds_by_hand(self) -> None:
+        generator = np.random.default_rng(8)
+        a, b = generator.normal(0, 1, (9, 4)), generator.normal(0.4, 2, (3, 4))
+        found = crossed_difference(a, b)
+
+        def squares(table: np.ndarray) -> tuple[float, float]:
+            """Variance of the seeds' means and of the residual."""
+            rest = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
+            seeds, examples = table.shape
+            return table.mean(axis=1).var(ddof=1), (rest**2).sum() / ((seeds - 1) * (examples - 1))
+
+        (of_a, rest_a), (of_b, rest_b) = squares(a), squares(b)
+        gaps = (a.mean(axis=0) - b.mean(axis=0)).var(ddof=1)
+        parts = [of_a / 9, of_b / 3, gaps / 4, rest_a / 36, rest_b / 12]
+        variance = max(sum(parts[:3]) - sum(parts[3:]), sum(parts[:2]), parts[2])
+        free = [8, 2, 3, 8 * 3, 2 * 3]
+        degrees = variance**2 / sum(one**2 / n for one, n in zip(parts, free, strict=True))
+        assert degrees < 10  # else the numbers of seeds would decide
+        assert found.degrees == pytest.approx(degrees)
+        from scipy.stats import t
+
+        reach = t.ppf(0.975, degrees) * math.sqrt(variance)
+        assert found.high - found.mean == pytest.approx(reach)
+        assert found.p_value == pytest.approx(
+            2 * t.sf(abs(found.mean) / math.sqrt(variance), degrees)
+        )
+
     def test_rows_of_the_same_seeds_are_compared_by_the_table_of_their_differences(self) -> None:
         a = np.array([[2.0, 4.0, 9.0], [3.0, 7.0, 8.0], [4.0, 4.0, 7.0]])
         b = np.array([[1.0, 2.0, 6.0], [2.0, 5.0, 8.0], [1.0, 3.0, 5.0]])

@@ -4,6 +4,7 @@ Every number that is drawn is read back from where it was drawn: the forest plot
 chart from the places of its shapes on its own axes, and compared with the records.
 """
 
+import base64
 import json
 import math
 import os
@@ -269,6 +270,78 @@ def press(browser, button) -> None:
     button.click()
 
 
+def used(browser) -> None:
+    """Sort by an axis, filter by a range, hide a curve, compare two rows, brush, switch sounds."""
+    by = first_board(browser).find_element(By.CSS_SELECTOR, ".tools .by")
+    option = by.find_element(By.XPATH, "./option[.='optimizer.lr']")
+    if by.is_displayed():
+        option.click()
+    else:
+        press(browser, head(browser, "optimizer.").find_element(By.TAG_NAME, "button"))
+    assert [float(one[1]) for one in ranked(browser)] == [0.0001, 0.0004, 0.001, 0.003]
+    low = browser.find_element(By.CSS_SELECTOR, "[aria-label='optimizer.lr from']")
+    low.send_keys("0.0002")
+    assert heads(browser) == ["tanh", "straight_through_clip", "clip_at_eval"]
+    frame(browser)
+    assert len(read(browser, "return names('curves')")) == 6
+    keys = "[data-chart=curves] .keys button"
+    press(browser, browser.find_elements(By.CSS_SELECTOR, keys)[1])
+    assert len(read(browser, "return names('curves')")) == 4
+    press(browser, browser.find_elements(By.CSS_SELECTOR, keys)[1])
+    press(browser, first_board(browser).find_element(By.CSS_SELECTOR, ".clear"))
+    boxes = browser.find_elements(By.CSS_SELECTOR, "#settings-0 tr.ranked .pick input")
+    for box in boxes[:2]:  # in the order of the table, which is sorted by the rate
+        press(browser, box)
+    frame(browser)
+    shown = read(browser, "return names('seeds')")
+    assert [one.split()[1] for one in shown] == ["tanh", "sine"]
+    press(browser, first_board(browser).find_element(By.CSS_SELECTOR, ".clear"))
+    frame(browser)
+    assert brushed(browser) == "5 of 9 shown"
+    switched(browser)
+
+
+def brushed(browser) -> str:
+    """Drag along the axis of the score, from beyond its better end to 9.5: what is left."""
+    card = browser.find_element(By.CSS_SELECTOR, "[data-chart=parallel]")
+    plot = card.find_element(By.CSS_SELECTOR, ".plot")
+    into = "arguments[0].scrollIntoView({block: 'end', behavior: 'instant'})"
+    browser.execute_script(into, plot)
+    (x, y), (to_x, to_y) = read(
+        browser,
+        "const at = chart('parallel'), space = at.getModel().getSeriesByIndex(0).coordinateSystem;"
+        "return [14.5, 9.5].map((score) => space.dataToPoint(score, space.dimensions[6]))",
+    )
+    middle_x, middle_y = plot.size["width"] / 2, plot.size["height"] / 2
+    chain = ActionChains(browser)
+    chain.move_to_element_with_offset(plot, round(x - middle_x), round(y - middle_y))
+    chain.click_and_hold().move_by_offset(round(to_x - x), round(to_y - y)).release().perform()
+    return card.find_element(By.CSS_SELECTOR, ".tally").text
+
+
+def switched(browser) -> None:
+    """Play the sound of a setting, then that of another one, which goes on from the same place."""
+    grid = browser.find_element(By.CSS_SELECTOR, ".example")
+    first, second = grid.find_elements(By.CSS_SELECTOR, "tr[data-s] button.play")[:2]
+    press(browser, first)
+    reached = browser.execute_async_script(
+        "const done = arguments[0], audio = document.querySelector('tr[data-s] audio');"
+        "const look = () => audio.currentTime > .3 ? done(audio.currentTime)"
+        " : setTimeout(look, 20); look()"
+    )
+    press(browser, second)
+    times = browser.execute_async_script(
+        "const done = arguments[0], [a, b] = document.querySelectorAll('tr[data-s] audio');"
+        "const look = () => b.paused ? setTimeout(look, 20) : done([a.paused, b.currentTime]);"
+        "look()"
+    )
+    assert times[0] is True
+    assert times[1] >= reached
+    pressed = [one.get_attribute("aria-pressed") for one in (first, second)]
+    assert pressed == ["false", "true"]
+    press(browser, second)
+
+
 class TestPage:
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     @pytest.mark.parametrize("width", [360, 768, 1440])
@@ -282,6 +355,9 @@ class TestPage:
         said = " ".join(found["labels"])
         for name in (*AXES, "si_sdr_improvement_db"):  # each axis, and the score's
             assert name[-10:] in said
+        used(browser)
+        found = read(browser, "return legible()")
+        assert found["wide"] == found["cut"] == found["small"] == []
         assert browser.get_log("browser") == []
 
     def test_settings_that_score_alike_leave_no_chart_empty(
@@ -330,16 +406,22 @@ class TestPage:
         assert axes.execute_script("return document.querySelector(':target').id") == row
         assert row == "axes-config-tanh"
 
-    def test_a_command_is_copied_or_said_to_have_failed(self, axes) -> None:
-        button = first_board(axes).find_element(By.CSS_SELECTOR, "table button.copy")
-        press(axes, button)
-        said = axes.execute_async_script(
-            "const [button, done] = arguments; const look = () => "
-            "button.textContent === 'Copy' ? setTimeout(look, 20) : done(button.textContent);"
-            "look()",
-            button,
-        )
-        assert said in {"Copied", "Copy failed"}
+    def test_the_command_of_a_row_is_copied(self, axes, board) -> None:
+        grant = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+        axes.execute_cdp_cmd("Browser.grantPermissions", grant)
+        for place, button in enumerate(
+            axes.find_elements(By.CSS_SELECTOR, "#settings-0 tr.ranked button.copy")
+        ):
+            press(axes, button)
+            said = axes.execute_async_script(
+                "const [button, done] = arguments; const look = () => "
+                "button.textContent === 'Copy' ? setTimeout(look, 20) : done(button.textContent);"
+                "look()",
+                button,
+            )
+            assert said == "Copied"
+            copied = axes.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
+            assert copied == board.rows[place].scores[0].command
 
 
 EVIL = "</script></style><img src=x onerror=alert(1)>\\22 {}\"'"
@@ -404,11 +486,21 @@ class TestTable:
         assert rates(opened) == sorted(rates(opened), reverse=True)
         assert len(set(rates(opened))) > 20
 
-    def test_the_narrow_screen_sorts_by_its_menu(self, browser, written) -> None:
+    def test_a_button_turns_the_order_round_and_ranges_hold_their_ends(
+        self, browser, written
+    ) -> None:
         show(browser, written["axes"], 360)
         by = first_board(browser).find_element(By.CSS_SELECTOR, ".tools .by")
         by.find_element(By.XPATH, "./option[.='optimizer.lr']").click()
-        assert [float(one[1]) for one in ranked(browser)] == [0.0001, 0.0004, 0.001, 0.003]
+        press(browser, first_board(browser).find_element(By.CSS_SELECTOR, ".tools .order"))
+        assert [float(one[1]) for one in ranked(browser)] == [0.003, 0.001, 0.0004, 0.0001]
+        low, high = (
+            browser.find_element(By.CSS_SELECTOR, f"[aria-label='optimizer.lr {word}']")
+            for word in ("from", "to")
+        )
+        low.send_keys("0.0004")
+        high.send_keys("0.001")
+        assert heads(browser) == ["straight_through_clip", "tanh"]
 
     def test_words_and_run_ids_filter(self, axes) -> None:
         field = first_board(axes).find_element(By.CSS_SELECTOR, "input[type=search]")
@@ -657,6 +749,65 @@ class TestCharts:
             assert x == pytest.approx(row.interval.mean, abs=0.01)
             assert y == pytest.approx(row.percentiles[5].mean, abs=0.01)
 
+    def test_the_intervals_of_mean_and_hard_examples_cross_at_the_point(self, seen, board) -> None:
+        crosses = read(seen, "return chart('pareto').getOption().series[1].data")
+        for row, cross in zip(board.rows, crosses, strict=True):
+            mean, hard = row.interval, row.percentiles[5]
+            ends = [mean.mean, hard.mean, mean.low, mean.high, hard.low, hard.high]
+            assert cross == pytest.approx(ends, rel=1e-4)
+        front = read(seen, "return chart('pareto').getOption().series[0].data")
+        expected = sorted([row.interval.mean, row.percentiles[5].mean] for row in board.rows[:1])
+        assert [front[-1]] == [pytest.approx(expected[0], rel=1e-4)]
+
+    def test_a_hint_says_what_the_record_of_its_point_says(self, seen, board, axes_home) -> None:
+        def hints(chart: str, series: int) -> list[list[str]]:
+            data = read(seen, f"return chart('{chart}').getOption().series[{series}].data")
+            return [one["said"] for one in data]
+
+        names = [f"{at + 1}. {one.short}" for at, one in enumerate(entries_of(board))]
+        for at, row in enumerate(board.rows):
+            assert hints("seeds", at) == [
+                [
+                    names[at],
+                    f"seed {score.seed}: {score.value:.2f} dB".replace("-", "−"),
+                    f"run {score.run.run_id}",
+                ]
+                for score in row.scores
+            ]
+            one = row.standing.difference
+            ends = [f"{one.mean:.2f} dB", f"{one.low:.2f} to {one.high:.2f}"]
+            said = [words.replace("-", "−") for words in ends]
+            assert hints("differences", 1)[at] == [names[at], *said]
+        epoch = hints("curves", 3)[2]  # of the second setting
+        mean = LEVELS[1] * (1 - 0.7**2) + 1
+        assert epoch[:2] == [names[1], f"epoch 2: {float(f'{mean:.5g}'):g}"]
+        assert epoch[2] == f"{mean - 1:.5g} to {mean + 1:.5g} over 3 seeds"
+        assert hints("pareto", 2)[0][0] == names[0]
+        first = hints("examples", 1)[0]
+        assert first[0] == "mixture 0"
+        x, y = drawn(seen, "examples", 1)[0]
+        assert [one[0] for one in first[1:]] == ["A", "B"]
+        told = [float(one[2:].replace("−", "-")) for one in first[1:]]
+        assert told == pytest.approx([x, y], abs=0.02)
+        assert hints("search", 1)[1][:3] == [
+            "trial 1, finished: 12",
+            "head = straight_through_clip",
+            "optimizer.lr = 0.0002",
+        ]
+        assert hints("search", 3) == [["trial 6, failed"]]
+
+    def test_better_lines_are_nearer_to_the_good_end_of_the_ramp(self, seen) -> None:
+        data = read(seen, "return chart('parallel').getOption().series[0].data")
+        colours = {one["place"]: one["lineStyle"]["color"] for one in data}
+        score = {n: 5 + (n * 7) % 10 for n in range(10) if n != 6}
+        best, worst = max(score, key=score.__getitem__), min(score, key=score.__getitem__)
+        assert brightness(colours[best]) < brightness(colours[worst])
+        ramp = seen.find_element(By.CSS_SELECTOR, "[data-chart=parallel] .ramp")
+        low, high = read(seen, "return [...arguments[0].childNodes].map((n) => n.data)", ramp)[::2]
+        assert float(low) < float(high)
+        dashed = [one["place"] for one in data if one["lineStyle"]["type"] == "dashed"]
+        assert dashed == [3]  # the pruned one
+
     def test_example_by_example(self, axes, axes_home) -> None:
         def mean(place: int) -> list[float]:
             files = [axes_home.path / f"f{place}{seed:010x}" for seed in range(SEEDS)]
@@ -715,29 +866,11 @@ class TestCharts:
             assert score == pytest.approx(5 + (place * 7) % 10, abs=0.05)
 
     def test_brushing_an_axis_keeps_a_range(self, axes) -> None:
-        card = axes.find_element(By.CSS_SELECTOR, "[data-chart=parallel]")
-        plot = card.find_element(By.CSS_SELECTOR, ".plot")
-        axes.execute_script(
-            "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", plot
-        )
-        # from above the axis of the score down to a score of 9.5
-        x, top, low = read(
-            axes,
-            "const at = chart('parallel'), space = at.getModel().getSeriesByIndex(0)"
-            ".coordinateSystem; const name = space.dimensions[6];"
-            "const high = space.dataToPoint(14.5, name), low = space.dataToPoint(9.5, name);"
-            "return [low[0], high[1], low[1]]",
-        )
-        width, height = plot.size["width"], plot.size["height"]
-        chain = ActionChains(axes).move_to_element_with_offset(
-            plot, round(x - width / 2), round(top - height / 2)
-        )
-        chain.click_and_hold().move_by_offset(0, round(low - top)).release().perform()
         kept = [n for n in range(10) if n != 6 and 5 + (n * 7) % 10 > 9.5]
-        tally = card.find_element(By.CSS_SELECTOR, ".tally")
-        assert tally.text == f"{len(kept)} of 9 shown"
+        assert brushed(axes) == f"{len(kept)} of 9 shown"
+        card = axes.find_element(By.CSS_SELECTOR, "[data-chart=parallel]")
         press(axes, card.find_element(By.CSS_SELECTOR, ".whole"))
-        assert tally.text == "9 of 9 shown"
+        assert card.find_element(By.CSS_SELECTOR, ".tally").text == "9 of 9 shown"
 
     def test_timeline(self, seen) -> None:
         bars = read(
@@ -756,6 +889,77 @@ class TestCharts:
         assert start == pytest.approx(eight + 120 * 60_000, abs=whole_ms / 1000)
         assert end - start == pytest.approx(8 * 60_000, abs=whole_ms / 500)
 
+    def test_the_timeline_tells_states_and_purposes_apart(self, seen) -> None:
+        looks = read(
+            seen,
+            "const at = chart('timeline'), data = at.getModel().getSeriesByIndex(0).getData();"
+            "return data.mapArray((i) => { const s = data.getItemGraphicEl(i).style;"
+            "return [s.fill, s.opacity] })",
+        )
+        said = read(seen, "return chart('timeline').getOption().series[0].data")
+        trials, finals = looks[:10], looks[10:]
+        assert {tuple(look) for look in finals} == {(finals[0][0], 1)}
+        assert {opacity for _, opacity in trials} == {0.55}
+        filled = [fill == finals[0][0] for fill, _ in trials]
+        assert filled == [trial not in (3, 6) for trial in range(10)]
+        assert trials[3][0] == "transparent"
+        assert trials[6][0] != finals[0][0]
+        assert said[6]["said"][:2] == ["trial 6 (search)", "failed, 60 s"]
+        name, *rest = said[10]["said"]
+        assert name.startswith("1. clip_at_eval · lr=0.003 · ")
+        assert name.endswith(" · any, seed 1000 (final)")
+        assert rest == ["finished, 480 s", "2026-03-01 10:00:00"]
+
+    def test_where_lower_is_better_the_charts_turn_round(
+        self, browser, new_home, tmp_path: Path
+    ) -> None:
+        home, key = new_home(tmp_path / "runs"), "equal_error_rate"
+        pairs = {"test/speakers": [["a", "b"], ["b", "c"], ["c", "d"]]}
+        for place, (head_name, rate) in enumerate((("tanh", 0.1), ("sine", 0.2))):
+            for seed in range(3):
+                score = rate + 0.004 * seed * (1 + place)
+                folder = home.write(
+                    f"{head_name}{seed}",
+                    task="verification",
+                    head=head_name,
+                    seed=seed,
+                    metrics={f"test/{key}": score, f"test/{key}_q95": score + 0.1},
+                    monitor={"name": f"val/{key}", "mode": "min", "value": rate},
+                    examples_file="test_examples.json",
+                )
+                wrong = [0.1, 0.2 - 0.1 * place, 0.3 + 0.1 * place]
+                kept = pairs | {f"test/{'error_rate_at_val_threshold_of_pair'}": wrong}
+                (folder / "test_examples.json").write_text(json.dumps(kept))
+        for trial, value in enumerate((0.3, 0.4, 0.2, 0.25)):
+            home.write(
+                f"5{trial:011x}",
+                task="verification",
+                purpose="search",
+                trial=trial,
+                config_hash=f"search{trial}",
+                head="cosine",
+                overrides=["head=cosine", f"optimizer.lr={trial + 1}"],
+                monitor={"name": f"val/{key}", "mode": "min", "value": value},
+            )
+        (tmp_path / "a.html").write_text(page(load_boards(home.path)), encoding="utf-8")
+        show(browser, tmp_path / "a.html")
+        best = read(browser, "return chart('search').getOption().series[0].data")
+        assert best == [[0, 30], [2, 20], [3, 20]]
+        tally = browser.find_element(By.CSS_SELECTOR, "[data-chart=examples] .tally").text
+        assert tally == "B is better on 1 of 3, A on 1, equal on 1."
+        data = read(browser, "return chart('parallel').getOption().series[0].data")
+        shades = {one["place"]: brightness(one["lineStyle"]["color"]) for one in data}
+        assert shades[2] == min(shades.values()) < shades[3] < shades[0] < shades[1]
+        ramp = browser.find_element(By.CSS_SELECTOR, "[data-chart=parallel] .ramp").text.split()
+        assert float(ramp[0]) > float(ramp[-1])
+        name = read(browser, "return chart('differences').getOption().xAxis[0].name")
+        assert name == "difference (%), right is worse"
+        mean = drawn(browser, "differences", 1)[1][0]
+        assert mean == pytest.approx(10.4, abs=0.01)
+        name = read(browser, "return chart('pareto').getOption().yAxis[0].name")
+        assert name == "95 % percentile (%)"
+        assert browser.get_log("browser") == []
+
     def test_a_board_where_lower_is_better_and_scores_are_per_cent(self, opened) -> None:
         (_, margins, _) = load_boards_of(opened)
         assert margins["metric"]["higher"] is False
@@ -768,6 +972,11 @@ class TestCharts:
         assert [round(one["score"][0], 2) for one in margins["settings"]] == [
             pytest.approx(round(value, 2)) for value, _ in shown
         ]
+
+
+def brightness(colour: str) -> int:
+    """Sum of the parts of ``rgb(1,2,3)``."""
+    return sum(int(one) for one in colour.removeprefix("rgb(").removesuffix(")").split(","))
 
 
 def load_boards_of(browser) -> list[dict]:
@@ -805,24 +1014,34 @@ class TestSounds:
         assert seconds == pytest.approx([2.0] * 18, abs=0.1)  # MP3 has silence before its first
 
     def test_one_plays_at_a_time_and_another_goes_on_in_place(self, axes) -> None:
+        switched(axes)
+
+    def test_arrow_keys_go_from_sound_to_sound(self, axes) -> None:
         grid = axes.find_element(By.CSS_SELECTOR, ".example")
-        first, second = grid.find_elements(By.CSS_SELECTOR, "tr[data-s] button.play")[:2]
-        press(axes, first)
-        reached = axes.execute_async_script(
-            "const done = arguments[0], audio = document.querySelector('tr[data-s] audio');"
-            "const look = () => audio.currentTime > .3 ? done(audio.currentTime)"
-            " : setTimeout(look, 20); look()"
+        first = grid.find_elements(By.CSS_SELECTOR, "tr[data-s='0'] button.play")[-1]
+        first.send_keys(Keys.ARROW_DOWN)
+        row = "return document.activeElement.closest('tr').dataset.s"
+        assert axes.execute_script(row) == "1"
+        axes.switch_to.active_element.send_keys(Keys.ARROW_UP)
+        assert axes.execute_script(row) == "0"
+        assert axes.switch_to.active_element == first
+
+    def test_each_row_plays_its_own_runs_sound(self, seen, axes_home, board) -> None:
+        found = seen.execute_script(
+            "return [...document.querySelectorAll('.example')].map((g) => [g.querySelector('h4')"
+            ".textContent, [...g.querySelectorAll('tbody tr')].map((r) => [r.dataset.s ?? null,"
+            "[...r.querySelectorAll('audio')].map((a) => [a.getAttribute('aria-label'), a.src])])])"
         )
-        press(axes, second)
-        times = axes.execute_async_script(
-            "const done = arguments[0], [a, b] = document.querySelectorAll('tr[data-s] audio');"
-            "const look = () => b.paused ? setTimeout(look, 20) : done([a.paused, b.currentTime]);"
-            "look()"
-        )
-        assert times[0] is True
-        assert times[1] >= reached
-        pressed = [one.get_attribute("aria-pressed") for one in (first, second)]
-        assert pressed == ["false", "true"]
+        for title, rows in found:
+            number = title.split()[2]
+            for place, sounds_of in rows:
+                run = board.rows[int(place or 0)].scores[0].run
+                for label, source in sounds_of:
+                    signal = label.split(",")[0].replace(" ", "-")
+                    assert signal.startswith("estimate") is (place is not None)
+                    (path,) = (run.folder / "audio").glob(f"{number}-{signal}.*")
+                    assert base64.b64decode(source.partition(",")[2]) == path.read_bytes()
+        assert [place for place, _ in found[0][1]] == [None, "0", "1", "2", "3"]
 
 
 def test_the_page_holds_every_setting(seen, board) -> None:

@@ -115,6 +115,16 @@ def failed(folder: Path) -> None:
     seal(folder, **record)
 
 
+def failed_seeds(folder: Path) -> None:
+    failed(folder)
+    failed(folder.with_name("tanh1004"))
+
+
+def one_seed_left(folder: Path) -> None:
+    for seed in (1001, 1002, 1003, 1004):
+        failed(folder.with_name(f"tanh{seed}"))
+
+
 def torn(folder: Path) -> None:
     text = (folder / "record.json").read_text()
     (folder / "record.json").write_text(text[: len(text) // 2])
@@ -131,20 +141,28 @@ SPOILT: dict[str, tuple[Callable[[Path], None], str]] = {
     "other code": (other_environment(code_hash="beef" * 16), "code beefbeefbeef"),
     "dirty code": (other_environment(uncommitted_hash="d1"), "uncommitted code (changes d1)"),
     "other torch": (other_environment(versions={"torch": "1.0"}), "torch 1.0, this board's is 2"),
+    "other python": (other_environment(python="3.14.0"), "python 3.14.0, this board's is 3.11.7"),
     "other ranks": (other_environment(ranks=2), "ranks 2, this board's is 1"),
     "other threads": (other_environment(threads=64), "threads 64, this board's is 1"),
     "other device": (other_environment(device="NVIDIA"), "device NVIDIA, this board's is cpu"),
     "doubled id": (doubled, "run tanh1002 has another record with other content, in"),
     "failed seed": (failed, "seed 1002 failed: diverged"),
+    "failed seeds": (failed_seeds, "seed 1002 failed: diverged"),
+    "one seed left": (one_seed_left, "seed 1002 failed: diverged"),
     "other data": (lambda folder: seal(folder, data={"synthetic": "0ther"}), "data synthetic 0the"),
     "newer format": (lambda folder: edit(folder, '"format": 2', '"format": 9'), "record format 9"),
     "torn record": (torn, "torn or damaged"),
     "foreign fields": (lambda folder: seal(folder, metrics=[1, 2]), "metrics is not an object"),
+    "control characters in a name": (
+        lambda folder: seal(folder, data={"\x1b]0;a\x07": "1"}),
+        "data \x1b]0;a\x07 1, this board's is synthetic",
+    ),
     "control characters": (
         lambda folder: seal(folder, environment=ENVIRONMENT | {"device": "\x1b[31mcpu"}),
         "device \x1b[31mcpu, this board's is cpu",
     ),
 }
+LEFT = {"failed seeds": 3, "one seed left": 1}  # of five; else all but the spoilt one
 
 
 @pytest.mark.parametrize("name", SPOILT)
@@ -160,7 +178,7 @@ def test_what_is_spoilt_is_named_and_changes_no_other_row(three, name: str) -> N
     assert after["rows"] == kept
     (apart,) = after["apart"]
     assert apart["name"] == "head=tanh"
-    assert apart["reasons"][0].startswith("4 of 5 fresh seeds")
+    assert apart["reasons"][0].startswith(f"{LEFT.get(name, 4)} of 5 fresh seeds")
     said = [*apart["reasons"], *(f"{skip.folder}: {skip.reason}" for skip in found.skipped)]
     (named,) = {one for one in said if reason in one and "copy:" not in one}
     assert "1002" in named
@@ -216,6 +234,20 @@ def test_one_seed_left_is_not_a_score(three) -> None:
     board = load_boards(three.path).boards[0]
     assert [row.name for row in board.rows] == ["head=sine", "head=tanh"]
     assert board.apart[0].reasons[0] == "1 of 5 fresh seeds finished"
+
+
+def test_a_run_that_its_sweep_lists_is_named_once(three) -> None:
+    finals = three.path / "sweeps" / "bounded_heads" / "finals"
+    finals.mkdir(parents=True)
+    for folder in three.path.glob("*10*"):
+        said = {"run_id": folder.name, "trial": None, "seed": int(folder.name[-4:])}
+        (finals / f"{folder.name}.json").write_text(json.dumps(said))
+    SPOILT["other threads"][0](three.path / "tanh1002")
+    (apart,) = load_boards(three.path).boards[0].apart
+    assert apart.reasons == [
+        "4 of 5 fresh seeds count",
+        "seed 1002 (run tanh1002): threads 64, this board's is 1",
+    ]
 
 
 def test_code_that_all_share_is_ranked_and_named_if_no_commit_holds_it(three) -> None:
@@ -278,6 +310,22 @@ class TestFile:
         self.write(folder, f"metric: {SEPARATION}_q5\n", "bounded_heads")
         board = load_boards(three.path).boards[0]
         assert board.metric.key == f"{SEPARATION}_q5"
+        assert (board.metric.label, board.metric.higher_is_better) == (
+            "si sdr improvement db q5",
+            True,
+        )
+
+    def test_another_metric_has_the_direction_of_its_task(
+        self, home, tmp_path, monkeypatch
+    ) -> None:
+        (tmp_path / "conf").mkdir()
+        monkeypatch.chdir(tmp_path)
+        self.write(tmp_path / "conf", "metric: test/min_dcf\n", "bounded_heads")
+        for head, cost in (("sine", 0.9), ("tanh", 0.4)):
+            more = {"task": "verification", "head": head, "monitor": {"mode": "min"}}
+            home.write(head, metrics={"test/min_dcf": cost}, **more)
+        (board,) = load_boards(home.path).boards
+        assert [row.name for row in board.rows] == ["head=tanh", "head=sine"]
 
     def test_it_may_refuse_code_that_no_commit_holds(self, three, tmp_path, monkeypatch) -> None:
         (tmp_path / "conf").mkdir()
@@ -323,19 +371,3 @@ def test_examples_of_a_search_count_only_where_its_run_is_a_final(three) -> None
     (reason,) = apart.reasons[1:]
     assert reason.startswith("seed 1002 failed: ")
     assert reason.endswith("test_examples.json was changed after it was written")
-
-
-def test_one_seed_left_changes_no_other_row(three) -> None:
-    before = as_json(load_boards(three.path))["boards"][0]
-    for seed in (1000, 1001, 1003, 1004):
-        failed(three.path / f"tanh{seed}")
-    after = as_json(load_boards(three.path))["boards"][0]
-    kept = [row for row in before["rows"] if row["name"] != "head=tanh"]
-    for row in (*kept, *after["rows"]):
-        row.pop("rank_low"), row.pop("rank_high"), row.pop("place")
-    assert after["rows"] == kept
-    (apart,) = after["apart"]
-    assert apart["reasons"] == [
-        "1 of 5 fresh seeds finished",
-        *(f"seed {seed} failed: diverged" for seed in (1000, 1001, 1003, 1004)),
-    ]

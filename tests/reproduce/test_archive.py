@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shlex
 import shutil
 import stat
@@ -16,9 +17,10 @@ import pytest
 from lightning_sep import experiment
 from lightning_sep.cli.entry import main
 from lightning_sep.errors import ArchiveError
+from lightning_sep.fsio import append_line
 from lightning_sep.leaderboard import archive
 from lightning_sep.leaderboard.board import load_boards
-from lightning_sep.leaderboard.runs import VERIFICATIONS
+from lightning_sep.leaderboard.runs import VERIFICATIONS, read_run
 from lightning_sep.leaderboard.table import plain
 from lightning_sep.record import read_record, write_record
 from lightning_sep.settings import compose
@@ -103,19 +105,50 @@ def test_another_process_computes_the_same_board(packed: Path, tmp_path: Path) -
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     found = json.loads(done.stdout)
     assert (found["board"], found["runs"], found["checkpoints"]) == ("two", 4, 4)
-    assert found["best"][0]["name"] in ("head=tanh", "head=sine")
+    (board,) = json.loads(members(packed)["board.json"])["boards"]
+    best = {key: board["best"][key] for key in ("name", "run_id")}
+    assert found["best"] == [{"board": "two"} | best]
+
+
+def test_the_protocol_of_an_archive_is_the_one_that_it_was_ranked_by(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "conf" / "board").mkdir(parents=True)
+    (tmp_path / "conf" / "board" / "two.yaml").write_text("seeds: 3\n")
+    monkeypatch.chdir(tmp_path)
+    archive.export(made, "two", tmp_path / "two.zip")
+    monkeypatch.chdir(made)
+    (board,) = archive.verify(tmp_path / "two.zip").boards
+    assert board.rows == []
+    assert {one.reasons[0] for one in board.apart} == {"2 of 3 fresh seeds finished"}
 
 
 def test_the_first_row_of_an_archive_is_trained_and_tested_anew_bit_for_bit(
     packed: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["verify", str(packed)]) == 0
-    (command,) = [one for one in capsys.readouterr().out.splitlines() if "reproduce" in one]
+    """Another process, with a home and data of its own; then this one."""
+
+    def elsewhere(*words: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-m", "lightning_sep", *words],
+            env=os.environ | {"LIGHTNING_SEP_DATA": str(tmp_path / "data")},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    (command,) = [one for one in elsewhere("verify", str(packed)).splitlines() if "repro" in one]
     words = shlex.split(command)[1:]
-    for extra in ([], ["--eval-only"]):
-        assert main([*words, *extra, "--json"]) == 0
-        found = json.loads(capsys.readouterr().out)
-        assert (found["grade"], found["eval_only"]) == ("bitwise", bool(extra))
+    assert not home.exists()
+    found = json.loads(elsewhere(*words, "--json"))
+    assert (found["grade"], found["differs"], found["eval_only"]) == ("bitwise", {}, False)
+    (board,) = json.loads(members(packed)["board.json"])["boards"]
+    first = board["rows"][0]["seeds"][0]
+    assert (found["run_id"], found["again"]) == (first["run_id"], first["value"])
+    assert main([*words, "--eval-only", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["grade"], found["eval_only"]) == ("bitwise", True)
     # The unpacked home counts them; the archive says what it said.
     (place,) = (home / "archives").iterdir()
     (board,) = load_boards(place, ["two"]).boards
@@ -429,6 +462,15 @@ def test_only_verifications_of_this_very_record_count(made: Path, home: Path) ->
     assert (row.verified, row.differed) == (2, 1)
     assert row.verified_text == "verified 2 times, differed once"
     assert sum(one.verified for one in board.rows) == 2
+    # An archive brings them along, and unpacking it again takes none away that came since.
+    out, other = home.parent / "two.zip", home.parent / "other"
+    archive.export(home, "two", out)
+    for expected in (2, 3):
+        unpacked, _ = archive.find(f"{out}:{folder.name}", other)
+        grades = read_run(unpacked).grades
+        assert sum(one != "different" for one in grades) == expected
+        line = json.dumps({"grade": "bitwise", "record": own})
+        append_line(unpacked / VERIFICATIONS, line)
 
 
 def test_an_archive_of_another_version_says_so(packed: Path, tmp_path: Path) -> None:

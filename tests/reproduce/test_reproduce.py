@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from lightning_sep import experiment, reproduce
 from lightning_sep.cli.entry import main
+from lightning_sep.errors import Interrupted
 from lightning_sep.leaderboard.metric import metric_of
 from lightning_sep.leaderboard.runs import VERIFICATIONS as FILE
 from lightning_sep.leaderboard.runs import read_run
@@ -115,6 +117,55 @@ def test_a_run_that_is_not_finished_is_refused(
     assert "no finished run" in capsys.readouterr().err
 
 
+def test_what_is_not_as_it_was_is_named_before_anything_is_trained(
+    first: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = read_record(first)
+    assert record is not None
+    (first / "record.json").unlink()
+    hashes = record["hashes"]
+    moved = first.rename(first.with_name("0ther"))
+    others = {"run_id": "0ther", "hashes": hashes | {"lock": "old lock", "code": "old code"}}
+    write_record(moved, record | others)
+    assert main(["reproduce", "0ther", "--json"]) == 0
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert found["grade"] == "bitwise"
+    assert found["differs"] == {
+        "run id, by the code that its settings reach": ["0ther", record["run_id"]],
+        "lock": ["old lock", hashes["lock"]],
+        "code of the package": ["old code", hashes["code"]],
+    }
+    for name, (before, after) in found["differs"].items():
+        assert f"{name}: was {before}, is {after}" in said.err
+
+
+def test_a_reproduction_that_was_interrupted_goes_on_in_its_folder(
+    first: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = iter([False] * 3)
+    with pytest.raises(Interrupted):
+        reproduce.reproduce(first, home=home, should_stop=lambda: next(asked, True))
+    assert main(["reproduce", first.name, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["grade"], Path(found["folder"]).parent.name) == ("bitwise", "1")
+    assert read_record(Path(found["folder"]))["attempts"] == 2  # type: ignore[index]
+
+
+def test_weights_are_tested_with_the_threads_that_they_were_trained_with(
+    first: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        assert main(["reproduce", first.name, "--eval-only", "--json"]) == 0
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+    found = json.loads(capsys.readouterr().out)
+    assert (found["grade"], found["differs"]) == ("bitwise", {})
+
+
 def result(folder: Path, *, value: float, fingerprint: str, weights: str) -> experiment.Result:
     record = json.loads((folder / "record.json").read_text())
     record["metrics"][KEY] = value
@@ -131,7 +182,14 @@ def test_other_machines_are_judged_by_the_other_seeds(trained: list[Path]) -> No
     mean, n = sum(scores) / 3, 3
     spread = (sum((one - mean) ** 2 for one in scores) / (n - 1)) ** 0.5
     reach = 4.302652729911275 * spread * (1 + 1 / n) ** 0.5  # Student's t, 2 degrees, 97.5 %
+    # what is of another setting, or has no result, predicts nothing
+    for name, told in (("another", {"config_hash": "other"}), ("failed", {"state": "failed"})):
+        (home / name).mkdir()
+        said = record | {"metrics": {KEY: 99.0}} | told
+        (home / name / "record.json").write_text(json.dumps(said))
     interval = expected(record, home, metric_of(read_run(trained[0])))
+    for name in ("another", "failed"):
+        shutil.rmtree(home / name)
     assert interval == pytest.approx((mean - reach, mean + reach), rel=1e-9)
 
     def grade(value: float, fingerprint: str, weights: str, place: Path = home) -> str:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +108,11 @@ def test_the_scores_of_the_examples_are_a_table_with_the_sounds_of_the_first(tra
     column = table["columns"].index("si_sdr_improvement_db")
     name = "test/si_sdr_improvement_db"
     assert [one[column] for one in table["data"]] == pytest.approx(values[name])
-    heard = [one[table["columns"].index("estimate-1")] for one in table["data"]]
-    assert [one is not None for one in heard] == [True, True, True, False]
+    for sound in ("mixture", "estimate-1", "target-2"):
+        heard = [one[table["columns"].index(sound)] for one in table["data"]]
+        files = [folder / "audio" / f"{number}-{sound}.flac" for number in range(3)]
+        known = [sha256(one.read_bytes()).hexdigest() for one in files]
+        assert [one and one["sha256"] for one in heard] == [*known, None]
     staged = [one.read_bytes()[:4] for one in (folder / "wandb/artifacts").rglob("tmp*")]
     assert staged.count(b"fLaC") == 15
 
@@ -219,6 +223,20 @@ def test_a_kill_between_mirror_and_record_doubles_no_table(tmp_path):
     rows = items(tmp_path)
     assert [row["_step"] for row in rows] == [10, 11]
     assert rows[1]["test/examples.nrows"] == 2
+    opened(tmp_path, job_type="search").finish(outcome)  # of a search none is sent
+    assert [row["_step"] for row in items(tmp_path)] == [10]
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "code"),
+    [(None, "stopped", 1), (Interrupted(), "stopped", 1), (ValueError("x"), "failed", 1)],
+)
+def test_a_run_that_did_not_end_says_whether_it_was_stopped_or_failed(tmp_path, error, state, code):
+    tracker = opened(tmp_path)
+    tracker.left(type(error) if error else None, error, None)
+    assert json.loads(inspect(tmp_path, "--summary"))["summary"]["state"] == state
+    ends = [json.loads(line) for line in inspect(tmp_path).splitlines()]
+    assert [one["exit"].get("exit_code", 0) for one in ends if one["type"] == "exit"] == [code]
 
 
 def test_a_search_run_that_was_stopped_keeps_few_files_and_its_histograms(home):

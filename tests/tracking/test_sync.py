@@ -124,6 +124,7 @@ def test_the_weights_are_uploaded_on_request(server, tracked, tmp_path, capsys):
     [model] = [one for one in server.artifacts.values() if one["artifactTypeName"] == "model"]
     [best] = (folder / "checkpoints").glob("best.*.ckpt")
     assert model["files"]["best.ckpt"] == best.read_bytes()
+    assert [one["alias"] for one in model["aliases"]] == ["latest", "best"]
 
 
 def test_what_runs_is_uploaded_as_far_as_it_is_and_each_step_once(server, tmp_path, capsys):
@@ -160,6 +161,27 @@ def test_an_upload_goes_on_where_it_was_cut_off(server, tmp_path, capsys):
     for name in ("aaa", "bbb", "ccc"):
         assert steps(server.runs[name]) == [10, 20]
     assert server.runs["ccc"].summary["state"] == "pruned"
+    # What W&B was told of one project another one does not know.
+    assert "1 run uploaded" in told(capsys, "sync", "aaa", "--project", "other")
+    assert "1 run uploaded" in told(capsys, "sync", "aaa", "--entity", "lab")
+
+
+def test_how_a_run_ended_or_that_it_goes_on_is_what_wandb_shows(server, tmp_path, capsys):
+    for name, state in (("aaa", "failed"), ("bbb", "pruned"), ("ccc", ""), ("ddd", "")):
+        tracker = begun(tmp_path, name)
+        went_on(tracker, tmp_path / name, 10)
+        if state:
+            ended(tracker, tmp_path / name, state)
+        else:
+            tracker.left(None, None, None)
+    lease = {"generation": 1, "token": "held", "worker": "w", "owner": None, "crashes": 0}
+    (tmp_path / "ddd" / "lease.json").write_text(json.dumps(lease))
+    told(capsys, "sync")
+    found = {name: (run.summary["state"], run.exit_code) for name, run in server.runs.items()}
+    assert found["aaa"] == ("failed", 1)
+    assert found["bbb"] == ("pruned", 0)
+    assert [found[name][0] for name in ("ccc", "ddd")] == ["stopped", "running"]
+    assert [server.runs[name].complete for name in sorted(found)] == [True, True, None, None]
 
 
 @pytest.mark.slow
@@ -249,14 +271,15 @@ def test_a_mirror_is_made_of_a_run_that_had_none(home, server, tmp_path, capsys)
 
 def test_only_the_runs_of_a_sweep_are_uploaded(server, tmp_path, capsys):
     (tmp_path / "sweeps" / "heads").mkdir(parents=True)
-    for name, sweep in [("aaa", "heads"), ("bbb", None), ("ccc", None)]:
+    for name, sweep in [("aaa", "heads"), ("bbb", None), ("ccc", None), ("ddd", None)]:
         tracker = begun(tmp_path, name, config={"sweep": sweep})
         went_on(tracker, tmp_path / name, 10)
         ended(tracker, tmp_path / name)
-    report = {"trials": [{"runs": ["ccc", None]}], "finals": []}  # found finished by the sweep
+    # two that the sweep found finished
+    report = {"trials": [{"runs": ["ccc", None]}], "finals": [{"run_id": "ddd"}]}
     (tmp_path / "sweeps" / "heads" / "trials.json").write_text(json.dumps(report))
-    assert "2 runs uploaded" in told(capsys, "sync", "heads")
-    assert sorted(server.runs) == ["aaa", "ccc"]
+    assert "3 runs uploaded" in told(capsys, "sync", "heads")
+    assert sorted(server.runs) == ["aaa", "ccc", "ddd"]
     assert "is no run and no sweep" in told(capsys, "sync", "nobody", code=2)
 
 
