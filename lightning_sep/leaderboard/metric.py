@@ -167,3 +167,13 @@ def metric_of(run: Run) -> Metric:
         unit="",
         higher_is_better=run.monitor_mode == "max",
     )
+
+
+def floor_of(key: str) -> float | None:
+    """:attr:`Metric.floor` of a metric on any stage; None for one that this package does not know.
+
+    Args:
+        key: name in a record's metrics, ``val/...`` as well.
+    """
+    name = key.split("/", 1)[-1]
+    return next((one.floor for one in _KNOWN.values() if one.name == name), None)
