@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from shutil import get_terminal_size
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -806,8 +805,9 @@ def _show(tree: Mapping[str, Any], name: str, purpose: str, row: dict[str, Any])
     )
     time = f"{row['time_s']:.0f} s"
     left = f"{duration(row['time_s'] / done * (epochs - done))} left" if done < epochs else ""
-    line = f"epoch {done}/{epochs} · train/loss {loss} · {name} {value} · {time}"
-    line += f", about {left}" if left else ""
-    if sys.stderr.isatty() and len(line) > get_terminal_size().columns:
+    if sys.stderr.isatty():  # where 80 columns must do
         line = f"epoch {done}/{epochs} · loss {loss} · {name} {value} · {left or time}"
+    else:
+        line = f"epoch {done}/{epochs} · train/loss {loss} · {name} {value} · {time}"
+        line += f", about {left}" if left else ""
     print(line, file=sys.stderr, flush=True)

@@ -16,14 +16,14 @@ examples:
 
 
 def _add(parser: Parser, common: Parser) -> None:
-    parser.add_argument("sweep", help="name of the sweep, or a run id")
+    parser.add_argument("run", metavar="NAME", help="name of the sweep, or a run id")
     parser.add_argument("trial", type=number, nargs="?", help="number of the trial, from 0")
 
 
 def _run(arguments: argparse.Namespace) -> int | None:
     from lightning_sep.sweep import steer
 
-    return steer.logs(arguments.sweep, arguments.trial, runs_home())
+    return steer.logs(arguments.run, arguments.trial, runs_home())
 
 
 COMMAND = Command("logs", "what workers wrote while they worked on a trial", _TEXT, _run, _add)

@@ -19,7 +19,9 @@ examples:
 
 
 def _add(parser: Parser, common: Parser) -> None:
-    parser.add_argument("sweep", nargs="?", help="a sweep, or a run id (default: all)")
+    parser.add_argument(
+        "run", nargs="?", metavar="NAME", help="a sweep, or a run id (default: all)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.add_argument("--watch", action="store_true", help="show it again and again, until q")
 
@@ -27,7 +29,7 @@ def _add(parser: Parser, common: Parser) -> None:
 def _run(arguments: argparse.Namespace) -> int | None:
     from lightning_sep.sweep import status
 
-    return status.status(arguments.sweep, arguments.json, home=runs_home(), watch=arguments.watch)
+    return status.status(arguments.run, arguments.json, home=runs_home(), watch=arguments.watch)
 
 
 COMMAND = Command("status", "what runs, waits, failed, and why", _TEXT, _run, _add)

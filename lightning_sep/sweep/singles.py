@@ -63,12 +63,14 @@ def singles(home: Path) -> list[dict[str, Any]]:
 
 def run_state(folder: Path) -> dict[str, Any]:
     """How far a run is, whoever began it, as JSON types."""
-    record = read_record(folder)
-    if record is None:
-        found = _state(folder, read_lines(folder / ATTEMPTS), Peers(workers_folder(folder.parent)))
+    record, attempts = read_record(folder), read_lines(folder / ATTEMPTS)
+    if record is not None:
+        about = {"state": record["state"], "overrides": record.get("overrides") or []}
+        found = {"run": folder.name, **about, **standing(folder), "reason": record.get("error")}
+    elif attempts:
+        found = _state(folder, attempts, Peers(workers_folder(folder.parent)))
     else:
-        told = {name: record.get(name) for name in ("state", "overrides")}
-        found = {"run": folder.name, **told, **standing(folder), "reason": record.get("error")}
+        found = {"run": folder.name, "state": "unknown", "overrides": [], "reason": "unreadable"}
     return {**found, "folder": str(folder)}
 
 

@@ -184,6 +184,7 @@ def test_a_file_that_holds_no_settings_is_refused(folder, capsys, text, told):
         ("lightning-sep sweep --grid head=tanh,si", ["head=tanh,sine"]),
         ("lightning-sep train --print-c", ["--print-config"]),
         ("lightning-sep compare 00", ["00aa"]),
+        ("lightning-sep status 00", ["00aa"]),
         ("lightning-sep separate qu", ["quick"]),
     ],
 )
