@@ -44,7 +44,7 @@ from lightning_sep.record import (
     supersede,
     write_record,
 )
-from lightning_sep.run_folder import ATTEMPTS, LEASE, RunFolder
+from lightning_sep.run_folder import ATTEMPTS, FAILED, LEASE, LOG, RunFolder
 from lightning_sep.settings import FILLED_IN, Settings, build, locate
 from lightning_sep.settings.fitting import refuse_unfit
 from lightning_sep.settings.signature import arguments
@@ -377,7 +377,7 @@ class _Run:
         self.alive = alive or (lambda: None)
         self.report = report
         self.watched = watched
-        self.log = _Log(folder.path / "log.txt")
+        self.log = _Log(folder.path / LOG)
         self.fingerprint: dict[str, Any] = {}
         self.shorter: RunFolder | None = None
         self._tidy: Callable[[Mapping[str, str]], None] = lambda kept: None
@@ -419,7 +419,7 @@ class _Run:
             raise
         except Exception as error:
             text = str(error).splitlines()[0] if str(error) else type(error).__name__
-            self.log.write(f"failed: {text}")
+            self.log.write(f"{FAILED}{text}")
             # Nothing is known about settings when the machine is at fault or the input is refused.
             if not is_machines(error) and getattr(error, "exit_code", 1) != 2:
                 self._write_record(about | {"metrics": {}, "error": text, "hashes": {}})
@@ -434,9 +434,10 @@ class _Run:
 
         bar = Bar() if self.watched else None
         tree = self.settings.tree
-        if slow := self.parts.prepared.remark():
-            print(slow, file=sys.stderr, flush=True)
-        for remark in filter(None, (slow, *self.parts.task.facts.remarks)):
+        said = [*filter(None, (self.parts.prepared.remark(), _crowded(tree, self.parts)))]
+        for remark in said:
+            print(remark, file=sys.stderr, flush=True)
+        for remark in (*said, *self.parts.task.facts.remarks):
             self.log.write(remark)
         name, mode = self.parts.task.monitor
         mirrored = {
@@ -575,6 +576,18 @@ def follow(order: Order) -> None:
         _trained(tree, parts, attempt, order, _nothing)
 
 
+def _crowded(tree: Mapping[str, Any], parts: Built) -> str | None:
+    """A line where a batch has no room to be one of several."""
+    draw, size = parts.examples.draw(parts.prepared, "train"), tree["trainer"]["accumulate"]
+    size *= parts.examples.batch_size
+    if draw.alone or size <= draw.count:
+        return None
+    return (
+        f"a batch is {size} examples, an epoch has {draw.count}: each epoch is one step, of all of "
+        "them"
+    )
+
+
 def _nothing(*_: Any) -> None:
     """What the processes that write nothing do."""
 
@@ -669,7 +682,7 @@ def _finished(folder: Path, purpose: str, sweep: str | None) -> dict[str, Any] |
     wrong = PATIENCE.until_back(lambda: misfits(folder, record))
     if wrong:
         kept = set_apart(folder / RECORD)
-        _Log(folder / "log.txt").write(f"{wrong[0]}: kept as {kept.name}")
+        _Log(folder / LOG).write(f"{wrong[0]}: kept as {kept.name}")
         print(f"{wrong[0]}: it is kept as {kept.name} and not used", file=sys.stderr, flush=True)
         return None
     if record["state"] == "finished":
@@ -786,11 +799,15 @@ def _show(tree: Mapping[str, Any], name: str, purpose: str, row: dict[str, Any])
     if purpose != "single" or not tree["trainer"]["progress"]:
         return
     done, epochs = row["epoch"] + 1, tree["trainer"]["epochs"]
-    parts = [f"epoch {done}/{epochs}"]
-    for key in ("train/loss", name):
-        value = row[key]  # a history has null in place of what is not finite
-        parts.append(f"{key} {'not finite' if value is None else f'{value:.4g}'}")
-    line = f"{' · '.join(parts)} · {row['time_s']:.0f} s"
-    if done < epochs:
-        line += f", about {duration(row['time_s'] / done * (epochs - done))} left"
+    loss, value = (
+        "not finite" if one is None else f"{one:.4g}"  # a history has null in place of it
+        for one in (row["train/loss"], row[name])
+    )
+    time = f"{row['time_s']:.0f} s"
+    left = f"{duration(row['time_s'] / done * (epochs - done))} left" if done < epochs else ""
+    if sys.stderr.isatty():  # where 80 columns must do
+        line = f"epoch {done}/{epochs} · loss {loss} · {name} {value} · {left or time}"
+    else:
+        line = f"epoch {done}/{epochs} · train/loss {loss} · {name} {value} · {time}"
+        line += f", about {left}" if left else ""
     print(line, file=sys.stderr, flush=True)

@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from lightning_sep.errors import ConfigError
 from lightning_sep.record import RECORD, read_record, read_records
+from lightning_sep.run_folder import ATTEMPTS
 
 KEY = "init_from"  # the setting that names the run with whose weights another one begins
 PINNED_DIGITS = 12  # of the hash of weights: 48 bits, as a run id has
@@ -37,13 +38,30 @@ def find_run(run: str | Path, home: Path) -> Path:
     if len(matches) == 1:
         return home / matches[0]
     if matches:
-        raise ConfigError(f"run '{run}' is not unique in {home}: {', '.join(matches)}")
+        raise _not_unique(run, matches, home)
     near = get_close_matches(str(run), known, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise ConfigError(
         f"no run '{run}' in {home} ({len(known)} runs there).{hint} "
         "`lightning-sep leaderboard` lists them"
     )
+
+
+def begun_run(beginning: str, home: Path) -> Path | None:
+    """The folder of the run whose id begins like this, be it done or not; ``None`` without one.
+
+    Raises:
+        ConfigError: several begin like this.
+    """
+    begun = [found.parent for name in (ATTEMPTS, RECORD) for found in home.glob(f"*/{name}")]
+    matches = sorted({one for one in begun if beginning and one.name.startswith(beginning)})
+    if len(matches) > 1:
+        raise _not_unique(beginning, [one.name for one in matches], home)
+    return matches[0] if matches else None
+
+
+def _not_unique(run: str | Path, matches: Sequence[str], home: Path) -> ConfigError:
+    return ConfigError(f"run '{run}' is not unique in {home}: {', '.join(matches)}")
 
 
 def is_pinned(parent: str) -> bool:

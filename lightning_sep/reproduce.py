@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -31,6 +32,8 @@ FOLDER = "reproductions"  # in the home: no board looks into it
 TRAINED_DRIFT = {"separation": 0.43, "autoregression": 2e-6, "verification": 0.047}
 TESTED_DRIFT = {"separation": 4e-8, "autoregression": 3e-10, "verification": 0.0}
 NUMERIC = 1e-3  # a larger difference is not one of arithmetic; seeds move scores by ten times that
+
+_HASH = re.compile("[0-9a-f]{64}")
 
 Grade = Literal["bitwise", "numeric", "statistical", "different"]
 
@@ -133,7 +136,7 @@ def reproduce(
         if before != after:
             differs[name] = before, after
     for name, (before, after) in differs.items():
-        tell(f"{name}: was {before}, is {after}")
+        tell(change_text(name, before, after))
     if eval_only:
         found, where = _tested(folder, record, settings, prepared, differs)
     else:
@@ -150,6 +153,17 @@ def reproduce(
     }
     append_line(folder / VERIFICATIONS, json.dumps(finite({**noted, **entry})))
     return found
+
+
+def change_text(name: str, before: Any, after: Any) -> str:
+    """What was not as it was, in a line; of a hash its beginning.
+
+    Example:
+        >>> change_text("lock", "ab" * 32, None)
+        'lock: was abababababab, is None'
+    """
+    old, new = (one[:12] if _HASH.fullmatch(str(one)) else one for one in (before, after))
+    return f"{name}: was {old}, is {new}"
 
 
 @torch.no_grad()

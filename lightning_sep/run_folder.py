@@ -18,6 +18,8 @@ from lightning_sep.fsio import PATIENCE, link_over, read_lines
 HISTORY = "metrics.jsonl"
 LEASE = "lease.json"
 ATTEMPTS = "attempts.jsonl"
+LOG = "log.txt"  # a line each: the time, and what was noted
+FAILED = "failed: "  # begins a note of what ended an attempt
 _STEP = re.compile(r"step-(\d+)(?:\.(\d+))?\.ckpt")
 _BEST = re.compile(r"best(?:\.(\d+))?\.ckpt")
 _HISTORY = re.compile(r"metrics\.(\d+)\.jsonl")

@@ -13,6 +13,8 @@ from lightning_sep.run_folder import RunFolder
 from lightning_sep.run_id import counted, run_id
 from lightning_sep.settings import build
 
+_NAMED = 5  # settings, at most, of those that would be another
+
 
 def shorter_run(run: str | Path, tree: Mapping[str, Any], data_hash: str, home: Path) -> RunFolder:
     """A finished run that is the beginning of a longer one, bit for bit.
@@ -41,9 +43,13 @@ def shorter_run(run: str | Path, tree: Mapping[str, Any], data_hash: str, home: 
     if run_id(short, data_hash) != record["run_id"]:
         theirs, ours = (dict(_flat(counted(one))) for one in (record["settings"], short))
         changed = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
-        names = dict.fromkeys(key.removesuffix("._target_") for key in changed)
-        what = ", ".join(names) or "the data or the code"
-        raise ConfigError(f"{said}: {what} would be another; only trainer.epochs may be")
+        names = list(dict.fromkeys(key.removesuffix("._target_") for key in changed))
+        what = ", ".join(names[:_NAMED]) or "the data or the code"
+        what += f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        raise ConfigError(
+            f"{said}: {what} would be another; only trainer.epochs may be. `--config {folder}` "
+            "takes all of its settings"
+        )
     if tree["trainer"].get("callbacks"):
         raise ConfigError(
             f"{said}: trainer.callbacks may go by the length of the whole run; train it from the "

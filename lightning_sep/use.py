@@ -21,6 +21,12 @@ from torch import Tensor
 
 from lightning_sep.checkpoint_files import best_weights
 from lightning_sep.checks import finite_number
+from lightning_sep.data.audio_files import (
+    SILENCE_DBFS,
+    SILENCE_RMS,
+    BadAudio,
+    doubts_of_the_end,
+)
 from lightning_sep.errors import ConfigError, DataError
 from lightning_sep.experiment import build_task, recorded_facts
 from lightning_sep.find import find_run
@@ -139,15 +145,15 @@ def _read(path: Path, sample_rate: int) -> tuple[Tensor, int]:
     """A file as one channel at ``sample_rate``: ``[1, time]``, and its own rate.
 
     Raises:
-        DataError: it cannot be read, is empty or holds non-finite samples.
+        DataError: it cannot be read, is empty, cut off or holds non-finite samples.
     """
-    _there(path)
+    promised = _info(path).frames
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
         raise DataError(f"{path} cannot be read as audio: {error}") from error
-    if not len(samples):
-        raise DataError(f"{path} is empty: it holds no samples")
+    if len(samples) < promised:
+        raise DataError(f"{path} ends {promised - len(samples)} samples before its header says")
     if not np.isfinite(samples).all():
         raise DataError(f"{path} holds samples that are not finite numbers")
     mono = samples.mean(axis=1)
@@ -205,15 +211,23 @@ def separate(run: str | Path, files: list[Path], out: Path) -> list[Path]:
     task: Separation = _load(run, Separation, "separate")
     with storage_errors(out / "a source"):
         out.mkdir(parents=True, exist_ok=True)
-    written = []
+    written, limited = [], False
     with _bar() as progress:
         for file in files:
+            about = _info(file)
+            rate = task.facts.sample_rate
+            if about.samplerate > rate and not limited:
+                limited = True  # once, however many files
+                _remark(
+                    f"{file} has {about.samplerate} Hz, the run was trained at {rate} Hz: sources "
+                    f"hold nothing above {rate / 2:g} Hz"
+                )
             row = progress.add_task(escape(plain(file.name)), total=1)
 
             def done(share: float, row: TaskID = row) -> None:
                 progress.update(row, completed=share)
 
-            written += _separate_file(task, file, out, done)
+            written += _separate_file(task, file, about, out, done)
     return written
 
 
@@ -224,15 +238,19 @@ def _bar() -> Progress:
 
 
 def _separate_file(
-    task: Separation, file: Path, out: Path, done: Callable[[float], None]
+    task: Separation, file: Path, about: Any, out: Path, done: Callable[[float], None]
 ) -> list[Path]:
     """Write the sources of one file; ``done`` is told the share of it that is through."""
     rate = task.facts.sample_rate
-    about = _info(file)
     if task.facts.channels > 1 and about.channels not in (1, task.facts.channels):
         raise DataError(
             f"{file} has {about.channels} channels, the run was trained on {task.facts.channels}: "
             f"separate a file of {task.facts.channels}, or of one"
+        )
+    lasts_s, trained_s = about.frames / about.samplerate, task.facts.segment_samples / rate
+    if lasts_s < trained_s:
+        _remark(
+            f"{file} lasts {lasts_s:.2g} s, less than an example in training ({trained_s:.2g} s)"
         )
     read = partial(_blocks, file, rate, task.facts.channels)
     level = _level(read(), task.facts.normalise)
@@ -348,16 +366,26 @@ def _info(path: Path) -> Any:
     """What a file's header says.
 
     Raises:
-        DataError: it cannot be read or is empty.
+        DataError: it cannot be read, is empty or shorter than the header says.
     """
     _there(path)
     try:
+        doubts = doubts_of_the_end(path)
         about = soundfile.info(path)
+    except BadAudio as error:
+        raise DataError(f"{path} {error}") from error
     except (soundfile.SoundFileError, OSError) as error:
         raise DataError(f"{path} cannot be read as audio: {error}") from error
     if not about.frames:
         raise DataError(f"{path} is empty: it holds no samples")
+    for doubt in doubts:
+        _remark(f"{path}: {doubt}")
     return about
+
+
+def _remark(line: str) -> None:
+    """Say what somebody should know of a file that is used all the same."""
+    print(plain(line), file=sys.stderr, flush=True)
 
 
 def _blocks(path: Path, sample_rate: int, channels: int) -> Iterator[NDArray[np.float32]]:
@@ -582,6 +610,8 @@ def embed(run: str | Path, files: list[Path], out: Path) -> Path:
                 f"{file} has {waveform.shape[1]} samples at {rate} Hz: too short to be told from "
                 f"others, one window of the analysis is {task.n_fft}"
             )
+        if float(waveform.square().mean().sqrt()) < SILENCE_RMS:
+            _remark(f"{file} is silent (below {SILENCE_DBFS:g} dBFS): its embedding is of nobody")
         vectors[str(file)] = task.embed(waveform)[0].numpy()
     if out.suffix == ".json":
         write_json(out, {name: vector.tolist() for name, vector in vectors.items()})

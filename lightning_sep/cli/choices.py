@@ -1,27 +1,38 @@
-"""What settings there are to choose from, as the end of a command's help."""
+"""What settings there are to choose from: the end of a command's help, and help on entries."""
 
 from collections.abc import Iterator, Sequence
 
 from lightning_sep.errors import ConfigError
 
 
-def choices_text(config_dir: str | None, chosen: Sequence[str] = ()) -> str:
+def entries_text(config_dir: str | None, chosen: Sequence[str]) -> str:
+    """Each setting of the entries that were chosen, with its meaning and default, and what goes
+    with a task; empty where none was.
+
+    Args:
+        config_dir: a folder with entries of the user's own.
+        chosen: the words of the command line.
+    """
+    from lightning_sep.settings import groups
+
+    pairs = [one.partition("=") for one in chosen]
+    try:
+        named = [(group, name) for group, _, name in pairs if group in groups()]
+        lines = [line for group, name in named for line in _about(group, name, config_dir)]
+    except ConfigError as error:
+        return str(error)
+    return "\n".join(lines)
+
+
+def choices_text(config_dir: str | None) -> str:
     """What each group can be set to, read from the folders: a new entry shows up by itself.
 
     Args:
         config_dir: a folder with entries of the user's own.
-        chosen: settings; of the entries that they name, each setting is told instead, with its
-            meaning and default, and what goes with a task.
     """
     from lightning_sep.settings import entries, groups
 
     try:
-        pairs = [one.partition("=") for one in chosen]
-        named = [(group, name) for group, _, name in pairs if group in groups()]
-        if named:
-            return "\n".join(
-                line for group, name in named for line in _about(group, name, config_dir)
-            )
         listed = [(group, entries(group, config_dir)) for group in groups()]
     except ConfigError as error:
         return str(error)

@@ -15,15 +15,30 @@ Run = Callable[[argparse.Namespace], int | None]
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one line, and whose epilog is made when it is read."""
+    """A parser that says what is wrong in one line.
 
-    def __init__(self, *args: Any, closing: Callable[[], str] | None = None, **kwargs: Any) -> None:
+    Args:
+        args: as for ``ArgumentParser``.
+        closing: makes the end of its help when that is read.
+        instead: makes what is said in the place of its help, as long as it says something.
+        kwargs: as for ``ArgumentParser``.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        closing: Callable[[], str] | None = None,
+        instead: Callable[[], str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         kwargs.setdefault("allow_abbrev", False)
         super().__init__(*args, **kwargs)
-        self._closing = closing
+        self._closing, self._instead = closing, instead
 
     def format_help(self) -> str:
+        if self._instead is not None and (told := self._instead()):
+            return f"{told}\n\n`{self.prog} --help` tells of the command itself\n"
         if self._closing is not None:
             self.epilog = self._closing()
         return super().format_help()
@@ -46,8 +61,8 @@ class Command:
         text: what ``--help`` says, with examples.
         run: does it and returns the exit code; ``None`` is 0.
         add: adds its arguments; gets the parser and the options that all commands share.
-        closing: the end of its help, for a folder of the user's own entries and the settings that
-            stand beside ``--help``.
+        closing: the end of its help, for a folder of the user's own entries.
+        instead: what it says of the settings that stand beside ``--help``, for the same folder.
     """
 
     name: str
@@ -55,7 +70,8 @@ class Command:
     text: str
     run: Run
     add: Callable[[Parser, Parser], None]
-    closing: Callable[[str | None, Sequence[str]], str] | None = None
+    closing: Callable[[str | None], str] | None = None
+    instead: Callable[[str | None, Sequence[str]], str] | None = None
 
 
 def add_settings(parser: argparse.ArgumentParser, text: str) -> None:

@@ -35,6 +35,7 @@ def _add(parser: Parser, common: Parser) -> None:
     prepare.set_defaults(handler=_prepare)
     verify = actions.add_parser("verify", help="is every file as it was?", parents=[common])
     verify.add_argument("name", help="corpus (see `lightning-sep data list`)")
+    add_settings(verify, "settings of the data, to look at that form alone")
     verify.set_defaults(handler=_verify)
 
 
@@ -64,7 +65,7 @@ def _prepare(arguments: argparse.Namespace) -> int | None:
 def _verify(arguments: argparse.Namespace) -> int | None:
     from lightning_sep.data import commands
 
-    commands.verify(arguments.name, data_home(), ProgressLine())
+    commands.verify(arguments.name, data_home(), ProgressLine(), arguments.settings)
     print(f"{arguments.name} in {data_home()} is whole")
     return None
 

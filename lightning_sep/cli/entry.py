@@ -1,11 +1,13 @@
 """From the command line to a command, and from its end to an exit code."""
 
 import argparse
+import errno
 import logging
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -83,6 +85,11 @@ _INSTEAD = {
     "--print_config": " Did you mean '--print-config'?",
     "--resume": " The same command goes on by itself.",
 }
+# What the file system says of a place that somebody named, and that does not serve.
+_PLACES = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+)
 _FOLDERS = """\
 Runs go to runs/ or LIGHTNING_SEP_HOME, data to data/ or LIGHTNING_SEP_DATA.
 `lightning-sep COMMAND --help` explains a command with examples.
@@ -125,6 +132,8 @@ def _answered(given: list[str]) -> int:
         if lacks_memory(error):
             said = " ".join(str(error).split()) or "no room"
             return fail(f"not enough memory ({said}): ask for less at once, or of a smaller net", 2)
+        if isinstance(error, OSError) and error.filename is not None and error.errno in _PLACES:
+            return fail(f"{error.filename}: {error.strerror}; name another place", 2)
         return fail(f"{reason} (unexpected; run again with --debug for the traceback)", 1)
 
 
@@ -195,13 +204,14 @@ def _parser(config_dir: str | None, given: Sequence[str]) -> tuple[Parser, dict[
     )
     made_for = {}
     for command in COMMANDS:
-        closing = command.closing
+        closing, instead = command.closing, command.instead
         made: Parser = commands.add_parser(
             command.name,
             help=command.brief,
             description=command.text,
             parents=[common],
-            closing=None if closing is None else lambda closing=closing: closing(config_dir, given),
+            closing=None if closing is None else partial(closing, config_dir),
+            instead=None if instead is None else partial(instead, config_dir, given),
         )
         made.set_defaults(handler=command.run)
         command.add(made, common)

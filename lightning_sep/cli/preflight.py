@@ -2,7 +2,7 @@
 
 import argparse
 
-from lightning_sep.cli.choices import choices_text
+from lightning_sep.cli.choices import choices_text, entries_text
 from lightning_sep.cli.command import Command, Parser, add_settings
 from lightning_sep.cli.process import ready_process, threads_in
 from lightning_sep.cli.sweep import files_and_settings
@@ -45,5 +45,11 @@ def _run(arguments: argparse.Namespace) -> int | None:
 
 
 COMMAND = Command(
-    "preflight", "what would go wrong, before a sweep is sent", _TEXT, _run, _add, choices_text
+    "preflight",
+    "what would go wrong, before a sweep is sent",
+    _TEXT,
+    _run,
+    _add,
+    choices_text,
+    entries_text,
 )

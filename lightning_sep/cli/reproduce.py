@@ -43,7 +43,13 @@ def _run(arguments: argparse.Namespace) -> int | None:
     folder, home = find(arguments.run, runs_home())
     settings = (read_record(folder) or {}).get("settings") or {}
     ready_process(str(settings.get("trainer", {}).get("threads", 1)))
-    from lightning_sep.reproduce import reproduce
+    from lightning_sep.reproduce import change_text, reproduce
+
+    told: list[str] = []
+
+    def tell(line: str) -> None:
+        told.append(line)
+        print(line, file=sys.stderr)
 
     try:
         with stopped_by_signals() as should_stop:
@@ -52,7 +58,7 @@ def _run(arguments: argparse.Namespace) -> int | None:
                 home=home,
                 eval_only=arguments.eval_only,
                 should_stop=should_stop,
-                tell=_tell,
+                tell=tell,
             )
     except (Interrupted, SystemExit) as stopped:
         return told_stopped(should_stop, stopped)
@@ -68,13 +74,11 @@ def _run(arguments: argparse.Namespace) -> int | None:
         if found.interval is not None:
             low, high = found.interval
             print(f"    one more seed is expected from {low:.6g} to {high:.6g}")
-        for name, (before, after) in found.differs.items():
-            print(f"    {name}: was {before}, is {after}")
+        lines = [change_text(name, *values) for name, values in found.differs.items()]
+        for line in lines:
+            if line not in told:
+                print(f"    {line}")
     return 1 if found.grade == "different" else 0
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr)
 
 
 COMMAND = Command("reproduce", "train a run anew and compare", _TEXT, _run, _add)

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_sep.cli.choices import choices_text
+from lightning_sep.cli.choices import choices_text, entries_text
 from lightning_sep.cli.command import (
     Command,
     Parser,
@@ -108,4 +108,6 @@ def _run(arguments: argparse.Namespace) -> int | None:
     )
 
 
-COMMAND = Command("sweep", "launch a sweep, or go on with it", _TEXT, _run, _add, choices_text)
+COMMAND = Command(
+    "sweep", "launch a sweep, or go on with it", _TEXT, _run, _add, choices_text, entries_text
+)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_sep.cli.choices import choices_text
+from lightning_sep.cli.choices import choices_text, entries_text
 from lightning_sep.cli.command import Command, Parser, add_settings, tell_twice
 from lightning_sep.cli.process import ready_process, stopped_by_signals, threads_in, told_stopped
 from lightning_sep.errors import Interrupted
@@ -122,4 +122,4 @@ def _headline(record: Mapping[str, Any]) -> list[tuple[str, float]]:
     return found
 
 
-COMMAND = Command("train", "train and test one run", _TEXT, _run, _add, choices_text)
+COMMAND = Command("train", "train and test one run", _TEXT, _run, _add, choices_text, entries_text)

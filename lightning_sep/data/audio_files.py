@@ -440,6 +440,17 @@ def write_flac(path: Path, samples: Int16, sample_rate: int) -> None:
         writer.write(samples)
 
 
+def doubts_of_the_end(path: Path) -> list[str]:
+    """What the size and the last bytes of a file say against it that can be overlooked.
+
+    Raises:
+        BadAudio: the file is empty or shorter than it says.
+        OSError: it cannot be read.
+    """
+    with path.open("rb", buffering=0) as file:
+        return _faults_of_the_end(file)
+
+
 def _faults_of_the_end(file: IO[bytes]) -> list[str]:
     """What the size and the last bytes of a file say against it that can be overlooked.
 

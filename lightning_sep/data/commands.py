@@ -13,6 +13,7 @@ from lightning_sep.data.corpus import Corpus, Prepared
 from lightning_sep.data.manifests import Progress
 from lightning_sep.errors import ConfigError, DataError
 from lightning_sep.settings import build, compose, conf_folders, entries
+from lightning_sep.settings.about import opening
 
 
 def corpus(name: str, settings: Sequence[str] = ()) -> Corpus:
@@ -43,6 +44,15 @@ def entry(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: there is no such entry, or it cannot be read.
     """
+    path = _file(name)
+    try:
+        node: dict[str, Any] = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    return node
+
+
+def _file(name: str) -> Path:
     known = entries("data")
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
@@ -52,11 +62,7 @@ def entry(name: str) -> dict[str, Any]:
         path = folder / "data" / f"{name}.yaml"
         if path.is_file():
             break
-    try:
-        node: dict[str, Any] = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    return node
+    return path
 
 
 def _built(node: dict[str, Any], where: str) -> Corpus:
@@ -79,7 +85,8 @@ def list_corpora(home: Path) -> list[dict[str, Any]]:
         folder = _prepared_folder(made, home)
         if folder is not None:
             summary = Prepared(folder).summary()
-        description = (inspect.getdoc(type(made)) or "").partition("\n")[0]
+        said = opening(_file(name).read_text()).partition(";")[0]  # then follows how to use it
+        description = said or (inspect.getdoc(type(made)) or "").partition("\n")[0]
         listed.append(
             {"name": name, "description": description, "prepared": folder is not None} | summary
         )
@@ -121,15 +128,25 @@ def prepare(
     return {"name": name} | prepared.summary()
 
 
-def verify(name: str, home: Path, progress: Progress | None = None) -> dict[str, Any]:
+def verify(
+    name: str, home: Path, progress: Progress | None = None, settings: Sequence[str] = ()
+) -> dict[str, Any]:
     """Compare every byte of all prepared forms of a set with their checksums.
+
+    Args:
+        name: as in ``data=<name>``.
+        home: the data home.
+        progress: called for each file.
+        settings: of the data; the form that was prepared with them is compared alone.
 
     Raises:
         ConfigError: there is no such set.
         DataError: it is not prepared, or something differs.
     """
-    made = corpus(name)
+    made = corpus(name, settings)
     folders = prepared_folders(home, made.name)
+    if settings:
+        folders = [one for one in [made.prepared_folder(home)] if one is not None]
     if not folders:
         raise DataError(
             f"{name} is not prepared in {home}: lightning-sep data prepare {name} --source FOLDER"

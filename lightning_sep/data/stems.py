@@ -1,7 +1,7 @@
 """Stems of songs, aligned, for the separation of music."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -300,12 +300,14 @@ class StemBatch(Batch):
                 out += self._stems[:, one] * gain
         return out
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> "StemBatch":
-        """See :meth:`~lightning_sep.data.batch.Batch.to`."""
-        stems, gain, active, index = (
-            one.to(device, non_blocking=non_blocking)
-            for one in (self._stems, self._gain, self.active, self.index)
-        )
+    def of_nobody(self) -> "StemBatch":
+        """See :meth:`~lightning_sep.data.batch.Batch.of_nobody`."""
+        active, none = torch.zeros_like(self.active), torch.full_like(self.index, -1)
+        return StemBatch(self._stems, self._gain, self._sums, active, none)
+
+    def _each(self, make: Callable[[Tensor], Tensor]) -> "StemBatch":
+        parts = (self._stems, self._gain, self.active, self.index)
+        stems, gain, active, index = map(make, parts)
         return StemBatch(stems, gain, self._sums, active, index)
 
 

@@ -321,9 +321,10 @@ def _watch(work: Assignment) -> str:
 _END = 'export SLURM_JOB_END_TIME="${SLURM_JOB_END_TIME:-$(($(date +%%s) + %d))}"'
 
 # The shell waits, so that it passes signals on and says what follows the workers' end: 0 as soon
-# as one found nothing left. Tasks that still wait are then withdrawn, or end at once where
-# `scancel` is missing (as in a container). A node on which nothing can start (2) must not swallow
-# one task after the other.
+# as one found nothing left. Tasks that still run are then not begun again, whatever becomes of
+# their nodes: Slurm might hold them, and the report waits for all. Those that wait are withdrawn or
+# end at once where `scancel` is missing (as in a container). A node on which nothing can start (2)
+# must not swallow one task after the other.
 _WORKERS = """\
 [ -e %(done)s ] && exit 0
 workers=()
@@ -346,6 +347,7 @@ for worker in "${workers[@]}"; do
 done
 if [ $code = 0 ]; then
     : > %(done)s
+    command -v scontrol >/dev/null && scontrol update JobId="$SLURM_ARRAY_JOB_ID" Requeue=0
     command -v scancel >/dev/null && scancel --state=PENDING "$SLURM_ARRAY_JOB_ID"
 fi
 [ $code = 2 ] && sleep 20

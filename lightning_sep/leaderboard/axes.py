@@ -60,12 +60,22 @@ def axes(runs: Sequence[Run]) -> list[str]:
     return varying
 
 
-def label_of(settings: dict[str, Value], names: Sequence[str]) -> list[tuple[str, Value]]:
-    """The (setting, value) pairs that name a row; a lone row is named by its main parts."""
-    chosen = [name for name in names if name in settings]
-    if not chosen:
-        chosen = [name for name in _SUMMARY if name in settings]
-    return [(name, settings[name]) for name in chosen]
+def label_of(run: Run, names: Sequence[str]) -> list[tuple[str, Value]]:
+    """The (setting, value) pairs that name a row.
+
+    Args:
+        run: one of the row's.
+        names: of the settings that tell the rows apart; a lone row, which has none, is named by its
+            main parts and all that was asked of it besides, word for word.
+    """
+    settings = settings_of(run)
+    chosen = [(name, settings[name]) for name in names if name in settings]
+    if chosen:
+        return chosen
+    parts = {name: settings[name] for name in _SUMMARY if name in settings}
+    pairs = (item.partition("=") for item in run.overrides)
+    said = {key: value for key, _, value in pairs if _tells(key) and key != "task"}
+    return list({**parts, **said}.items())
 
 
 def override_labels(runs: Sequence[Run]) -> dict[str, list[tuple[str, Value]]] | None:

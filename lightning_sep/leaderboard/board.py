@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from lightning_sep.errors import ConfigError
+from lightning_sep.find import begun_run
 from lightning_sep.leaderboard.asks import Asks, asks_of
 from lightning_sep.leaderboard.axes import (
     Value,
@@ -19,7 +20,6 @@ from lightning_sep.leaderboard.axes import (
     label_of,
     label_text,
     override_labels,
-    settings_of,
 )
 from lightning_sep.leaderboard.metric import Metric, metric_of
 from lightning_sep.leaderboard.protocol import Protocol, breaches, protocol_of
@@ -43,6 +43,7 @@ from lightning_sep.leaderboard.tables import (
     shared_units,
     values_of,
 )
+from lightning_sep.record import read_record
 
 SINGLE = "single"  # the board of runs that belong to no sweep
 SEEDS_WANTED = 5  # fewer seeds leave wide intervals; the board says so
@@ -264,7 +265,7 @@ def _labels(
         names = dict.fromkeys(name for label in by_override.values() for name, _ in label)
         return list(names), by_override
     names_found = axes(known)
-    return names_found, {run.config_hash: label_of(settings_of(run), names_found) for run in known}
+    return names_found, {run.config_hash: label_of(run, names_found) for run in known}
 
 
 def _breaches(task: str, runs: Sequence[Run], protocol: Protocol) -> dict[str, list[str]]:
@@ -388,6 +389,10 @@ def _best(rows: Sequence[Row], metric: Metric, *, higher_validates: bool) -> int
 
 
 def _unknown(name: str, known: Sequence[str], home: Path) -> str:
+    run = begun_run(name, home)
+    if run is not None:
+        sweep = (read_record(run) or {}).get("sweep") or SINGLE
+        return f"{name!r} is no board but a run: {sweep!r} is the board that has it"
     if not known:
         return (
             f"no board {name!r}: {home} holds no runs of a sweep. "

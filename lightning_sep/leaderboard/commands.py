@@ -111,4 +111,8 @@ def _page_path(home: Path, name: str | None) -> Path:
 def _html(out: Path) -> Path:
     if out.is_dir():
         return out / "leaderboard.html"
-    return out if out.suffix in (".html", ".htm") else out.with_name(out.name + ".html")
+    if out.suffix not in ("", ".html", ".htm"):
+        raise ConfigError(
+            f"--html {out}: a page is called .html, such as {out.with_suffix('.html')}"
+        )
+    return out if out.suffix else out.with_name(out.name + ".html")

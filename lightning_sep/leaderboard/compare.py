@@ -74,7 +74,7 @@ def compare_runs(folders: Sequence[Path]) -> Comparison:
     return Comparison(
         runs=runs,
         metric=metric,
-        settings=_differing([_flat(run.settings) for run in runs]),
+        settings=_differing(_settings(runs)),
         environment=_differing([_flat(run.environment) for run in runs]),
         metrics={name: [run.metrics.get(name) for run in runs] for name in names},
         gaps=[] if metric is None else _gaps(runs, metric),
@@ -199,6 +199,17 @@ def _values(run: Run, metric: Metric) -> Values | None:
         return values_of(run, metric)
     except Damaged as problem:
         raise ConfigError(f"run {run.run_id} cannot be compared: {problem}") from problem
+
+
+def _settings(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Flat settings, a group by the name of its entry where all records tell it."""
+    flats = [_flat(run.settings) for run in runs]
+    for group in {group for run in runs for group in run.choices}:
+        if all(group in run.choices for run in runs):
+            for run, flat in zip(runs, flats, strict=True):
+                flat.pop(f"{group}._target_", None)
+                flat[group] = run.choices[group]
+    return flats
 
 
 def _differing(flats: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

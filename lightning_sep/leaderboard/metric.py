@@ -87,10 +87,13 @@ class Metric:
         return "higher is better" if self.higher_is_better else "lower is better"
 
     def number(self, value: float | None, *, signed: bool = False) -> str:
-        """A value as shown, without its unit."""
+        """A value as shown, without its unit; a signed one that is not 0 does not look like it."""
         if value is None:
             return "–"
-        text = f"{value * self.scale:{'+' if signed else ''}.{self.digits}f}"
+        shown, sign = value * self.scale, "+" if signed else ""
+        text = f"{shown:{sign}.{self.digits}f}"
+        if shown and float(text) == 0:
+            text = f"{shown:+.1g}" if signed else text.removeprefix("-")
         return text.replace("-", "−")
 
     def with_unit(self, value: float | None) -> str:
@@ -164,3 +167,13 @@ def metric_of(run: Run) -> Metric:
         unit="",
         higher_is_better=run.monitor_mode == "max",
     )
+
+
+def floor_of(key: str) -> float | None:
+    """:attr:`Metric.floor` of a metric on any stage; None for one that this package does not know.
+
+    Args:
+        key: name in a record's metrics, ``val/...`` as well.
+    """
+    name = key.split("/", 1)[-1]
+    return next((one.floor for one in _KNOWN.values() if one.name == name), None)

@@ -43,7 +43,7 @@ def about(group: str, name: str, config_dir: Path | str | None = None) -> list[s
     node = whole[group] if isinstance(whole.get(group), Mapping) else whole
     comments = _comments(text)
     said = _Class(node.get("_target_"))
-    lines = [f"{group}={name}: {_opening(text) or said.brief}"]
+    lines = [f"{group}={name}: {opening(text) or said.brief}"]
     brought = [
         f"{key.removeprefix('override /')}={value}"
         for one in whole.get("defaults", ())
@@ -62,7 +62,7 @@ def about(group: str, name: str, config_dir: Path | str | None = None) -> list[s
     return lines if settings else [*lines, "    no settings"]
 
 
-def _opening(text: str) -> str:
+def opening(text: str) -> str:
     """What the comment above an entry says."""
     lines = []
     for line in text.splitlines():

@@ -5,8 +5,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lightning_sep.settings.conf import ROOT, entries_in, groups
-from lightning_sep.settings.words import nearest
+from lightning_sep.settings.conf import ROOT, contents, entries, entries_in, groups
+from lightning_sep.settings.words import closest, nearest
 
 
 def read(
@@ -55,7 +55,8 @@ def read(
                 problems.append(f"{text}: no group {group!r}.{nearest(group, known_groups)}")
         elif key not in known_groups:
             known = [*known_groups, *ROOT]
-            problems.append(f"{text}: no group or setting {key!r}.{nearest(key, known)}")
+            hint = "" if closest(key, known) else _of_a_group(key, known_groups)
+            problems.append(f"{text}: no group or setting {key!r}.{hint}{nearest(key, known)}")
         else:
             known, value = entries_in(folders, key), override.value()
             if value in known:
@@ -64,6 +65,20 @@ def read(
                 unknown.add(key)
                 problems.append(f"no {key} {value!r} in conf/{key}.{nearest(str(value), known)}")
     return chosen, values, unknown
+
+
+def _of_a_group(key: str, known_groups: Sequence[str]) -> str:
+    """A hint where a setting stands without its group."""
+    names = [f"{group}/{name}" for group in known_groups for name in entries(group)]
+    groups_of: dict[str, str] = {}
+    for name, nodes in contents(names).items():
+        group = name.partition("/")[0]
+        for node in nodes:
+            inner = node.get(group)
+            for setting in inner if isinstance(inner, dict) else node:
+                groups_of.setdefault(setting, group)
+    close = closest(key, [one for one in groups_of if one not in ("_target_", "defaults")])
+    return f" Did you mean '{groups_of[close]}.{close}'?" if close else ""
 
 
 @lru_cache(maxsize=1024)

@@ -49,9 +49,15 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
         >>> did_you_mean("tahn", ["sine", "tanh"]), did_you_mean("lr", ["learning_rate"])
         (" Did you mean 'tanh'?", " Did you mean 'learning_rate'?")
     """
-    close = [one for one in [_ELSEWHERE.get(name)] if one in known]
-    close += get_close_matches(name, known, n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    close = closest(name, known)
+    return f" Did you mean {close!r}?" if close else ""
+
+
+def closest(name: str, known: Sequence[str]) -> str | None:
+    """The known name that was probably meant."""
+    if _ELSEWHERE.get(name) in known:
+        return _ELSEWHERE[name]
+    return next(iter(get_close_matches(name, known, n=1)), None)
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

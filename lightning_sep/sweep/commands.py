@@ -20,6 +20,7 @@ from lightning_sep.launchers.local import Local
 from lightning_sep.leases.presence import Peers
 from lightning_sep.sweep import report as reports
 from lightning_sep.sweep.asked import apart, assignment, definitions_of, launcher_of
+from lightning_sep.sweep.definition import Definition
 from lightning_sep.sweep.display import display, tell
 from lightning_sep.sweep.finals import Finals
 from lightning_sep.sweep.folder import create, open_sweep, withdraw
@@ -108,7 +109,13 @@ def launch(
     if dry_run:
         names = [definition.name for definition in definitions]
         most = sum(one.sweep.most_runs(one.sweep.trials) for one in definitions)
-        print(launcher.plan(assignment(names, command, home, most, examined)))
+        plan = launcher.plan(assignment(names, command, home, most, examined))
+        for definition, one in zip(definitions, examined, strict=True):
+            points, trials = definition.grid(), definition.sweep.trials
+            tell(_amount(definition, trials if points is None else min(trials, len(points))))
+            tell(f"    in {sweep_folder(home, definition.name)}, by {type(launcher).__name__}")
+            tell(f"    of {' '.join(one.entries)}")
+        print(plan)
         return 0
     known = sweep_names(home)
     studies = [
@@ -161,9 +168,9 @@ def report(sweeps: Sequence[str], home: Path | None = None) -> int:
     return WORK_LEFT if left else _conclude(studies, home, _page)
 
 
-def _amount(study: SweepStudy) -> str:
+def _amount(definition: Definition, trials: int) -> str:
     """How much work a sweep is, before it begins."""
-    sweep, trials = study.definition.sweep, study.budget
+    sweep = definition.sweep
     best = min(sweep.most_finalists, trials)
     finals = best * sweep.final_seeds
     parts = [f"{trials} setting{'s' if trials > 1 else ''}"]
@@ -172,9 +179,7 @@ def _amount(study: SweepStudy) -> str:
     if finals:
         parts.append(f"and the best {best} on {sweep.final_seeds} fresh seeds each")
     runs = sweep.most_runs(trials)
-    return (
-        f"{study.definition.name}: {' '.join(parts)}, {runs} run{'s' if runs > 1 else ''} at most"
-    )
+    return f"{definition.name}: {' '.join(parts)}, {runs} run{'s' if runs > 1 else ''} at most"
 
 
 def _work(
@@ -204,7 +209,7 @@ def _work(
     names = [study.definition.name for study in studies]
     crew = launcher.start(assignment(names, command, home, max(1, left), examined))
     for study in studies:  # said once nothing is refused any more
-        tell(_amount(study))
+        tell(_amount(study.definition, study.budget))
     if isinstance(crew, str):
         print(crew)
         return 0

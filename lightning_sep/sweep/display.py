@@ -36,28 +36,37 @@ def _running(states: Sequence[Work]) -> int:
 
 
 class Clock:
-    """Time left, from the work done since the first of it began.
+    """Time left, from the work done since each of those that work side by side has done a piece.
 
-    Nothing is said before each of those that work at a time has done a piece, and two are done: of
-    work done side by side, the first to end says little of how long the rest takes.
+    That first piece takes longer than others: libraries and data are loaded. Until each has done a
+    second one, what the first took is all that is known, and said as a bound.
     """
 
     def __init__(self) -> None:
         self.began_s = time.monotonic()
         self.first: int | None = None
+        self.workers = 1
+        self.cold_s: float | None = None  # of a piece, when all were the first
 
     def left(self, states: Sequence[Work]) -> str:
-        """Such as ``about 40 s left``; empty where nothing is known, or left."""
+        """``up to 2 min left``, later ``about 40 s left``; empty where there is nothing to say."""
         done = sum(state.work_done for state in states)
         total = sum(state.work_total for state in states)
         running = _running(states)
+        now_s = time.monotonic()
+        self.workers = max(self.workers, running)
         if self.first is None:
             self.first = done
-        if done == self.first and not running:  # the workers have not started
-            self.began_s = time.monotonic()
-        if done - self.first < max(2, running) or done >= total:
+        if done == self.first and not running and self.cold_s is None:  # nobody has started
+            self.began_s = now_s
+        if self.cold_s is None and done - self.first >= self.workers:
+            self.cold_s = (now_s - self.began_s) / (done - self.first)
+            self.began_s, self.first = now_s, done
+        if self.cold_s is None or done >= total:
             return ""
-        left_s = (time.monotonic() - self.began_s) / (done - self.first) * (total - done)
+        if done - self.first < self.workers:
+            return f"up to {duration(self.cold_s * (total - done))} left"
+        left_s = (now_s - self.began_s) / (done - self.first) * (total - done)
         return f"about {duration(left_s)} left"
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from lightning_sep.fsio import PATIENCE, json_text, link_first, make_folder, set_apart
+from lightning_sep.leaderboard.metric import floor_of
 from lightning_sep.leaderboard.statistics import paired_seed_difference
 from lightning_sep.leases.lease import Lease, Leases
 from lightning_sep.sweep.definition import Definition, Sweep
@@ -78,7 +79,9 @@ def plan(
 
     A setting is dropped when it is behind the one with the best mean by Student's paired t of their
     scores, seed by seed, one-sided at 5 % over all looks and all settings that might lead
-    (Bonferroni). One with a failed seed is left where it is, since it can no longer be ranked.
+    (Bonferroni). A seed of it that is worse than a predictor which has learnt nothing counts as
+    that one: collapsed runs scatter so far that hardly any three of them would be behind anything.
+    One with a failed seed is left where it is, since it can no longer be ranked.
 
     Args:
         trials: the finalists, the best one first.
@@ -87,6 +90,8 @@ def plan(
     """
     seeds = list(sweep.fresh_seeds)
     looks = list(range(FIRST_LOOK, len(seeds))) if sweep.race else []
+    floor = floor_of(sweep.metric)
+    worst = math.inf if floor is None else sweep.sign * floor
     finals: list[tuple[int, int]] = []
     dropped: dict[int, Dropped] = {}
     left, begin = list(trials), 0
@@ -108,7 +113,8 @@ def plan(
         leader = min(left, key=lambda trial: (math.fsum(whole[trial]), trials.index(trial)))
         level = 2 * LEVEL / (max(1, len(trials) - 1) * len(looks))
         for trial in left:
-            found = paired_seed_difference(whole[trial], whole[leader])
+            raised = [min(one, worst) for one in whole[trial]]
+            found = paired_seed_difference(raised, whole[leader])
             if found.p_value is not None and found.p_value < level and found.mean > 0:
                 dropped[trial] = Dropped(end, leader, found.mean)
         left = [trial for trial in left if trial not in dropped]

@@ -12,6 +12,7 @@ from typing import Any
 from optuna.trial import BaseTrial, TrialState
 
 from lightning_sep.errors import ConfigError
+from lightning_sep.find import begun_run
 from lightning_sep.fsio import PATIENCE, storage_errors, write_json
 from lightning_sep.leases.lease import forget_crashes
 from lightning_sep.leases.lock import FileLock
@@ -76,7 +77,7 @@ def create(
                 "config_dir": definition.config_dir,
                 "trials": definition.sweep.trials,
                 "finalists": definition.finalists,
-                "command": definition.command if record is None else record.get("command"),
+                "command": definition.command,
                 "patience_s": patience_s(patience) if record is None else record["patience_s"],
                 "asks": {name: getattr(settled, name) for name in _ASKS}
                 if record is None
@@ -198,7 +199,9 @@ def _sweep_record(home: Path, name: str) -> dict[str, Any]:
     record = _read(sweep_folder(home, name) / "sweep.json")
     if record is None:
         known = ", ".join(sweep_names(home)) or "none yet"
-        raise ConfigError(f"no sweep '{name}' in {home / 'sweeps'}. Known: {known}.")
+        tell = f"`lightning-sep status {name}` and `lightning-sep logs {name}` tell of it. "
+        hint = f"It is a run: {tell}" if begun_run(name, home) else ""
+        raise ConfigError(f"no sweep '{name}' in {home / 'sweeps'}. {hint}Known: {known}.")
     return record
 
 

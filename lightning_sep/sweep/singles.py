@@ -8,8 +8,8 @@ from typing import Any
 from lightning_sep.fsio import read_lines
 from lightning_sep.leases.lease import Content
 from lightning_sep.leases.presence import Peers
-from lightning_sep.record import RECORD
-from lightning_sep.run_folder import ATTEMPTS, LEASE, RunFolder
+from lightning_sep.record import RECORD, read_record
+from lightning_sep.run_folder import ATTEMPTS, FAILED, LEASE, LOG, RunFolder
 from lightning_sep.sweep.names import workers_folder
 
 
@@ -50,14 +50,28 @@ def far(about: dict[str, Any], *, named: bool = True) -> str:
 
 
 def singles(home: Path) -> list[dict[str, Any]]:
-    """The runs begun by hand that are not done, as JSON types: what runs first, then what stopped.
+    """The runs begun by hand that are not done, as JSON types: what runs first, then what stopped
+    or failed.
 
     A run that has a record is none of them.
     """
     peers = Peers(workers_folder(home))
     found = [_single(folder, peers) for folder in _open_runs(home)]
     runs = [one for one in found if one is not None]
-    return sorted(runs, key=lambda one: (one["state"], one["run"]))
+    return sorted(runs, key=lambda one: (one["state"] != "running", one["state"], one["run"]))
+
+
+def run_state(folder: Path) -> dict[str, Any]:
+    """How far a run is, whoever began it, as JSON types."""
+    record, attempts = read_record(folder), read_lines(folder / ATTEMPTS)
+    if record is not None:
+        about = {"state": record["state"], "overrides": record.get("overrides") or []}
+        found = {"run": folder.name, **about, **standing(folder), "reason": record.get("error")}
+    elif attempts:
+        found = _state(folder, attempts, Peers(workers_folder(folder.parent)))
+    else:
+        found = {"run": folder.name, "state": "unknown", "overrides": [], "reason": "unreadable"}
+    return {**found, "folder": str(folder)}
 
 
 def _open_runs(home: Path) -> Iterator[Path]:
@@ -76,8 +90,15 @@ def _single(folder: Path, peers: Peers) -> dict[str, Any] | None:
     attempts = read_lines(folder / ATTEMPTS)
     if not attempts or attempts[-1].get("purpose") != "single":
         return None
+    return _state(folder, attempts, peers)
+
+
+def _state(folder: Path, attempts: list[dict[str, Any]], peers: Peers) -> dict[str, Any]:
+    """Of a run without a record."""
     lease = Content.read(folder / LEASE)
     state, why = "stopped", "the same command goes on"
+    if error := _failed(folder, attempts[-1]["started"]):
+        state, why = "failed", f"{error}; the same command tries again"
     if lease is not None and lease.token and lease.owner is not None:
         if peers.shows_life(lease.worker, lease.owner):
             state, why = "running", str(lease.owner)
@@ -85,3 +106,14 @@ def _single(folder: Path, peers: Peers) -> dict[str, Any] | None:
             why = f"{lease.owner} has died; {why}"
     about = {"run": folder.name, "state": state, "overrides": attempts[-1]["overrides"]}
     return {**about, **standing(folder), "by" if state == "running" else "reason": why}
+
+
+def _failed(folder: Path, since: str) -> str:
+    """What ended the last attempt of a run that keeps no record of it, such as too little memory;
+    empty where nothing did."""
+    try:
+        *_, last = (folder / LOG).read_text(errors="replace").splitlines()
+    except (FileNotFoundError, ValueError):
+        return ""
+    time, _, said = last.partition(" ")
+    return said.removeprefix(FAILED) if said.startswith(FAILED) and time >= since else ""

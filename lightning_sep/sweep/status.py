@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from lightning_sep.errors import ConfigError
+from lightning_sep.find import begun_run
 from lightning_sep.homes import runs_home
 from lightning_sep.launchers.slurm_jobs import Jobs
 from lightning_sep.sweep import report as reports
 from lightning_sep.sweep.folder import look
 from lightning_sep.sweep.names import JOURNAL, sweep_folder, sweep_names
-from lightning_sep.sweep.singles import far, singles
+from lightning_sep.sweep.singles import far, run_state, singles
 
 SLURM_S = 20.0  # between two questions of one command
 
@@ -22,11 +23,11 @@ SLURM_S = 20.0  # between two questions of one command
 def status(
     sweep: str | None = None, json: bool = False, home: Path | None = None, *, watch: bool = False
 ) -> int:
-    """Print what runs, waits and has failed, and why; of one sweep, or of all, newest first, and of
-    the single runs that are not done.
+    """Print what runs, waits and has failed, and why; of one sweep or run, or of all, newest first,
+    and of the single runs that are not done.
 
     Args:
-        sweep: its name; all of the home without one.
+        sweep: its name, or the beginning of a run's id; all of the home without one.
         json: print one JSON document.
         home: folder of all runs.
         watch: show it anew every few seconds, on a terminal, until ``q`` is typed.
@@ -47,26 +48,31 @@ def status(
     found, alone = _found(sweep, home, _Queues())
     if json:
         by_hand = [{"sweep": None, "runs": alone}] if alone else []
-        print(json_text.dumps(found[0] if sweep is not None else [*found, *by_hand], indent=1))
+        named = [*found, *alone]
+        print(json_text.dumps(named[0] if sweep is not None else [*found, *by_hand], indent=1))
         return 0
     if not found and not alone:
         print(f"no sweeps in {home / 'sweeps'}; `lightning-sep sweep FILE` begins one")
     for one in found:
         print("\n".join(_status_lines(one)))
-    if alone:
+    if alone and sweep is None:
         print("single runs")
     for one in alone:
         what = " ".join(one["overrides"]) or "the defaults"
         why = one.get("by") or one["reason"]
-        parts = [f"{one['state']}: {one['run']} ({what})", far(one), why]
-        print("    " + ": ".join(filter(None, parts)))
+        parts = [f"{one['state']}: {one['run']} ({what})", far(one), why, one.get("folder")]
+        print(("    " if sweep is None else "") + ": ".join(filter(None, parts)))
     return 0
 
 
 def _found(
     sweep: str | None, home: Path, queues: "_Queues"
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The states of sweeps, and of the single runs that are not done."""
+    """The states of sweeps, and of the single runs that are not done, or that one run."""
+    if sweep is not None and sweep not in sweep_names(home):
+        run = begun_run(sweep, home)
+        if run is not None:
+            return [], [run_state(run)]
     names = [sweep] if sweep is not None else sweep_names(home)
     if sweep is None:
         names.sort(key=lambda one: -_changed_s(home, one))

@@ -8,14 +8,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from lightning_sep.errors import ConfigError
+from lightning_sep.find import begun_run
 from lightning_sep.fsio import write_aside
 from lightning_sep.homes import runs_home
 from lightning_sep.launchers import slurm
 from lightning_sep.launchers.slurm_jobs import Jobs
 from lightning_sep.leases.lease import Content
+from lightning_sep.run_folder import LOG
 from lightning_sep.sweep import report as reports
 from lightning_sep.sweep.folder import look
-from lightning_sep.sweep.names import stop_file
+from lightning_sep.sweep.names import stop_file, sweep_names
 from lightning_sep.sweep.study import SweepStudy
 
 
@@ -62,13 +64,27 @@ def scale(sweep: str, workers: int, home: Path | None = None) -> int:
     return 0
 
 
-def logs(sweep: str, trial: int, home: Path | None = None) -> int:
-    """Print what workers wrote while they worked on a trial, one that runs included.
+def logs(sweep: str, trial: int | None, home: Path | None = None) -> int:
+    """Print what workers wrote while they worked on a trial, also while it runs, or a run's log.
+
+    Args:
+        sweep: its name; or the beginning of a run's id.
+        trial: its number; ``None`` for a run.
+        home: folder of all runs.
 
     Raises:
-        ConfigError: there is no such sweep, or no worker has begun this trial.
+        ConfigError: there is no such sweep or run, or no worker has begun this trial.
     """
     home = runs_home() if home is None else home
+    if trial is None:
+        run = None if sweep in sweep_names(home) else begun_run(sweep, home)
+        if run is None:
+            named = look(home, sweep).definition.name
+            raise ConfigError(f"of which trial? `lightning-sep logs {named} 0` is of the first one")
+        if not (run / LOG).exists():
+            raise ConfigError(f"run {run.name} has noted nothing yet")
+        print((run / LOG).read_text(errors="replace"), end="")
+        return 0
     folder = look(home, sweep).folder
     found = [*folder.glob("worker-*.log"), *(folder / slurm.FOLDER).glob("*.log")]
     said = False

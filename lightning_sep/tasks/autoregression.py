@@ -110,7 +110,9 @@ class Autoregression(Task):
             inputs = inputs + self.input_noise * noise
         if generator is not None and self.true_frames is not None:
             return self._scheduled(inputs, self.true_frames(self.global_step), generator)
-        return self._shaped(self.net(inputs, generator=generator))
+        raw = self.net(inputs, generator=generator)
+        frames, outputs = inputs.shape[1], self.sizes()[1]
+        return self._shaped(self.of_net(raw, batch=len(inputs), frames=frames, outputs=outputs))
 
     def _scheduled(self, inputs: Tensor, probability: float, generator: torch.Generator) -> Tensor:
         """Raw values when some of the inputs are the net's own, frame by frame."""

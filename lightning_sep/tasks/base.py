@@ -194,6 +194,27 @@ class Task(Module, ABC):
     def raw(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
         """The net's raw values for a batch, ``[batch, ...]``."""
 
+    def of_net(self, given: Any, **sizes: int) -> Tensor:
+        """What the net has given, where it has the shape that the task goes on with.
+
+        Args:
+            given: raw values.
+            sizes: of each dimension, by what it is.
+
+        Raises:
+            ConfigError: they have another shape.
+        """
+        shape = getattr(given, "shape", None)
+        if shape != tuple(sizes.values()):
+            gave = f"a {type(given).__name__}" if shape is None else str(list(shape))
+            wanted = ", ".join(f"{name} {size}" for name, size in sizes.items())
+            raise ConfigError(
+                f"net={type(self.net).__name__} gives {gave}, {type(self).__name__.lower()} needs "
+                f"[{wanted}]: see lightning_sep/nets/abilities.py"
+            )
+        values: Tensor = given
+        return values
+
     @abstractmethod
     def evaluation(self, stage: str) -> Evaluation:
         """A pass that has seen nothing; ``stage`` is ``val`` or ``test``."""

@@ -116,13 +116,20 @@ class Separation(Task):
     def _segment_raw(self, waveform: Tensor, generator: torch.Generator | None) -> Tensor:
         net = self.net
         if self.facts.context_samples and _is_valid(net):
-            return self._shaped(net.forward_valid(waveform))
-        return self._shaped(self.segment(net(waveform, generator=generator)))
+            raw = net.forward_valid(waveform)
+            return self._shaped(self._long(raw, len(waveform), self.facts.segment_samples))
+        raw = self._long(net(waveform, generator=generator), *waveform.shape[::2])
+        return self._shaped(self.segment(raw))
 
     def separate_raw(self, waveform: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """``[batch, channel, time]`` in, ``[batch, predicted source, channel, time, parameter]``
         out; around the waveform there is nothing."""
-        return self._shaped(self.net(waveform, generator=generator))
+        raw = self._long(self.net(waveform, generator=generator), *waveform.shape[::2])
+        return self._shaped(raw)
+
+    def _long(self, raw: Any, batch: int, time: int) -> Tensor:
+        """See :meth:`of_net`."""
+        return self.of_net(raw, batch=batch, outputs=self.sizes()[1], time=time)
 
     def _shaped(self, raw: Tensor) -> Tensor:
         sizes = (self.predicted, self.facts.channels, self.head.raw_per_sample)

@@ -114,7 +114,8 @@ class Verification(Task):
 
     def embed_raw(self, waveform: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """``[batch, time]`` in, ``[batch, embed]`` out."""
-        return self.net(self.features(waveform), generator=generator)
+        raw = self.net(self.features(waveform), generator=generator)
+        return self.of_net(raw, batch=len(waveform), outputs=self.embed_size)
 
     def features(self, waveform: Tensor) -> Tensor:
         """What the net gets: ``[batch, time]`` in, ``[batch, frame, band]`` out."""

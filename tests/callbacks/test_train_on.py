@@ -58,6 +58,11 @@ def test_what_ended_by_itself_ends_there_again(settings, data_home, tmp_path):
         (["trainer.epochs=1"], "it has 2 epochs; trainer.epochs=1 asks for no more"),
         (["head=tanh"], r": head would be another; only trainer\.epochs may be"),
         (["seed=1"], "seed would be another"),
+        (
+            ["net=sudo_rm_rf_small"],
+            r": net(\.\w+)?(, net(\.\w+)?){4} and \d+ more would be another; only trainer\.epochs "
+            r"may be\. `--config \S+` takes all of its settings$",
+        ),
         (["trainer.fast_dev_run=true"], "keeps nothing to go on with: leave --train-on out"),
     ],
 )

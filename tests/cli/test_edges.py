@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -52,7 +53,7 @@ def test_what_this_machine_does_not_compute_is_refused_and_leaves_no_run(
     assert not home.exists()
 
 
-def test_too_little_memory_is_one_line(folder):
+def test_too_little_memory_is_one_line_and_no_stop(capsys):
     """With 12 GB of addresses, as much as a segment of more than a day does not have."""
     limit = 12 * 2**30
 
@@ -68,6 +69,10 @@ def test_too_little_memory_is_one_line(folder):
     )
     assert done.returncode == 2, done.stderr
     assert done.stderr.splitlines()[-1].startswith("lightning-sep: error: not enough memory (")
+    assert main(["status"]) == 0
+    _, told = capsys.readouterr().out.splitlines()
+    assert told.startswith("    failed: ")
+    assert told.endswith("; the same command tries again")
 
 
 @pytest.fixture
@@ -117,6 +122,28 @@ def test_scores_that_are_not_finite_end_a_run_with_their_reason(capsys, home):
     record = json.loads(path.read_text())
     assert "no longer finite" in record["error"]
     assert record["choices"]["net"] == "wave_unet_small"  # the default, which nobody has said
+
+
+def test_a_place_where_nothing_can_be_written_is_named(capsys, folder, run, monkeypatch):
+    soundfile.write(folder / "a.wav", np.zeros(8000), 8000)
+    for words in (
+        ["leaderboard", "single", "--html", "/proc/x.html"],
+        ["separate", run, "a.wav", "--out", "/proc/x"],
+        ["export", "single", "--csv", "/proc/x.csv"],
+    ):
+        assert main(words) == 2
+        told = capsys.readouterr().err.splitlines()[-1]
+        assert re.fullmatch(
+            r"lightning-sep: error: /proc/\.?x\S*: No such file or directory; name another place",
+            told,
+        ), told
+    for variable in ("LIGHTNING_SEP_HOME", "LIGHTNING_SEP_DATA"):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, "/proc/x")
+            assert "/proc/" in refused(capsys, *TINY, "seed=9")
+    told = refused(capsys, "leaderboard", "single", "--html", "notes.md")
+    assert told == "--html notes.md: a page is called .html, such as notes.html"
+    assert not list(folder.glob("notes*"))
 
 
 def test_init_on_a_disk_that_may_not_be_written_is_one_line(capsys, small_disk, monkeypatch):

@@ -74,6 +74,14 @@ def test_the_parts_of_the_guide_train(tmp_path, home, data_home, monkeypatch, ca
     assert '"train/largest_weight": ' in history.read_text()
     assert "epoch 0 0." in told
     assert "finished finished" in told
+    assert main([*words, *few, "examples.segment_s=0.25", "net.kernel=30"]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "error: net=Conv gives [4, 2, 2001], separation needs [batch 4, outputs 2, time" in told
+    assert main(["status"]) == 0
+    assert "failed: " in (told := capsys.readouterr().out)
+    assert "): epoch 0/1: net=Conv gives [4, 2, 2001], separation needs " in told
+    assert main(["data", "list"]) == 0
+    assert re.search(r"^dogs +yes .* our dogs, a folder for each$", capsys.readouterr().out, re.M)
 
 
 def test_init_overwrites_nothing(tmp_path, monkeypatch, capsys):

@@ -58,6 +58,8 @@ def test_another_part_of_a_set_is_accepted_and_shares_no_source(published, tmp_p
     assert all(len(splits) == 1 for splits in splits_by(prepared, rows, "src_file").values())
     for split in SPLITS:
         assert next(iter(Mixtures(segment_s=0.2).loader(prepared, split, seed=0))).active.all()
+        if len(folds) == 1:  # each class gives its share
+            assert np.bincount(prepared.table(split).label).tolist() == [4, 4]
 
 
 def test_a_single_fold_is_split_by_author(published, tmp_path):
@@ -97,6 +99,21 @@ def test_a_part_with_one_upstream_split_is_still_speaker_disjoint(published, tmp
     prepared = ArabicCommands().prepare_from(published(rows), tmp_path / "home")
     assert prepared.source["split_rule"].startswith("by speaker, drawn: the published splits")
     assert all(len(splits) == 1 for splits in splits_by(prepared, rows, "speaker").values())
+
+
+def test_validation_and_test_need_two_speakers_each(published, tmp_path):
+    rows = words({f"t{n}": "train" for n in range(6)} | {f"v{n}": "val" for n in range(3)})
+    prepared = ArabicCommands().prepare_from(published(rows), tmp_path / "home")
+    assert prepared.source["split_rule"].startswith("by speaker, drawn: the published splits leave")
+    assert len(set(prepared.table("test").speaker.tolist())) == 2
+
+
+def test_what_can_be_heard_and_is_no_good_recording_is_kept_on_request(published, tmp_path):
+    source = published(clips(per_fold=2), rate=900)
+    with pytest.raises(DataError, match=r"its header says 900 Hz"):
+        Esc10().prepare_from(source, tmp_path / "home")
+    kept = Esc10(keep=True).prepare_from(source, tmp_path / "home").source["kept"]
+    assert len(kept) == 6
 
 
 def test_upstreams_test_speakers_are_kept(published, tmp_path):
@@ -182,6 +199,9 @@ def test_shared_held_out_speakers_share_no_file_and_were_not_trained_on(digits, 
     assert not speakers["train"] & speakers["test"]
     recordings = [set(prepared.table(split).recording.tolist()) for split in SPLITS]
     assert sum(map(len, recordings)) == 30
+    halves = [np.bincount(prepared.table(split).speaker) for split in ("val", "test")]
+    assert np.array_equal(*halves)  # of each speaker as many
+    assert Fsdd(held_out="shared").key() != Fsdd().key()
 
 
 def test_pieces_are_split_in_time(published, tmp_path):
@@ -253,8 +273,10 @@ def test_another_rate_without_the_source_says_what_is_gone(published, tmp_path):
     source = published(clips())
     Esc10().prepare_from(source, tmp_path / "home")
     source.rename(tmp_path / "away")
-    with pytest.raises(DataError, match=r"esc10-4000.*is gone: lightning-sep data prepare"):
-        Esc10(sample_rate=4000).open(tmp_path / "home")
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"esc10-4000.*is gone: lightning-sep data prepare"):
+            Esc10(sample_rate=4000).open(tmp_path / "home")
+        source.mkdir(exist_ok=True)  # a folder of its name is not it
 
 
 def test_a_file_that_differs_from_its_checksum_is_named(published, tmp_path):

@@ -107,7 +107,12 @@ def test_every_promised_format_is_read(tmp_path, signal, suffix, form):
     assert f".{suffix}" in audio_files.SUFFIXES
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, 0.2 * signal, 8000, **form)
-    samples = decode(path, sample_rate=None, keep=True).samples
+    decoded = decode(path, sample_rate=None, keep=True)
+    samples = decoded.samples
+    with soundfile.SoundFile(path) as sound:
+        assert decoded.as_is == (
+            sound.format in ("FLAC", "WAV") and sound.subtype == "PCM_16" and decoded.channels == 1
+        )
     if suffix not in ("mp3", "ogg", "oga", "opus"):
         assert np.abs(samples[:4000] - to_int16(0.2 * signal)[0]).max() <= 128  # 8 bits at least
     assert len(samples) == pytest.approx(4000, abs=2400)
@@ -148,18 +153,20 @@ def test_a_file_can_be_read_from_a_place_on(tmp_path, signal, monkeypatch):
     )
 
 
-def test_samples_beyond_full_scale_are_clipped_and_counted(tmp_path):
+def test_samples_beyond_full_scale_are_clipped_and_counted(tmp_path, monkeypatch):
     path = tmp_path / "a.wav"
     soundfile.write(path, np.array([0.5, 1.5, -1.5, -1.0]), 8000, subtype="FLOAT")
     decoded = decode(path, sample_rate=None, keep=True)
     assert decoded.samples.tolist() == [16384, 32767, -32768, -32768]
     assert decoded.clipped == 2
+    monkeypatch.setattr(audio_files, "BLOCK", 2)
+    assert decode(path, sample_rate=None, keep=True).clipped == 2  # of all blocks
 
 
 @pytest.mark.parametrize(
     ("samples", "subtype", "said"),
     [
-        (np.r_[np.full(11, 1.5), np.zeros(989)], "FLOAT", "1.1% of its samples lie beyond full"),
+        (np.r_[[1.5] * 11, [1.0] * 9, [0] * 980], "FLOAT", "1.1% of its samples lie beyond full"),
         (32767 * np.sin(np.arange(1000)), "FLOAT", "99.8% of its samples lie beyond"),
         (np.r_[np.full(11, 1.0), np.zeros(989)], "PCM_16", "1.1% of its samples are clipped"),
         (np.r_[np.full(11, -1.0), np.zeros(989)], "PCM_24", "1.1% of its samples are clipped"),
@@ -186,6 +193,9 @@ def test_a_file_with_over_1_percent_clipped_is_refused_unless_kept(
 def test_a_published_file_may_have_been_recorded_at_full_scale(tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, np.ones(1000), 8000, subtype="PCM_16")
+    digest = audio_files.hashlib.sha256(path.read_bytes()).hexdigest()
+    assert decode(path, sample_rate=None, sha256=digest).samples.min() == 32767
+    soundfile.write(path, np.full(1000, 1 + 1e-5), 8000, subtype="FLOAT")  # rounding
     digest = audio_files.hashlib.sha256(path.read_bytes()).hexdigest()
     assert decode(path, sample_rate=None, sha256=digest).samples.min() == 32767
     soundfile.write(path, 3 * np.ones(1000), 8000, subtype="FLOAT")
@@ -328,6 +338,23 @@ def test_a_wav_that_promises_a_little_less_than_a_pipe_is_cut_off(tmp_path, sign
         decode(path, sample_rate=8000)
 
 
+def test_chunks_of_odd_length_are_followed_by_a_byte_that_the_last_may_lack(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(101), 8000, subtype="PCM_U8")
+    content = path.read_bytes()
+    assert len(content) == 44 + 102
+    path.write_bytes(content[:-1])
+    assert len(decode(path, sample_rate=8000).samples) == 101
+    # With no size of its own the end is known by the chunk of the audio alone, behind an odd one.
+    chunk = b"note" + (3).to_bytes(4, "little") + b"abc" + b"\0"
+    whole = content[:4] + bytes(4) + content[8:36] + chunk + content[36:]
+    path.write_bytes(whole)
+    assert len(decode(path, sample_rate=8000).samples) == 101
+    path.write_bytes(whole[:-40])
+    with pytest.raises(BadAudio, match="is cut off, its end is missing"):
+        decode(path, sample_rate=8000)
+
+
 def test_a_wav_cut_off_in_its_header_is_refused(tmp_path, signal):
     path = tmp_path / "a.wav"
     soundfile.write(path, signal, 8000)
@@ -363,9 +390,12 @@ def test_a_missing_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_samples_that_are_no_numbers_are_refused(tmp_path, value):
+def test_samples_that_are_no_numbers_are_refused(tmp_path, value, monkeypatch):
     path = tmp_path / "a.wav"
     soundfile.write(path, np.array([0.0, value, 0.1]), 8000, subtype="FLOAT")
+    with pytest.raises(BadAudio, match="1 samples that are NaN or infinite"):
+        decode(path, sample_rate=8000)
+    monkeypatch.setattr(audio_files, "BLOCK", 2)  # and the last block is as it should be
     with pytest.raises(BadAudio, match="1 samples that are NaN or infinite"):
         decode(path, sample_rate=8000)
 

@@ -6,9 +6,11 @@ import soundfile
 
 from lightning_sep.data.combined import Combination, Combined
 from lightning_sep.data.folder import Folder
+from lightning_sep.data.given_mixtures import GivenMixtures
 from lightning_sep.data.mixtures import Mixtures
 from lightning_sep.data.sequences import Sequences
 from lightning_sep.data.snippets import Snippets
+from lightning_sep.data.songs import Songs
 from lightning_sep.data.splits import SPLITS
 from lightning_sep.errors import ConfigError, DataError
 from lightning_sep.settings import build, compose
@@ -155,6 +157,10 @@ def test_the_entry_opens_its_sets_at_one_rate(data_home, tmp_path):
     prepared.verify()
     assert len(prepared.cuts("val")) == len(prepared.table("val"))
     assert prepared.summary()["counts"]["files"] == len(prepared.lengths)
+    with (prepared.parts[1].folder / "statistics.json").open("a") as file:
+        file.write(" ")
+    with pytest.raises(DataError, match=r"statistics\.json: differs"):
+        prepared.verify()
 
 
 def test_sets_of_different_rates_are_refused(tmp_path, tone):
@@ -186,3 +192,23 @@ def test_sets_of_different_rates_are_refused(tmp_path, tone):
 def test_settings_that_cannot_be_used_are_refused(tmp_path, told, message):
     with pytest.raises(ConfigError, match=message):
         Combined(**told).open(tmp_path)
+
+
+def test_stems_and_mixtures_of_unlike_sets_keep_their_names(songs, mixtures, tmp_path):
+    parts = [
+        Songs(str(songs), channels="mean").open(tmp_path / "home"),
+        GivenMixtures(str(mixtures)).open(tmp_path / "home"),
+    ]
+    both = Combination(["songs", "talk"], parts, None)
+    assert both.stem_names == ["bass", "drums", "mixture", "other", "s1", "s2", "vocals"]
+    for split in SPLITS:
+        table, row = both.everything(split), 0
+        assert len(both.mixtures(split)) == len(parts[1].mixtures(split)) > 0
+        for name, part in zip(("songs", "talk"), parts, strict=True):
+            own = part.everything(split)
+            for stem, mixture in zip(own.stem, own.mixture, strict=True):
+                assert both.stem_names[table.stem[row]] == part.stem_names[stem]
+                whole = f"{name}:{part.mixture_names[mixture]}"
+                assert both.mixture_names[table.mixture[row]] == whole
+                row += 1
+        assert row == len(table)

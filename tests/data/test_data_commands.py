@@ -72,6 +72,32 @@ def test_a_damaged_set_is_mended_by_preparing_it_again(tmp_path, tone):
     commands.verify("folder", tmp_path / "home")
 
 
+def test_an_entry_of_the_users_own_goes_before_ours(tmp_path, monkeypatch):
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    entry = "_target_: lightning_sep.data.synthetic.Synthetic\nspeakers: 13\n"
+    (tmp_path / "conf" / "data" / "synthetic.yaml").write_text(entry)
+    assert commands.corpus("synthetic").speakers == 24
+    monkeypatch.chdir(tmp_path)
+    assert commands.corpus("synthetic").speakers == 13
+
+
+def test_every_form_of_a_set_is_verified(tmp_path, sounds):
+    made = [
+        commands.prepare("folder", sounds, tmp_path / "home", settings=[f"data.sample_rate={rate}"])
+        for rate in (8000, 4000)
+    ]
+    told = commands.verify("folder", tmp_path / "home")
+    newest_first = [one["folder"] for one in reversed(made)]
+    assert [one["folder"] for one in told["verified"]] == newest_first
+    for one in made:
+        table = Path(one["folder"]) / "statistics.json"
+        whole = table.read_bytes()
+        table.write_bytes(whole + b" ")
+        with pytest.raises(DataError, match=r"1 files of folder .*\n.*statistics\.json: differs"):
+            commands.verify("folder", tmp_path / "home")
+        table.write_bytes(whole)
+
+
 def test_a_misspelt_set_is_answered_with_the_nearest(tmp_path):
     with pytest.raises(ConfigError, match=r"no data 'piani' in conf/data. Did you mean 'piano'"):
         commands.prepare("piani", None, tmp_path)
@@ -115,6 +141,11 @@ def test_a_set_is_prepared_with_settings_as_a_run_will_ask_for_it(sounds, tmp_pa
     assert told["sample_rate"] == 4000
     corpus = Folder(str(sounds), seed=3, sample_rate=4000)
     assert corpus.prepared_folder(tmp_path / "home") == Path(told["folder"])
+    named = [*settings, f"data.path={sounds}"]
+    found = commands.verify("folder", tmp_path / "home", settings=named)
+    assert [one["folder"] for one in found["verified"]] == [told["folder"]]
+    with pytest.raises(DataError, match="folder is not prepared in"):
+        commands.verify("folder", tmp_path / "home", settings=[*named, "data.seed=4"])
 
 
 @pytest.mark.parametrize(

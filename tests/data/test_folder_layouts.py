@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from lightning_sep.data.audio_files import to_int16
-from lightning_sep.data.folder import Folder
+from lightning_sep.data.folder import Folder, FolderSplit
 from lightning_sep.data.scan import holds, scan, stamp
 from lightning_sep.data.splits import SPLITS
 from lightning_sep.errors import DataError
@@ -343,15 +343,17 @@ def test_files_in_no_subfolder_are_sounds_and_deeper_ones_have_the_uppermost_cla
 
 
 def test_val_is_drawn_from_train_where_it_is_not_given(fill, prepare):
-    fill(*(f"train/{n}.wav" for n in range(10)), *(f"test/{n}.wav" for n in range(3)))
+    training = {f"train/{'dog' if n < 7 else 'rain'}/{n}.wav" for n in range(10)}
+    fill(*sorted(training), *(f"test/{n}.wav" for n in range(3)))
     prepared = prepare()
     train, val, test = everything(prepared)
     assert test == {f"test/{n}.wav" for n in range(3)}
-    assert train | val == {f"train/{n}.wav" for n in range(10)}
-    assert len(val) == 2
+    assert train | val == training
+    assert sorted(name.split("/")[1] for name in val) == ["dog", "dog", "rain"]
     assert prepared.source["split_rule"].startswith(
         "the folders test, train; val is drawn from train, by file"
     )
+    assert len({frozenset(everything(prepare(seed=seed))[1]) for seed in range(4)}) > 1
 
 
 def test_files_beside_split_folders_are_refused(fill, prepare):
@@ -418,6 +420,8 @@ def test_a_speaker_of_two_sources_and_a_source_of_two_speakers_stay_together(roo
     assert len({places[f"{n}.wav"] for n in range(4)}) == 1
     assert all(places[f"{n}.wav"] == places[f"{n + 1}.wav"] for n in range(0, 12, 2))
     assert prepared.source["split_rule"].startswith("by source and speaker, in an order seeded")
+    row = {"filename": "1.wav", "speaker": "s0", "source": "b1"}
+    assert FolderSplit(root, [row], 0).keys == {"1.wav": "b1"}  # what orders the files
 
 
 def test_too_few_speakers_for_three_splits_are_refused(root, fill, prepare):
@@ -475,7 +479,7 @@ TREES = {
 
 @pytest.mark.parametrize("title", TREES)
 def test_a_tree_of_a_published_set_is_refused_with_what_to_do(root, fill, prepare, title):
-    fill(*TREES[title])
+    fill(*TREES[title], "notes.wav")  # most of the files tell, not all
     with pytest.raises(DataError, match=rf"looks like {title}: .*metadata\.csv") as caught:
         prepare()
     assert "\n" not in str(caught.value)
@@ -539,7 +543,9 @@ def test_a_set_of_nothing_but_silence_is_refused_unless_kept(root, prepare):
         soundfile.write(root / f"{number}.wav", np.zeros(800 + number), 8000)
     with pytest.raises(DataError, match=r"all 3 files are silent \(below -80 dBFS\)"):
         prepare()
-    assert prepare(keep=True).source["kept"] == {f"{n}.wav": ["is silent"] for n in range(3)}
+    kept = prepare(keep=True)
+    assert kept.source["kept"] == {f"{n}.wav": ["is silent"] for n in range(3)}
+    assert kept.hash.startswith("ea95d86e307a")
 
 
 # --- opening again
@@ -564,7 +570,7 @@ def test_a_prepared_folder_is_opened_without_listing_it(root, fill, prepare, mon
     assert prepare().hash == before
 
 
-@pytest.mark.parametrize("change", ["add", "remove", "rename", "overwrite", "table"])
+@pytest.mark.parametrize("change", ["add", "remove", "rename", "overwrite", "size", "table"])
 def test_a_folder_that_changed_is_prepared_again(root, fill, prepare, tone, change):
     fill(*(f"dog/{n}.wav" for n in range(4)))
     before = prepare().hash
@@ -576,9 +582,23 @@ def test_a_folder_that_changed_is_prepared_again(root, fill, prepare, tone, chan
         (root / "dog" / "3.wav").rename(root / "dog" / "5.wav")
     elif change == "overwrite":
         soundfile.write(root / "dog" / "3.wav", tone(77, 0.2), 8000)
+    elif change == "size":
+        path = root / "dog" / "3.wav"
+        about = path.stat()
+        soundfile.write(path, tone(77, 0.3), 8000)
+        os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
     else:
         (root / "metadata.csv").write_text("filename\ndog/0.wav\ndog/1.wav\ndog/2.wav\n")
     assert prepare().hash != before
+
+
+def test_what_another_version_has_prepared_is_prepared_again(fill, prepare):
+    fill(*(f"{n}.wav" for n in range(4)))
+    place = prepare().folder / "source.json"
+    told = place.read_text()
+    place.write_text(told.replace('"format": 1', '"format": 2'))
+    assert place.read_text() != told
+    assert prepare().source["format"] == 1
 
 
 def test_a_file_that_is_no_audio_does_not_make_it_another_set(root, fill, prepare, monkeypatch):
@@ -599,6 +619,7 @@ def test_a_stamp_looks_at_a_bounded_number_of_places(tmp_path):
     assert len(found.audio()) == 1200
     assert len(found.folders) == 1201
     assert [len(made["folders"]), len(made["files"])] == [1000, 1000]
+    assert made["files"][-1][0] == found.audio()[1198]  # evenly spaced over all of them
     assert holds(tmp_path, json.loads(json.dumps(made)))
     os.chmod(tmp_path, stat.S_IRWXU)
     (tmp_path / "x.wav").touch()

@@ -1,6 +1,7 @@
 """Recorded mixtures with their sources: what is taken, what is refused, all of them in order."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,6 +50,12 @@ def test_mixtures_sources_and_speakers_are_known(prepared):
         assert len(table) == 2 * COUNTS[folder]
         speakers = {prepared.speaker_names[number] for number in table.speaker.tolist()}
         assert speakers == set(SPEAKERS[folder])
+        lengths = [len(source(folder, n, 0)) for n in range(COUNTS[folder])]
+        assert prepared.hours(split) == 2 * sum(lengths) / RATE / 3600  # without the mixtures
+        for mixture, stem, speaker in zip(table.mixture, table.stem, table.speaker, strict=True):
+            place = 0 if prepared.stem_names[stem] == "s1" else 2
+            said = Path(prepared.mixture_names[mixture]).name.split("_")[place]
+            assert prepared.speaker_names[speaker] == said[:3]
     assert prepared.statistics["samples"] == sum(len(source("tr", n, 0)) for n in range(6)) * 2
 
 
@@ -76,6 +83,11 @@ def test_speakers_of_libri_mix_are_known_and_parts_of_train_are_train(mixtures, 
             for part in ("mix", "s1", "s2"):
                 (mixtures / other / part / one).rename(mixtures / other / part / new)
     prepared = GivenMixtures(str(mixtures)).open(tmp_path / "home")
+    for part in ("mix", "s1", "s2"):  # which WSJ0-2mix alone may share
+        path = min((mixtures / "dev" / part).iterdir())
+        path.rename(path.with_name(path.name.replace("84-198", "26-198")))
+    with pytest.raises(DataError, match=r"speaker '26' \('train-100/\S+' in train, 'dev/\S+' in v"):
+        GivenMixtures(str(mixtures)).open(tmp_path / "home")
     table = prepared.table("train")
     assert {prepared.speaker_names[n] for n in table.speaker.tolist()} == {"19", "26"}
     assert prepared.source["split_rule"].startswith("the folders dev, test, train-100: 6 train")
@@ -87,6 +99,23 @@ def test_speakers_are_shared_by_training_and_validation_of_wsj_alone(mixtures, t
         for path in sorted((mixtures / "tt" / part).iterdir()):
             path.rename(path.with_name(path.name.replace("22a", "011")))
     with pytest.raises(DataError, match=r"speaker '011'"):
+        GivenMixtures(str(mixtures)).open(tmp_path / "home")
+
+
+def test_where_one_name_is_not_of_wsj_no_speaker_is_shared(mixtures, tmp_path):
+    for part in ("mix", "s1", "s2"):
+        path = mixtures / "tr" / part / f"{name('tr', 0)}.wav"
+        path.rename(path.with_name("talk.wav"))
+    with pytest.raises(DataError, match=r"splits share .* speaker '011'"):
+        GivenMixtures(str(mixtures)).open(tmp_path / "home")
+
+
+def test_mixtures_of_one_name_in_two_splits_are_refused(mixtures, tmp_path):
+    for part in ("mix", "s1", "s2"):
+        (mixtures / "cv" / part / f"{name('cv', 0)}.wav").rename(
+            mixtures / "cv" / part / f"{name('tr', 0)}.wav"
+        )
+    with pytest.raises(DataError, match=rf"splits share .* source '{name('tr', 0)}' \('tr/"):
         GivenMixtures(str(mixtures)).open(tmp_path / "home")
 
 
@@ -127,6 +156,10 @@ def test_what_is_in_the_mixture_and_in_no_source_has_to_be_named(mixtures, tmp_p
     named = GivenMixtures(str(mixtures), noise="noise").open(tmp_path / "home")
     rest = GivenMixtures(str(mixtures), noise="rest").open(tmp_path / "home")
     assert named.stem_names == ["mixture", "noise", "s1", "s2"]
+    assert dict(zip(named.class_names, named.class_groups, strict=True)) == {
+        "noise": "noise",
+        "speech": "speech",
+    }
     assert rest.stem_names == ["mixture", "s1", "s2"]
     assert rest.source["notes"] == [
         "what the sources leave of a mixture is not scored (data.noise=rest)"
@@ -140,6 +173,9 @@ def test_what_is_in_the_mixture_and_in_no_source_has_to_be_named(mixtures, tmp_p
             assert np.array_equal(ints(batch.sources[0]), expected)
             noise = source("tt", number, 7)
             assert np.array_equal(ints(batch.waveform[0]), sum(expected) + noise)
+    sums = {"one": ["s2", "noise"], "two": ["s1"]}
+    facts = Stems(number=2, sources=sums).facts(named)
+    assert facts.classes() == [("one", "speech"), ("two", "speech")]  # of their first stems
     with pytest.raises(ConfigError, match="none called wham"):
         GivenMixtures(str(mixtures), noise="wham").open(tmp_path / "home")
 
@@ -213,6 +249,14 @@ def test_all_mixtures_come_whole_and_in_order(prepared, split):
     assert told[f"{split}/mixture"] == [names[2], names[0]]
     assert told[f"{split}/mixture_number"] == [2, 0]
     assert loader.told({"val/x": [1.0]}, "val") == {"val/x": [1.0]}
+
+
+def test_a_limit_counts_mixtures_where_each_is_a_batch(prepared):
+    assert Given().draw(prepared, "test").alone
+    for world in (1, 2):
+        assert Given().loader(prepared, "test", seed=0, world=world, limit=2).sampler.count == 2
+    told = Given().coverage(prepared, seed=0, epochs=1, limit=1)
+    assert told["test"]["files"] == 1 / COUNTS["tt"]
 
 
 def test_fewer_are_evenly_spaced_and_keep_their_numbers(prepared):

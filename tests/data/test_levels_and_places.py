@@ -144,7 +144,9 @@ def test_the_gain_is_that_of_the_group_that_is_drawn_from(tmp_path):
     prepared = Folder(str(tmp_path)).open(tmp_path.parent / "home")
     for group, peak in {"auto": 6000, **peaks, "all": 20000}.items():
         examples = Sequences(frame_samples=10, frames=4, group=group, train=30, val=2, test=2)
-        assert examples.facts(prepared).gain == pytest.approx(32768 / peak, rel=1e-12)
+        facts = examples.facts(prepared)
+        assert facts.gain == pytest.approx(32768 / peak, rel=1e-12)
+        assert facts.train_statistics["peak"] == peak / 32768
         draw = examples.draw(prepared, "train")
         batch = draw.batch(seed=0, epoch=0, index=np.arange(30))
         drawn, offset = draw.places(seed=0, epoch=0, index=np.arange(30))
@@ -224,3 +226,16 @@ DRAWN = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_places_of_examples_are_those_of_before(synthetic, kind):
     assert digest(KINDS[kind], synthetic) == DRAWN[kind]
+
+
+def test_examples_that_last_longer_are_else_the_same(synthetic):
+    mixtures = Mixtures(segment_s=0.5)
+    longer = mixtures.lasting(synthetic, 2.0)
+    assert (longer.samples(synthetic), mixtures.samples(synthetic)) == (16_000, 4000)
+    assert mixtures.lasting(synthetic, 0.5) is mixtures
+    around = Mixtures(segment_samples=4000, context_samples=10)
+    assert around.lasting(synthetic, 2.0) is around  # a net takes no other length
+    sequences = Sequences(frame_samples=1000, frames=5)
+    assert sequences.lasting(synthetic, 0.625) is sequences
+    assert sequences.lasting(synthetic, 0.751).frames == 7
+    assert sequences.frames == 5

@@ -1,5 +1,7 @@
 """What lhotse knows of a cut, field by field, and which cuts may not be torn apart."""
 
+import shutil
+
 import numpy as np
 import pytest
 import soundfile
@@ -84,13 +86,22 @@ def test_every_field_of_a_supervision_is_in_the_set(tmp_path, recording):
     assert found == {f"cut-r{n}": expected for n, (_, expected) in enumerate(TOLD)}
 
 
-@pytest.mark.parametrize("by", ["recording", "speaker"])
+@pytest.mark.parametrize("by", ["recording", "speaker", "mixture", "sound"])
 def test_cuts_of_one_recording_or_speaker_stay_together(tmp_path, recording, by):
     cuts = []
     for number in range(12):
         one = recording(number)
         if by == "speaker":
             cuts.append(supervised(one, {"speaker": f"s{number // 2}"}))
+            continue
+        if by == "mixture":
+            custom = {"mixture": f"song {number // 2}", "stem": f"part {number % 2}"}
+            cuts.append(supervised(one, {"custom": custom}))
+            continue
+        if by == "sound":
+            if number % 2:  # a copy
+                shutil.copy(tmp_path / f"r{number - 1}.wav", tmp_path / f"r{number}.wav")
+            cuts.append(supervised(one))
             continue
         for part in (0, 1):
             half = one.to_cut().truncate(offset=0.25 * part, duration=0.25)
@@ -101,13 +112,13 @@ def test_cuts_of_one_recording_or_speaker_stay_together(tmp_path, recording, by)
         assert len(prepared.table(split))
         for cut in prepared.cuts(split):
             number = int(cut.recording.id.split("-")[1][1:])
-            places.setdefault(str(number // 2 if by == "speaker" else number), set()).add(split)
-    assert len(places) == (6 if by == "speaker" else 12)
+            places.setdefault(str(number if by == "recording" else number // 2), set()).add(split)
+    assert len(places) == (12 if by == "recording" else 6)
     assert all(len(found) == 1 for found in places.values())
 
 
 def test_the_seed_decides_the_split(tmp_path, recording):
-    cuts = [supervised(recording(number)) for number in range(12)]
+    cuts = [supervised(recording(n), {"custom": {"class_name": "ab"[n > 8]}}) for n in range(12)]
     found = {}
     for seed in range(5):
         prepared = opened(tmp_path, cuts, seed=seed)
@@ -115,6 +126,8 @@ def test_the_seed_decides_the_split(tmp_path, recording):
             frozenset(cut.recording.id for cut in prepared.cuts(split)) for split in SPLITS
         )
         assert prepared.source["split_rule"].endswith(f"seeded by {seed}")
+        for split in SPLITS:  # each class gives its share
+            assert set(prepared.table(split).label.tolist()) == {0, 1}
     assert len(set(found.values())) == 5
 
 
@@ -152,7 +165,9 @@ def test_relative_paths_begin_where_the_manifest_lies(tmp_path, recording, monke
         np.testing.assert_allclose(cut.load_audio()[0], original, atol=1e-7)
 
 
-def test_every_setting_that_changes_what_is_prepared_makes_another_set(tmp_path, recording):
+def test_every_setting_that_changes_what_is_prepared_makes_another_set(
+    tmp_path, recording, monkeypatch
+):
     cuts = [supervised(recording(number)) for number in range(3)]
     CutSet.from_cuts(cuts).to_file(tmp_path / "cuts.jsonl.gz")
     changes = [
@@ -164,5 +179,9 @@ def test_every_setting_that_changes_what_is_prepared_makes_another_set(tmp_path,
     del changes[1]  # which folders do not have
     folders = {Folder(str(tmp_path), **one).key() for one in changes}
     assert len(folders) == len(changes)
+    for place in ("folder", "lhotse_set"):  # another resampler makes other samples
+        monkeypatch.setattr(f"lightning_sep.data.{place}.resampler", lambda: "soxr 0")
+    assert Folder(str(tmp_path)).key() not in folders
+    assert LhotseSet(cuts=str(tmp_path / "cuts.jsonl.gz")).key() not in lhotse
     (tmp_path / "more").mkdir()
     assert Folder(str(tmp_path / "more")).key() not in folders

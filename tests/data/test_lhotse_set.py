@@ -1,15 +1,16 @@
 """lhotse comes in and goes out: manifests, Kaldi folders, Shar; from any folder, after a move."""
 
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import soundfile
-from lhotse import CutSet, Recording, RecordingSet, SupervisionSegment, SupervisionSet
+from lhotse import CutSet, MonoCut, Recording, RecordingSet, SupervisionSegment, SupervisionSet
 
 from lightning_sep.data.folder import Folder
-from lightning_sep.data.lhotse_set import LhotseSet
+from lightning_sep.data.lhotse_set import LhotseSet, _refuse_overlap
 from lightning_sep.data.snippets import Snippets
 from lightning_sep.data.splits import SPLITS
 from lightning_sep.errors import ConfigError, DataError
@@ -161,6 +162,25 @@ def test_a_manifest_for_each_split_is_kept_to(written):
     assert heard == [set(SPEAKERS[:4]), set(SPEAKERS[4:6]), set(SPEAKERS[6:])]
 
 
+def test_the_supervisions_of_each_split_are_those_of_its_recordings(written, manifests):
+    recordings, supervisions = manifests
+    places: dict[str, dict[str, str]] = {"recordings": {}, "supervisions": {}}
+    for split, who in zip(SPLITS, (SPEAKERS[:4], SPEAKERS[4:6], SPEAKERS[6:]), strict=True):
+        said = supervisions.filter(lambda one, who=who: one.speaker in who)
+        ids = {one.recording_id for one in said}
+        for kind, part in (
+            ("recordings", recordings.filter(lambda one, ids=ids: one.id in ids)),
+            ("supervisions", said),
+        ):
+            places[kind][split] = str(written / f"{split}-{kind}.jsonl.gz")
+            part.to_file(places[kind][split])
+    prepared = LhotseSet(**places).open(written / "home")
+    assert [len(prepared.table(split)) for split in SPLITS] == [12, 6, 6]
+    assert samples_of(prepared) == samples_of(
+        LhotseSet(cuts=str(written / "cuts.jsonl.gz")).open(written / "home")
+    )
+
+
 def test_splits_that_share_a_stretch_are_refused(written):
     cuts = CutSet.from_file(written / "cuts.jsonl.gz").to_eager()
     for split, first in (("train", 0), ("val", 8), ("test", 16)):
@@ -173,6 +193,35 @@ def test_splits_that_share_a_stretch_are_refused(written):
     places = {split: str(written / f"{split}.jsonl.gz") for split in SPLITS}
     with pytest.raises(DataError, match=rf"share a stretch of a recording: {one.id} in train and"):
         LhotseSet(cuts=places).open(written / "home")
+
+
+def test_stretches_that_touch_are_apart_and_long_ones_reach_over_short_ones(manifests):
+    whole = next(iter(manifests[0])).to_cut()
+
+    def cut(first: float, last: float, name: str) -> object:
+        return whole.truncate(offset=first, duration=last - first).with_id(name)
+
+    _refuse_overlap([("train", cut(0, 0.5, "a")), ("val", cut(0.5, 1, "b"))], "x")
+    with pytest.raises(DataError, match=r"x: cuts .*: a in train and c in val"):
+        _refuse_overlap(
+            [
+                ("train", cut(0, 0.75, "a")),
+                ("train", cut(0.25, 0.5, "b")),
+                ("val", cut(0.625, 1, "c")),
+            ],
+            "x",
+        )
+
+
+def test_one_channel_of_a_stereo_file_is_that_one(tmp_path, tone):
+    both = np.stack([tone(0), tone(1)], axis=1)
+    soundfile.write(tmp_path / "both.wav", both, 8000, subtype="PCM_16")
+    recording = Recording.from_file(tmp_path / "both.wav")
+    right = MonoCut(id="r", start=0, duration=recording.duration, channel=1, recording=recording)
+    CutSet.from_cuts([right]).to_file(tmp_path / "cuts.jsonl.gz")
+    corpus = LhotseSet(cuts=str(tmp_path / "cuts.jsonl.gz"), test_only=True)
+    [found] = _wholes(corpus.open(tmp_path / "home"))
+    assert np.array_equal(found[0], soundfile.read(tmp_path / "both.wav", dtype="int16")[0][:, 1])
 
 
 def test_stereo_and_mixed_cuts_come_in_averaged(tmp_path, tone):
@@ -208,6 +257,8 @@ def test_changed_manifests_are_another_set(written):
 
     before = cuts().key()
     assert cuts().key() == before
+    os.utime(written / "cuts.jsonl.gz", (1, 1))  # others of the same size
+    assert cuts().key() != before
     kept = CutSet.from_file(written / "cuts.jsonl.gz").subset(first=10).to_eager()
     kept.to_file(written / "cuts.jsonl.gz")
     assert cuts().key() != before

@@ -1,5 +1,7 @@
 """Mixtures: sums, levels, classes and silence."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import soundfile
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from lightning_sep.data.audio_files import to_int16
 from lightning_sep.data.folder import Folder
-from lightning_sep.data.mixtures import Mixtures, mix, random_offset
+from lightning_sep.data.mixtures import Mixtures, _kinds, mix, random_offset
 from lightning_sep.errors import ConfigError, DataError
 
 
@@ -143,6 +145,22 @@ def test_with_one_class_no_speaker_is_twice_in_a_mixture(one_class):
     for row in draw._distinct_kinds(0, 0, np.arange(50)):
         chosen = [speakers[draw.members[draw.firsts[kind]]] for kind in row]
         assert len(set(chosen)) == 2
+
+
+def test_where_some_speakers_are_unknown_no_file_is_twice_in_a_mixture(one_class):
+    table = one_class.table("train")
+    some = replace(table, speaker=np.where(table.speaker == table.speaker[0], -1, table.speaker))
+    files = np.unique(table.recording, return_inverse=True)[1]
+    assert _kinds(some, 2, "train").tolist() == files.tolist()
+
+
+def test_speech_and_noise_of_many_classes_are_drawn_apart(synthetic):
+    draw = Mixtures().draw(synthetic, "train")
+    draw.pools = [(np.arange(300), 1), (np.arange(300, 600), 1)]  # too many to be ranked
+    speech, noise = draw._distinct_kinds(1, 0, np.arange(2000)).T
+    assert (speech < 300).all()
+    assert (noise >= 300).all()
+    assert abs(np.corrcoef(speech, noise)[0, 1]) < 0.1  # 4.5 standard deviations
 
 
 def test_a_file_shorter_than_the_segment_lies_within_zeros(one_class):

@@ -5,12 +5,13 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from lightning_sep.data.examples import Heard
 from lightning_sep.data.folder import Folder
 from lightning_sep.data.mixtures import Mixtures
 from lightning_sep.data.ones import Ones
-from lightning_sep.data.passes import Groups, shuffled
+from lightning_sep.data.passes import Groups, Stretches, shuffled
 from lightning_sep.data.sequences import Sequences
 from lightning_sep.data.snippets import Snippets
 
@@ -76,6 +77,13 @@ def test_every_file_of_every_speaker_is_in_an_epoch_once(tmp_path, tone):
         assert all(len(set(row)) == 3 for row in speakers[:, :, 0].tolist())
     one, other = (places(draw, 0, seed=seed)[0] for seed in (1, 2))
     assert not np.array_equal(one, other)
+    # Drawn without a pass, all files of a speaker are equally likely, however many there are.
+    drawn = Snippets(speakers=3, snippets=4, segment_s=0.02, train=400).draw(prepared, "train")
+    items, _ = places(drawn, 0)
+    counts = np.bincount(items, minlength=len(drawn.table))
+    own = [counts[drawn.table.speaker == who] for who in range(6)]
+    assert sorted(map(len, own)) == [1, 2, 4, 7, 11, 16]
+    assert min(stats.chisquare(one).pvalue for one in own if len(one) > 1) > 1e-4
 
 
 @given(
@@ -97,6 +105,19 @@ def test_parts_are_dealt_so_that_no_speaker_meets_itself(sizes, places, size, se
     for speaker, count in enumerate(sizes):
         first = plan.firsts[speaker]
         assert sorted(plan.turns[first : first + count]) == list(range(count))
+
+
+def test_a_recording_is_cut_from_every_start_that_leaves_as_many_stretches():
+    stretches = Stretches(np.array([7, 8, 6, 2]), 3)
+    found: dict[int, set[int]] = {row: set() for row in range(4)}
+    for epoch in range(60):
+        rows, firsts = stretches.places(seed=1, epoch=epoch, index=np.arange(stretches.count))
+        assert sorted(rows) == [0, 0, 1, 1, 2, 2, 3]
+        for row in range(4):
+            own = sorted(firsts[rows == row])
+            assert row == 3 or own[1] == own[0] + 3
+            found[row].add(int(own[0]))
+    assert found == {0: {0, 1}, 1: {0, 1, 2}, 2: {0}, 3: {0}}
 
 
 def test_every_order_is_equally_likely():
@@ -179,3 +200,10 @@ def test_coverage_of_all_splits_is_told(synthetic):
     )
     assert told["val"] == pytest.approx(by_marking(examples.draw(synthetic, "val"), [0], 9))
     assert told["test"]["files"] == 1
+    mixed = Mixtures(train=40, val=40, test=3, batch_size=4)
+    told = mixed.coverage(synthetic, seed=1, epochs=2, times=2, limit=1)
+    for split, count, seed in (("train", 8, 1), ("val", 4, 9), ("test", 3, 8)):
+        draw = mixed.draw(synthetic, split)
+        draw.count = count  # a batch of it, of training twice as large
+        expected = by_marking(draw, range(2 if split == "train" else 1), seed)
+        assert told[split] == pytest.approx(expected)

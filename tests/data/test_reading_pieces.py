@@ -1,11 +1,12 @@
 """Segments of pieces against a loop over samples; and what makes a file of samples valid."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
-from lightning_sep.data.cache import CacheFile, MappedReader, cache_key
+from lightning_sep.data.cache import CacheFile, MappedReader, cache_key, room
 from lightning_sep.data.full_scale import FullScale
 
 LENGTHS = np.array([30, 12, 50])
@@ -52,6 +53,11 @@ def test_a_segment_is_of_its_piece_alone(tmp_path, channels, repeat):
                 inside = 0 <= place < length
                 expected.append(sounds[recording][start + place, channel] if inside else 0)
             assert found[row, channel].tolist() == expected, rows[row]
+
+
+def test_decoded_samples_take_nine_tenths_of_what_is_free(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda place: shutil._ntuple_diskusage(900, 700, 200))
+    assert room(tmp_path) == 180
 
 
 def test_a_file_is_valid_for_what_it_was_made_of_alone(tmp_path):

@@ -4,6 +4,7 @@ import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from lightning_sep.data.aligned import drawn_or_named
 from lightning_sep.data.audio_files import AudioFile, BadAudio
 from lightning_sep.data.cache import CacheFile, MappedReader, StreamReader
 from lightning_sep.data.combined import Combination, Combined
-from lightning_sep.data.corpus import Prepared
+from lightning_sep.data.corpus import Prepared, Table
 from lightning_sep.data.esc10 import Esc10
 from lightning_sep.data.folder import Folder
 from lightning_sep.data.given import Given
@@ -25,7 +26,7 @@ from lightning_sep.data.mixtures import Mixtures
 from lightning_sep.data.ones import Ones
 from lightning_sep.data.parts import Parts
 from lightning_sep.data.passes import Groups, Pass
-from lightning_sep.data.sequences import Sequences
+from lightning_sep.data.sequences import Sequences, _sets
 from lightning_sep.data.snippets import Snippets
 from lightning_sep.data.songs import Songs
 from lightning_sep.data.stems import Stems
@@ -111,6 +112,24 @@ def test_a_file_that_is_too_short_for_another_rate_is_refused(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.full(3, 0.5), 96_000)
     with pytest.raises(BadAudio, match="is too short to resample to 1000 Hz: remove it"):
         list(AudioFile(tmp_path / "a.wav", sample_rate=1000).blocks())
+
+
+def test_a_stem_that_is_twice_in_a_mixture_is_told():
+    numbers = {name: np.zeros(3, np.int64) for name in Table.columns()}
+    numbers |= {"samples": np.full(3, 10), "stem": np.array([0, 1, 1])}
+    about = SimpleNamespace(name="x", stem_names=["a", "b"], mixture_names=["song"])
+    with pytest.raises(DataError, match=r"mixtures whose stems \(a, b\) are .* such as song"):
+        Parts.of(about, Table(**numbers), ["a", "b"], "train")
+    one = Parts.of(about, Table(**numbers).where(np.array([1, 1, 0]) > 0), ["b", "a"], "train")
+    assert one.rows.tolist() == [[1, 0]]
+
+
+def test_sets_without_any_recording_have_no_share_of_the_starts():
+    numbers = {name: np.zeros(3, np.int64) for name in Table.columns()}
+    numbers["corpus"] = np.array([0, 2, 2])
+    edges, stretches = _sets(Table(**numbers), np.array([4, 6, 9]), [0.5, 0.3, 0.25])
+    assert edges == pytest.approx([0, 2 / 3, 1])
+    assert stretches.tolist() == [0, 4, 9]
 
 
 def test_a_build_of_nothing_is_refused_and_only_its_own_leftovers_are_swept(tmp_path):

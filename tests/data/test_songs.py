@@ -126,7 +126,8 @@ def test_a_song_in_two_splits_is_refused(songs, tmp_path):
         Songs(str(songs)).open(tmp_path / "home")
 
 
-def test_a_mixture_that_is_not_the_sum_is_refused_by_name_unless_kept(songs, tmp_path):
+def test_a_mixture_that_is_not_the_sum_is_refused_by_name_unless_kept(songs, tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning_sep.data.aligned.BLOCK", 7000)  # 700 samples of five files
     path = songs / "train" / "Birch" / "mixture.wav"
     samples, _ = soundfile.read(path, dtype="int16")
     samples[4000] += 5  # one step of each file is rounding
@@ -340,6 +341,9 @@ def test_songs_are_drawn_evenly_and_so_are_offsets(prepared):
     assert (offset[:, 0] <= room).all()
     bins, _ = np.histogram(offset[:, 0] / room, bins=10, range=(0, 1))
     assert ((bins - 2000) ** 2 / 2000).sum() < 33.7  # 9 degrees
+    number = np.unique(songs, return_inverse=True)[1]
+    both, *_ = np.histogram2d(number, offset[:, 0] / room, bins=(4, 5))
+    assert ((both - 1000) ** 2 / 1000).sum() < 50.8  # of each song too, 19 degrees
 
 
 def test_surroundings_are_what_the_song_holds_there(prepared):

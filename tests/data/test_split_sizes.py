@@ -29,6 +29,17 @@ def test_each_class_gives_its_share():
     assert found[("val", "b")] == found[("test", "b")] == 3
 
 
+def test_a_source_counts_for_the_class_of_most_of_its_items():
+    items = [(f"a{n}", kind) for n in range(6) for kind in "baa"] + [
+        (f"b{n}", "b") for n in range(6)
+    ]
+    keys, classes = zip(*items, strict=True)
+    splits = dict(zip(keys, split_by_key(keys, strata=classes), strict=True))
+    for kind in "ab":
+        found = Counter(split for key, split in splits.items() if key[0] == kind)
+        assert found == {"train": 2, "val": 2, "test": 2}
+
+
 @pytest.mark.parametrize("strata", [None, ["a"] * 20, [*"ab"] * 10, [str(n) for n in range(20)]])
 def test_the_seed_decides_which_keys_are_held_out(strata):
     keys = [f"k{number}" for number in range(20)]
@@ -62,6 +73,18 @@ def test_folds_are_taken_by_number_and_not_by_letter():
     splits, rule = split_by_fold(folds, [str(n) for n in range(8)], ["c"] * 8)
     assert splits == ["train", "train", "val", "test"] * 2
     assert rule == "fold 10 tests, fold 9 validates, the others train"
+
+
+def test_a_single_fold_is_split_class_by_class_and_by_the_seed():
+    sources = [f"s{number}" for number in range(24)]
+    classes = ["ab"[number < 6] for number in range(24)]
+    found = {seed: split_by_fold(["3"] * 24, sources, classes, seed=seed)[0] for seed in range(4)}
+    assert len(set(map(tuple, found.values()))) == 4
+    for splits in found.values():
+        assert Counter(zip(splits, classes, strict=True)) == {
+            **{("train", "a"): 12, ("val", "a"): 3, ("test", "a"): 3},
+            **{("train", "b"): 2, ("val", "b"): 2, ("test", "b"): 2},
+        }
 
 
 @pytest.mark.parametrize("sources", [5, 6])

@@ -74,6 +74,11 @@ def test_every_part_has_its_share_of_voices_noises_and_melodies(synthetic):
     assert found == {name: groups.get(name, "noise") for name in synthetic.class_names}
 
 
+def test_no_sound_is_there_twice(synthetic):
+    sounds = [one["sha256"] for one in synthetic._columns["recordings"]]
+    assert len(set(sounds)) == len(sounds) == 166
+
+
 def test_another_seed_gives_other_sounds(synthetic, tmp_path):
     assert Synthetic(seed=1).open(tmp_path).hash != synthetic.hash
 
@@ -98,6 +103,11 @@ def test_another_rate_is_resampled(tmp_path):
     prepared = Synthetic(speakers=12, sample_rate=4000).open(tmp_path)
     assert prepared.sample_rate == 4000
     assert prepared.source["counts"]["resampled"] == prepared.source["counts"]["files"]
+
+
+def test_every_setting_that_changes_the_sounds_makes_another_set():
+    changes = [{}, {"seed": 1}, {"speakers": 12}, {"sample_rate": 4000}]
+    assert len({Synthetic(**one).key() for one in changes}) == len(changes)
 
 
 def test_voices_differ_more_than_takes_of_one_voice(synthetic):

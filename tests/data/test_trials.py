@@ -86,3 +86,12 @@ def test_under_ten_test_speakers_the_set_says_what_it_cannot_say(recorded, speak
     remarks = Snippets(speakers=2, snippets=2, segment_s=0.01).remarks(prepared)
     assert len(remarks) == told
     assert all(f"has {speakers} speakers" in one for one in remarks)
+
+
+def test_sessions_count_where_the_chosen_snippets_are_of_two(recorded):
+    rows = [(f"test {who}", day, "test", 1) for who in range(2) for day in ("a", "a", "b")]
+    prepared = recorded([*rows, *plain("train", [2, 2]), *plain("val", [2, 2])])
+    for test, known in ((2, False), (3, True)):  # of two each, the first two files are taken
+        examples = Snippets(speakers=2, snippets=2, segment_s=0.01, test=test)
+        found = sessions_of(examples.draw(prepared, "test"))
+        assert all(file == session for file, session in found) == (not known)

@@ -85,11 +85,11 @@ def test_one_seed_gives_the_same_metrics_bit_for_bit(undisturbed: Path, tmp_path
     assert_same_result(undisturbed, only_run(tmp_path))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_killed_in_mid_epoch_ends_with_the_same_weights(
-    workers: int, undisturbed: Path, tmp_path: Path
+    undisturbed: Path, tmp_path: Path
 ) -> None:
-    process = start(tmp_path, f"trainer.workers={workers}")
+    """Its examples come from two more processes, which changes nothing either."""
+    process = start(tmp_path, "trainer.workers=2")
     deadline = time.monotonic() + 200
     while not list(tmp_path.glob("*/checkpoints/step-000000005.1.sha256")):
         assert process.poll() is None, process.stderr.read() if process.stderr else ""
@@ -102,7 +102,7 @@ def test_a_run_killed_in_mid_epoch_ends_with_the_same_weights(
     where = newest(RunFolder(folder), folder.name)
     assert where is not None
     assert where.step % 12 != 0, "the kill came too late to be mid-epoch"
-    finish(start(tmp_path, f"trainer.workers={workers}"))
+    finish(start(tmp_path, "trainer.workers=2"))
     assert_same_result(undisturbed, only_run(tmp_path))
     record = read_record(folder)
     assert record is not None

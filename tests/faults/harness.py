@@ -479,6 +479,7 @@ def at(
     signal: int | None = None,
     errno: int | None = None,
     gate: Path | None = None,
+    pause_s: float | None = None,
 ) -> dict[str, Any]:
     """A fault that meets a process's main thread just before a file operation.
 
@@ -489,13 +490,16 @@ def at(
         signal: is sent to the process.
         errno: or the operation fails with it.
         gate: or the process waits until this file is gone; ``gate.<host>.<pid>`` says that it does.
+        pause_s: or it waits so many seconds, which takes no core.
     """
-    what: dict[str, Any] = {"errno": errno}
-    if signal is not None:
-        what = {"signal": int(signal)}
-    elif gate is not None:
-        what = {"gate": str(gate)}
-    return {"event": event, "path": path, "when": when, **what}
+    what = {
+        "signal": signal if signal is None else int(signal),
+        "errno": errno,
+        "gate": gate if gate is None else str(gate),
+        "pause_s": pause_s,
+    }
+    given = {key: value for key, value in what.items() if value is not None}
+    return {"event": event, "path": path, "when": when, **given}
 
 
 @contextmanager

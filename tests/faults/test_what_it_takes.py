@@ -17,7 +17,7 @@ def test_a_search_run_leaves_few_files_and_no_audio(lab: Lab, sweeps: Path) -> N
     """Mirrored as by default; its final has audio to listen to."""
     body = "yield f\"head={trial.suggest_categorical('head', ['tanh'])}\""
     sweep = write_sweep(sweeps / "mirrored.py", body, ["tracking=wandb", "trainer.epochs=1"])
-    lab.start("sweep", str(sweep)).end()
+    lab.start("sweep", str(sweep), "--workers", "1").end()
     files = {
         (record_of(run) or {})["purpose"]: [path for path in run.rglob("*") if path.is_file()]
         for run in lab.runs()

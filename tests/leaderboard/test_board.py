@@ -565,6 +565,22 @@ class TestLabels:
         name = only(home).rows[0].name
         assert name == "net=wave_unet head=tanh loss=si_sdr reweighting=uniform"
 
+    def test_a_lone_row_says_all_that_was_asked_of_it(self, home) -> None:
+        asked = [
+            *("task=autoregression", "head=sine", "reweighting=loss_softmax"),
+            *("reweighting.alpha=0.123456789", "trainer.epochs=3"),
+        ]
+        made = compose([*asked, "seed=4", "tracking=none", "trainer.profiler=simple"])
+        about = {"settings": made.tree, "choices": made.choices, "task": "autoregression"}
+        home.write("a", metrics={"test/r2": 1.0}, overrides=list(made.overrides), **about)
+        name = only(home).rows[0].name
+        assert name == (
+            "net=lstm_small head=sine loss=mse reweighting=loss_softmax "
+            "reweighting.alpha=0.123456789 trainer.epochs=3"
+        )
+        again = compose(["task=autoregression", *name.split()])
+        assert config_hash(again.tree) == config_hash(made.tree)
+
     def test_a_default_is_named_by_its_entry_and_not_by_the_module_of_its_class(self, home) -> None:
         choices = {"net": "wave_unet_small", "head": "tanh", "loss": "si_sdr"}
         home.write("a", metrics={SEPARATION: 1.0}, choices=choices)

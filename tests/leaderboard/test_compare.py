@@ -9,6 +9,7 @@ import pytest
 from lightning_sep.cli import main
 from lightning_sep.errors import ConfigError
 from lightning_sep.leaderboard.compare import compare_runs, comparison_json, comparison_text
+from lightning_sep.leaderboard.metric import Metric
 from lightning_sep.leaderboard.statistics import paired_difference
 
 SEPARATION = "test/si_sdr_improvement_db"
@@ -26,10 +27,26 @@ def four(home):
                 level + difficulty + generator.normal(0, 1, 30),
                 head=head,
                 seed=seed,
+                choices={"head": head} if seed == 0 else {},  # older records do not tell
                 set={"optimizer.lr": rate},
                 environment={"device": "cpu", "threads": 1 + seed},
             )
     return home
+
+
+def test_entries_go_by_their_names(four) -> None:
+    found = compare_runs(folders(four, "tanh0", "sine0"))
+    assert found.settings == {"head": ["tanh", "sine"], "optimizer.lr": [0.001, 0.002]}
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.0, "+0.000"), (-0.0004, "−0.0004"), (0.00003, "+3e−05"), (-0.0012, "−0.001")],
+)
+def test_a_difference_that_is_not_0_does_not_look_like_it(value: float, shown: str) -> None:
+    metric = Metric("test/r2", "R²", "", True)
+    assert metric.number(value, signed=True) == shown
+    assert metric.number(-0.0004) == "0.000"
 
 
 def values(home, run_id: str) -> list[float]:

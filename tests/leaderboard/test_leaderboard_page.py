@@ -370,6 +370,39 @@ class TestWhatIsDrawn:
         ends = [row["percentiles"]["q5"], *row["percentile_intervals"]["q5"]]
         assert drawn[1]["hard"] == pytest.approx(ends, rel=1e-5)
 
+    def test_what_a_setting_explains_of_the_search_by_hand(self, home) -> None:
+        """Heads of 1, 2 and 5, 6: 1 - (1 / 2) / (17 / 3) of the spread; of pairs (1, 5) and (2, 6)
+        none, and of ten rates that step up two by two all of it."""
+
+        def searched(sweep: str, place: int, rate: float, value: float, head: str) -> None:
+            monitor = {
+                "name": "val/si_sdr_improvement_db",
+                "mode": "max",
+                "value": value,
+                "epoch": 1,
+            }
+            asked = [f"head={head}", f"optimizer.lr={rate}"]
+            about = {
+                "purpose": "search",
+                "trial": place,
+                "config_hash": f"c{place}",
+                "sweep": sweep,
+            }
+            more = {"head": head, "set": {"optimizer.lr": rate}, "overrides": asked}
+            home.write(f"{sweep}{place}", monitor=monitor, **about, **more)
+
+        for place, value in enumerate((1.0, 2.0, 5.0, 6.0)):
+            searched("one", place, (0.1, 0.2)[place % 2], value, ("tanh", "sine")[place // 2])
+        for place in range(10):
+            searched("ten", place, 0.1 + 0.01 * place, 10.0 * (place // 2), "tanh")
+        html = page(load_boards(home.path))
+        one, ten = (dict(board["weights"]) for board in charts_of(html))
+        assert one == {"head": pytest.approx(1 - 0.5 / (17 / 3), rel=1e-4), "optimizer.lr": 0}
+        assert ten == {"optimizer.lr": 1}
+        assert re.findall(r"<li>([\w.]+) <b>(\d+ %)</b><meter", html) == [
+            ("head", "91 %"), ("optimizer.lr", "0 %"), ("optimizer.lr", "100 %"),
+        ]  # fmt: skip
+
     def test_one_setting_has_no_line(self, home) -> None:
         _, html, _ = self.two(home, (5.0, 1.0))
         assert "Mean and hard examples" not in html

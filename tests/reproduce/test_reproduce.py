@@ -94,6 +94,19 @@ def test_other_data_are_refused(first: Path, capsys: pytest.CaptureFixture[str])
     assert "is not what run" in capsys.readouterr().err
 
 
+def test_what_is_not_as_it_was_is_said_once_and_in_short(
+    first: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record: dict[str, Any] = read_record(first) or {}
+    lock, record["hashes"]["lock"] = record["hashes"]["lock"], "0" * 64
+    (first / "record.json").unlink()
+    write_record(first, record)
+    assert main(["reproduce", first.name, "--eval-only"]) == 0
+    told = capsys.readouterr()
+    assert told.err.splitlines()[-1] == f"lock: was 000000000000, is {lock[:12]}"
+    assert "lock" not in told.out
+
+
 def test_a_run_that_is_not_finished_is_refused(
     first: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,7 +137,7 @@ def test_what_is_not_as_it_was_is_named_before_anything_is_trained(
         "code of the package": ["old code", hashes["code"]],
     }
     for name, (before, after) in found["differs"].items():
-        assert f"{name}: was {before}, is {after}" in said.err
+        assert f"{name}: was {before}, is {after[:12]}\n" in said.err
 
 
 def test_a_reproduction_that_was_interrupted_goes_on_in_its_folder(

@@ -8,9 +8,9 @@ from lightning_sep import experiment, ranks
 from lightning_sep.settings import compose
 from tests.faults.harness import TINY, Lab, history, record_of, steps, until, write_sweep
 from tests.slurm.cluster import Cluster
-from tests.slurm.test_sweeps_on_a_cluster import asked, finished
+from tests.slurm.test_sweeps_on_a_cluster import asked, finished, slowly
 
-SHARED = ["trainer.device=cpu", "trainer.epochs=40", "trainer.checkpoint_every_steps=7"]
+SHARED = ["trainer.device=cpu", "trainer.epochs=16", "trainer.checkpoint_every_steps=7"]
 
 
 def workers(cluster: Cluster) -> dict[int, tuple[int, str]]:
@@ -32,6 +32,7 @@ def test_two_ranks_are_preempted_lose_one_of_them_and_end_as_undisturbed(
     sweep = write_sweep(
         tmp_path / "two.py", "yield 'head=clip_at_eval'", [*SHARED, "trainer.nodes=2"], finalists=0
     )
+    lab.extra |= slowly(1.0)
     submit = ("launcher=slurm", "launcher.workers=1", "launcher.lease_s=4")
     code, said = asked(lab, "sweep", str(sweep), *submit)
     assert code == 0, said

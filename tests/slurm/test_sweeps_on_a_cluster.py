@@ -6,7 +6,7 @@ import shlex
 import signal
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, redirect_stdout
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -15,7 +15,6 @@ import pytest
 
 from tests.faults.harness import (
     ROOT,
-    TINY,
     Lab,
     at,
     fill,
@@ -31,6 +30,17 @@ from tests.slurm.cluster import Cluster
 LONG = "trainer.epochs=4000"
 
 
+def slowly(epoch_s: float, gate: Path | None = None) -> dict[str, str]:
+    """The environment in which an epoch takes so much longer, and no core meanwhile.
+
+    Args:
+        epoch_s: seconds.
+        gate: the first epoch does not end before this file is gone.
+    """
+    pause = at("write", r"/metrics\.\d+\.jsonl", 0, pause_s=epoch_s, gate=gate)
+    return {"FAULT": json.dumps(pause)}
+
+
 @pytest.fixture
 def heads(tmp_path: Path) -> Path:
     """Three heads and a final."""
@@ -38,15 +48,16 @@ def heads(tmp_path: Path) -> Path:
 
 
 def asked(lab: Lab, *command: str) -> tuple[int, str]:
-    """Exit code and output of a command of ours, as a process."""
-    process = lab.start(*command)
-    return process.popen.wait(300), process.text()
+    """Exit code and output of a command that itself trains nothing."""
+    with redirect_stdout(StringIO()) as said, redirect_stderr(said):
+        code = lab.say(*command)
+    return code, said.getvalue()
 
 
 def status(lab: Lab, name: str = "heads") -> dict[str, object]:
-    with redirect_stdout(StringIO()) as said:
-        assert lab.say("status", name, "--json") == 0
-    found: dict[str, object] = json.loads(said.getvalue())
+    code, text = asked(lab, "status", name, "--json")
+    assert code == 0
+    found: dict[str, object] = json.loads(text)
     return found
 
 
@@ -135,6 +146,7 @@ def test_a_dry_run_shows_the_scripts_and_does_nothing(
 
 
 def test_a_sweep_is_steered_while_it_runs(lab: Lab, cluster: Cluster, heads: Path) -> None:
+    lab.extra |= slowly(0.5)
     submit = ("sweep", str(heads), LONG, "launcher=slurm")
     for count in (1, 3):  # the second time, those that are missing
         assert asked(lab, *submit, f"launcher.workers={count}")[0] == 0
@@ -177,6 +189,7 @@ def test_a_sweep_is_steered_while_it_runs(lab: Lab, cluster: Cluster, heads: Pat
 def test_a_task_that_slurm_holds_is_named_and_the_next_one_goes_on(
     lab: Lab, cluster: Cluster, heads: Path
 ) -> None:
+    lab.extra |= slowly(0.5)
     submit = ("sweep", str(heads), LONG, "launcher=slurm", "launcher.workers=1")
     assert asked(lab, *submit)[0] == 0
     until(lambda: running(cluster))
@@ -233,10 +246,13 @@ def test_the_readmes_commands_for_a_cluster_run(lab: Lab, cluster: Cluster) -> N
     until(lambda: not queued(cluster), 60)
 
 
+EPOCHS = "trainer.epochs=20"
+
+
 def test_a_sweep_longer_than_its_time_limit_ends_by_itself_without_scontrol(
     make_lab: Callable[..., Lab], cluster: Cluster, tmp_path: Path
 ) -> None:
-    path = write_sweep(tmp_path / "one.py", "yield 'head=tanh'", ["trainer.epochs=80"], finalists=0)
+    path = write_sweep(tmp_path / "one.py", "yield 'head=tanh'", [EPOCHS], finalists=0)
     some = tmp_path / "bin"  # as within a container, where some of Slurm is missing
     some.mkdir()
     for name in ("sbatch", "squeue"):
@@ -245,6 +261,7 @@ def test_a_sweep_longer_than_its_time_limit_ends_by_itself_without_scontrol(
         (some / name).symlink_to(f"/bin/{name}")
     lab = make_lab()
     lab.extra["PATH"] = str(some)
+    lab.extra |= slowly(0.8)
     ends = "export SLURM_JOB_END_TIME=$(($(date +%s) + 12))"  # of the first task
     limit = f'launcher.setup=["if [ 0$SLURM_ARRAY_TASK_ID = 00 ]; then {ends}; fi"]'
     assert asked(lab, "sweep", str(path), "launcher=slurm", "launcher.workers=1", limit)[0] == 0
@@ -257,7 +274,7 @@ def test_a_sweep_longer_than_its_time_limit_ends_by_itself_without_scontrol(
     [run] = trial["runs"]
 
     calm = make_lab("calm")
-    assert asked(calm, "train", *TINY, "head=tanh", "trainer.epochs=80")[0] == 0
+    calm.train("head=tanh", EPOCHS).end()
     first, second = lab.home / run, calm.home / run
     assert record_of(first)["metrics"] == record_of(second)["metrics"]  # type: ignore[index]
     assert history(first) == history(second)
@@ -271,6 +288,7 @@ class Chaos:
         heads: settings are these times ``rates``.
         rates: learning rates.
         epochs: of each run.
+        pause_s: how much longer an epoch takes on the cluster.
         workers: of the array, on four nodes.
         frozen_s: how long the worker on the lost node stands still.
         away_s: how long the controller is away.
@@ -280,15 +298,16 @@ class Chaos:
     heads: tuple[str, ...]
     rates: tuple[float, ...]
     epochs: int
+    pause_s: float
     workers: int
     frozen_s: float
     away_s: float
     full_s: float
 
 
-SOME = Chaos(("tanh", "sine"), (0.05, 0.02), 30, 4, 8, 3, 0)
+SOME = Chaos(("tanh", "sine"), (0.05, 0.02), 10, 0.8, 4, 8, 3, 0)
 FOUR = ("tanh", "sine", "hard_clip", "linear")
-FORTY = Chaos(FOUR, tuple(k / 200 for k in range(1, 11)), 12, 8, 60, 20, 10)
+FORTY = Chaos(FOUR, tuple(k / 200 for k in range(1, 11)), 12, 0.1, 8, 60, 20, 10)
 
 
 @pytest.mark.parametrize(
@@ -312,7 +331,7 @@ def test_a_sweep_survives_what_a_cluster_does_to_it(
         tmp_path / "chaos.py", body, [f"trainer.epochs={chaos.epochs}"], trials=settings
     )
     calm = make_lab("calm")
-    assert asked(calm, "sweep", str(path), "--workers", "2")[0] == 0
+    calm.start("sweep", str(path), "--workers", "2").end()
     with ExitStack() as left:
         small = None
         if chaos.full_s:
@@ -329,7 +348,7 @@ def _survives(
     lab.extra["LIGHTNING_SEP_LEASE_S"] = "4"
     gate = lab.root / "gate"
     gate.touch()
-    lab.extra["FAULT"] = json.dumps(at("write", r"metrics\.\d+\.jsonl", gate=gate))
+    lab.extra |= slowly(chaos.pause_s, gate)
     options = [f"launcher.workers={chaos.workers}", f"launcher.cpus={16 // chaos.workers}"]
     assert asked(lab, "sweep", str(path), "launcher=slurm", *options)[0] == 0
 
@@ -351,12 +370,12 @@ def _survives(
         time.sleep(chaos.full_s)
         assert len(running(cluster)) >= chaos.workers - 1, "they wait, and end for no full disk"
         ballast.unlink()
-    urgent = cluster.ask(
-        *("sbatch", "--parsable", "--partition=urgent", "--exclusive", "--output=/dev/null"),
-        *("--wrap", "sleep 3"),
-    ).strip()
-    assert urgent
-    until(lambda: cluster.ask("squeue", "-h", "-j", urgent, "-t", "RUNNING"), 60)
+    came = lab.root / "came"
+    cluster.ask(
+        *("sbatch", "--partition=urgent", "--exclusive", "--no-requeue", "--output=/dev/null"),
+        *(f"--exclude={node}", "--wrap", f"touch {came}; sleep 3"),
+    )
+    until(came.exists, 60)
     assert running(cluster) or queued(cluster), "it came when all was done"
     cluster.restart_controller(after_s=chaos.away_s)
 
@@ -369,6 +388,7 @@ def _survives(
     cluster.ask("scontrol", "update", f"JobId={requeued}", "StartTime=now")
     finished(lab, cluster, "chaos", limit_s=300 if disk is None else 1500)
     until(lambda: not workers(cluster), 60)  # nor the copy on the lost node: nothing is left
+    assert "Requeue=0" in cluster.ask("scontrol", "show", "job", killed.partition("_")[0])
     invariants(lab, "chaos")
     assert lab.report_bytes("chaos") == calm.report_bytes("chaos")
     for folder in calm.runs():
@@ -377,4 +397,3 @@ def _survives(
         assert history(folder) == history(other)
     cluster.end_node(node)
     cluster.start_node(node)
-    assert killed

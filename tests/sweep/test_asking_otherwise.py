@@ -121,6 +121,10 @@ def test_a_grid_runs_what_was_said_and_no_more(
     count: int,
     told: str,
 ) -> None:
+    grid_of(sandbox, monkeypatch, *axes, dry_run=True, **options)
+    said = capsys.readouterr().err.splitlines()
+    assert said[:2] == [told, f"    in {sandbox.home / 'sweeps' / 'rates'}, by Local"]
+    assert not (sandbox.home / "sweeps").exists()
     grid_of(sandbox, monkeypatch, *axes, **options)
     said = capsys.readouterr().err.splitlines()
     assert told in said

@@ -2,7 +2,7 @@
 
 import time
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -61,6 +61,28 @@ def test_a_setting_is_dropped_where_the_paired_rule_says_so(
         assert found.most == 9 + 2 * 2
     else:
         assert found.most == 15
+
+
+@pytest.mark.parametrize(
+    ("metric", "direction", "collapsed"),
+    [
+        ("val/si_sdr_improvement_db", "maximize", [-10.0, -45.0, 0.3]),
+        ("val/equal_error_rate", "minimize", [0.55, 0.99, 0.497]),
+    ],
+)
+def test_seeds_below_whoever_has_learnt_nothing_count_as_if_they_had_not(
+    metric: str, direction: Literal["maximize", "minimize"], collapsed: list[float]
+) -> None:
+    """0 dB and 50 %: however far they scatter beyond, the setting is behind."""
+    ahead = [5.0, 5.2, 4.9] if direction == "maximize" else [0.10, 0.11, 0.09]
+    scores = results(t4=list(collapsed), t7=list(ahead))
+    sweep = Sweep(metric=metric, direction=direction, trials=2, final_seeds=5)
+    found = plan([4, 7], sweep.settled(finite=True), scores)
+    assert found.dropped.keys() == {4}
+    raised = [0.0, 0.0, 0.3] if direction == "maximize" else [0.5, 0.5, 0.497]
+    behind = abs(sum(ahead) - sum(raised)) / 3
+    assert found.dropped[4].behind == pytest.approx(behind)
+    assert plan([4, 7], race(direction=direction), scores).dropped == {}, "of no known floor"
 
 
 @pytest.mark.parametrize(("t", "after"), [(4.18, 4), (4.17, None)])

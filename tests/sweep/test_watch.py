@@ -64,12 +64,13 @@ def test_everything_is_shown_in_lines_that_fit(width: int) -> None:
 def test_time_left_is_told_once_something_was_done() -> None:
     clocks: dict[str, Any] = {}
     frame([SWEEP], [], clocks)
+    frame([SWEEP | {"trials": SWEEP["trials"] | {"finished": 5}}], [], clocks)
     [clock] = clocks.values()
-    clock.began_s -= 40.0
-    later = SWEEP | {"trials": SWEEP["trials"] | {"finished": 7}}
+    clock.began_s -= 44.0
+    later = SWEEP | {"trials": SWEEP["trials"] | {"finished": 9}}
     console = Console(width=120, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
     console.print(frame([later], [], clocks))
-    assert "about 3 min left" in console.export_text()  # 4 of them in 40 s, 17 to go
+    assert "about 3 min left" in console.export_text()  # 4 of them in 44 s, 15 to go
 
 
 @pytest.mark.parametrize("end", ["q", "Ctrl-C"])

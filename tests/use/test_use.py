@@ -1,9 +1,12 @@
 """What a trained run does with audio of one's own."""
 
+import gc
 import json
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +160,84 @@ def test_sources_follow_the_level_of_their_mixture(separator, tmp_path):
         read.append(soundfile.read(first)[0])
     assert np.abs(read[1]).max() > 1e-3
     np.testing.assert_allclose(read[0], 4 * read[1], atol=5 * 2**-15)  # 16-bit files
+
+
+def shortened(path: Path, left: float) -> Path:
+    """A file whose header promises more than there is of it."""
+    path.write_bytes(path.read_bytes()[: round(left * path.stat().st_size)])
+    return path
+
+
+@pytest.mark.parametrize("left", [0.5, 0.99])
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg"])
+def test_a_file_that_is_cut_off_is_refused_whatever_it_is_for(
+    separator, drawer, embedder, tmp_path, ending, left
+):
+    file = shortened(recording(tmp_path / f"a.{ending}", seconds=2.0), left)
+    told = r"a\.\w+ (is cut off, its end|ends \d+ samples before|cannot be read as audio)"
+    with pytest.raises(DataError, match=told):
+        use.separate(separator, [file], tmp_path / "out")
+    with pytest.raises(DataError, match=told):
+        use.embed(embedder, [file], tmp_path / "out.json")
+    with pytest.raises(DataError, match=told):
+        use.generate(drawer, seconds=0.1, out=tmp_path / "b.wav", start=file)
+    assert not [one for one in tmp_path.glob("**/*") if one.is_file() and one != file]
+
+
+def test_what_a_file_is_too_short_or_too_quiet_for_is_said(separator, embedder, tmp_path, capsys):
+    recording(tmp_path / "mix.wav", seconds=0.25)
+    soundfile.write(tmp_path / "three.wav", np.zeros(3), RATE)
+    use.separate(separator, [tmp_path / "mix.wav", tmp_path / "three.wav"], tmp_path / "out")
+    said = f"{tmp_path / 'three.wav'} lasts 0.00038 s, less than an example in training (0.25 s)\n"
+    assert capsys.readouterr().err == said
+    loud = np.random.default_rng(0).standard_normal(4000)
+    for level in (1e-3, 1e-5):
+        soundfile.write(tmp_path / f"{level}.wav", level * loud, RATE, subtype="FLOAT")
+    use.embed(embedder, [tmp_path / "0.001.wav", tmp_path / "1e-05.wav"], tmp_path / "out.json")
+    said = f"{tmp_path / '1e-05.wav'} is silent (below -80 dBFS): its embedding is of nobody\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_band_limit_is_said_once(separator, tmp_path, capsys):
+    files = [recording(tmp_path / f"{rate}.wav", rate=rate) for rate in (8000, 4000, 16000, 44100)]
+    use.separate(separator, files, tmp_path / "out")
+    assert capsys.readouterr().err == (
+        f"{files[2]} has 16000 Hz, the run was trained at 8000 Hz: sources hold nothing above "
+        "4000 Hz\n"
+    )
+    made = [soundfile.read(tmp_path / "out" / f"44100-source-{one}.wav")[0] for one in (1, 2)]
+    spectrum = np.abs(np.fft.rfft(made)).sum(axis=0)
+    assert spectrum[np.fft.rfftfreq(len(made[0]), 1 / 44100) > 4400].max() < 0.01 * spectrum.max()
+
+
+def peak_mib(work: Callable[[], object]) -> float:
+    """How much more memory the process held at one time, while it worked, than before."""
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    status = Path("/proc/self/status")
+
+    def held(name: str) -> int:
+        return int(re.search(rf"{name}:\s+(\d+)", status.read_text())[1])
+
+    before = held("VmRSS")
+    work()
+    return (held("VmHWM") - before) / 1024
+
+
+def test_memory_does_not_grow_with_the_length_of_what_is_separated(separator, tmp_path):
+    """Five minutes at 8 kHz are 9 MiB of float32, and many times that in a net, all at once."""
+    files = [recording(tmp_path / f"{seconds}.wav", seconds=seconds) for seconds in (20, 40, 300)]
+    use.separate(separator, files[:1], tmp_path / "out")  # what is loaded once
+    short, long = (
+        peak_mib(lambda one=one: use.separate(separator, [one], tmp_path / "out"))
+        for one in files[1:]
+    )
+    assert long < short + 5, (short, long)
+
+
+def test_memory_of_what_is_generated_is_little_more_than_the_samples(drawer, tmp_path):
+    generated(drawer, tmp_path / "a.wav", seconds=1)
+    assert peak_mib(lambda: generated(drawer, tmp_path / "a.wav", seconds=40)) < 4, "0.1 MB/s"
 
 
 def test_silence_is_separated_without_nan(separator, tmp_path):

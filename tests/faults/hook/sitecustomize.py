@@ -9,9 +9,9 @@ The environment says what and where, as JSON in ``FAULT``: ``event`` (``write`` 
 writing, ``read`` any other one; ``rename``, ``link``, ``mkdir``, ``remove``), ``path`` (a regular
 expression searched in the path, of the target where there are two), ``when`` (the how manieth of
 these, or several; 0 is each), and ``signal`` or ``errno``, or ``gate``: a file at which the process
-waits as long as it exists, having put one beside it whose name goes on with its host and number.
-With ``list``, all of them in the folder ``path`` are written to that file. With ``clock``, the wall
-clock jumps by so many seconds every time it is asked, to and fro.
+waits as long as it exists, having put one beside it whose name goes on with its host and number; or
+``pause_s``: it waits so long. With ``list``, all of them in the folder ``path`` are written to that
+file. With ``clock``, the wall clock jumps by so many seconds every time it is asked, to and fro.
 """
 
 import json
@@ -79,8 +79,10 @@ def _install(fault):
                     raise OSError(fault["errno"], os.strerror(fault["errno"]), path)
                 if "gate" in fault:
                     _wait_at(fault["gate"])
-                    return
-                os.kill(os.getpid(), fault["signal"])
+                if "pause_s" in fault:
+                    time.sleep(fault["pause_s"])
+                if "signal" in fault:
+                    os.kill(os.getpid(), fault["signal"])
 
     sys.addaudithook(hook)
 
