@@ -87,6 +87,14 @@ class Board:
         return [row for row in self.rows if row.may_be_best]
 
     @property
+    def monitor(self) -> str:
+        """What the search, or else the finals, monitored on validation; empty where none says."""
+        if self.search is not None and self.search.monitor:
+            return self.search.monitor
+        runs = [score.run for row in self.rows for score in row.scores]
+        return next((run.monitor_name for run in runs if run.monitor_name), "")
+
+    @property
     def of_new_units(self) -> bool:
         """Whether intervals hold for new examples too."""
         return self.truth != NEW_SEEDS

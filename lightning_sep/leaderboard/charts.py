@@ -38,7 +38,7 @@ def board_json(board: Board, entries: Sequence[Entry], axes: Sequence[Axis], boa
         boards: how many boards the page has, which share its room.
     """
     metric = board.metric
-    monitor = _monitor(board)
+    monitor = board.monitor
     front = {id(row) for row in pareto_front(board)}
     read = [(place, one) for place, one in enumerate(entries) if one.row][:MOST_READ]
     return {
@@ -119,13 +119,6 @@ def _ends(interval: Interval, metric: Metric) -> list[float | None]:
 def _brief(value: float | None, scale: float = 1.0) -> float | None:
     """A number to six digits, which is finer than what can be seen."""
     return None if value is None or not math.isfinite(value) else float(f"{value * scale:.6g}")
-
-
-def _monitor(board: Board) -> str:
-    if board.search is not None and board.search.monitor:
-        return board.search.monitor
-    runs = [score.run for row in board.rows for score in row.scores]
-    return next((run.monitor_name for run in runs if run.monitor_name), "")
 
 
 def _rises(board: Board) -> bool:

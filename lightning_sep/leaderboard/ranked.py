@@ -358,8 +358,7 @@ def _cell(value: float | None, words: str, kind: str = "", *, scale: float = 1.0
 def _validated(value: float | None, board: Board, kind: str = "") -> str:
     """A cell with a validation score."""
     words = "–" if value is None else validation_text(value, board)
-    scale = board.metric.scale_of(board.search.monitor if board.search else "")
-    return _cell(value, escape(words), kind, scale=scale)
+    return _cell(value, escape(words), kind, scale=board.metric.scale_of(board.monitor))
 
 
 def _broken(words: str) -> str:
@@ -410,7 +409,8 @@ def _forest_legend(board: Board, forest: Forest) -> str:
         items.append(f"{key(thin + thick)}{PERCENT} interval, {escape(board.truth)}")
     items.append(f"{key(dot)}one seed")
     if forest.is_cut:
-        arrow = '<path class="arrow" d="M19 2L11 7L19 12z"/>'
+        steps = "M19 2L11 7L19 12z" if board.metric.higher_is_better else "M11 2L19 7L11 12z"
+        arrow = f'<path class="arrow" d="{steps}"/>'
         items.append(f"{key(arrow)}beyond this scale, which is that of the better rows")
     for label, value in forest.baselines:
         items.append(f"{key(dashes)}{escape(label)}, {escape(board.metric.with_unit(value))}")

@@ -168,8 +168,7 @@ def tried_text(one: Tried, board: Board) -> str:
 
 def validation_text(value: float, board: Board) -> str:
     """A monitored value as shown: in the metric's own unit where it is the same on validation."""
-    monitor = board.search.monitor if board.search else ""
-    if monitor.split("/", 1)[-1] == board.metric.name:
+    if board.monitor.split("/", 1)[-1] == board.metric.name:
         return board.metric.with_unit(value)
     return f"{value:.4g}".replace("-", "−")
 

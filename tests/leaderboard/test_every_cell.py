@@ -262,6 +262,16 @@ def test_the_frame_of_the_page_counts_and_names_what_is_on_it(margins: Any, home
     assert "<dt>head</dt>" not in shared
 
 
+def test_validation_is_in_the_shown_unit_where_nothing_was_searched_too(full_home: Any) -> None:
+    html = page(load_boards(full_home.path, ["margins"]))
+    heads, *rows = Cells(html, "settings-0").rows
+    at = [text for text, _ in heads].index("Validation")
+    (board,) = load_boards(full_home.path, ["margins"]).boards
+    assert board.search is None
+    for row, cells in zip(board.rows, rows, strict=False):
+        assert cells[at] == (f"{shown(row.validation)} %", f"{100 * row.validation:.6g}")
+
+
 def test_a_first_click_brings_the_best_to_the_top(margins: Any, full_home: Any) -> None:
     def first(html: str, words: str) -> str:
         return re.search(rf'data-first="(\w+)"><button[^>]*>{words}', html)[1]
@@ -437,3 +447,6 @@ def test_what_collapsed_is_an_arrow_at_the_side_where_it_is(home: Any, higher: b
     assert "arrow" not in found["head=tanh"]
     (x,) = found["head=cosine"]["arrow"]
     assert x < EDGE if higher else x > FOREST_WIDTH - EDGE
+    legend = page(load_boards(home.path)).partition('<div class="legend">')[2]
+    begin, tip = re.search(r'class="arrow" d="M(\d+) 2L(\d+) 7', legend).groups()
+    assert (int(tip) < int(begin)) is higher  # it points where the arrows of the rows do
