@@ -339,8 +339,14 @@ def test_what_fails_by_its_settings_has_a_record_and_what_the_machine_breaks_has
             assert (record["state"], record["error"]) == ("failed", "two")
         else:
             assert record is None
-    result = experiment.run(settings(), home=tmp_path / "ValueError")
-    assert result.state == "finished"
+    begun = tmp_path / "ValueError" / folder.name
+
+    def goes_on(epoch: int, value: float) -> bool:
+        assert read_record(begun) is None, "nobody is told that it has failed while it goes on"
+        return False
+
+    result = experiment.run(settings(), home=tmp_path / "ValueError", report=goes_on)
+    assert (result.state, result.folder) == ("finished", begun)
     assert (result.folder / "record.failed.json").exists()
 
 
