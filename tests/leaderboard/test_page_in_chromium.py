@@ -927,8 +927,8 @@ class TestCharts:
                     monitor={"name": f"val/{key}", "mode": "min", "value": rate},
                     examples_file="test_examples.json",
                 )
-                wrong = [0.1, 0.2 - 0.1 * place, 0.3 + 0.1 * place]
-                kept = pairs | {f"test/{'error_rate_at_val_threshold_of_pair'}": wrong}
+                wrong = [0.1, 0.2 - 0.1 * place, 0.3 - 0.1 * place]
+                kept = pairs | {"test/error_rate_at_val_threshold_of_pair": wrong}
                 (folder / "test_examples.json").write_text(json.dumps(kept))
         for trial, value in enumerate((0.3, 0.4, 0.2, 0.25)):
             home.write(
@@ -946,7 +946,7 @@ class TestCharts:
         best = read(browser, "return chart('search').getOption().series[0].data")
         assert best == [[0, 30], [2, 20], [3, 20]]
         tally = browser.find_element(By.CSS_SELECTOR, "[data-chart=examples] .tally").text
-        assert tally == "B is better on 1 of 3, A on 1, equal on 1."
+        assert tally == "B is better on 2 of 3, A on 0, equal on 1."
         data = read(browser, "return chart('parallel').getOption().series[0].data")
         shades = {one["place"]: brightness(one["lineStyle"]["color"]) for one in data}
         assert shades[2] == min(shades.values()) < shades[3] < shades[0] < shades[1]
