@@ -58,6 +58,7 @@ def test_fault_19_a_sweep_is_refused_whose_entries_were_edited_and_no_others(
     create(tmp_path / "runs", definition, entries=["trainer/short"])
     edited("epochs: 3", "epochs: 4")(folder / "head" / "mine.yaml")
     study = open_sweep(tmp_path / "runs", "quick")
+    assert study.definition.config_dir == str(folder), "where its runs find these entries"
     study.check()
     edited("epochs: 3", "epochs: 4")(folder / "trainer" / "short.yaml")
     for refused in (study.check, lambda: open_sweep(tmp_path / "runs", "quick")):

@@ -209,9 +209,11 @@ def test_a_sweep_of_format_1_can_be_looked_at(sandbox: Any) -> None:
     sandbox.begin()
     file = sandbox.home / "sweeps" / "quick" / "sweep.json"
     record = sandbox.record(file) | {"format": 1, "points": 3}
+    assert record["asks"].pop("race") is True, "which came later"
     file.write_text(json.dumps({k: v for k, v in record.items() if k != "patience_s"}))
     study = look(sandbox.home, "quick")
     assert (study.budget, study.patience_s) == (3, 2.0)
+    assert study.definition.sweep.race is False
     with pytest.raises(ConfigError, match="has format 1, not 2"):
         open_sweep(sandbox.home, "quick")
 
