@@ -130,13 +130,12 @@ def test_a_pruned_run_is_recorded_without_a_test(tmp_path, settings):
 
 def test_a_run_stays_pruned_after_a_kill_before_its_record(tmp_path, settings):
     """The child dies where the record would be written; nobody is asked a second time."""
+    about: dict[str, Any] = {"home": tmp_path, "purpose": "search", "sweep": "a"}
     child = os.fork()
     if child == 0:
         try:
             experiment.write_record = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-            experiment.run(
-                settings(), home=tmp_path, purpose="search", report=lambda epoch, _: epoch == 1
-            )
+            experiment.run(settings(), report=lambda epoch, _: epoch == 1, **about)
         finally:
             os._exit(1)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
@@ -146,7 +145,7 @@ def test_a_run_stays_pruned_after_a_kill_before_its_record(tmp_path, settings):
     def report(epoch: int, value: float) -> bool:
         raise AssertionError("the run had ended")
 
-    result = experiment.run(settings(), home=tmp_path, purpose="search", report=report)
+    result = experiment.run(settings(), report=report, **about)
     assert result.state == "pruned"
     assert [row["epoch"] for row in history(folder)] == [0, 1]
 
