@@ -140,8 +140,10 @@ def test_logistic_draws_have_the_decoded_mean():
 
 
 def test_scales_stay_above_the_floor():
-    view = WideMixture(components=2, log_scale_floor=-3.0)(torch.tensor([0.0, 0, 0, 0, -9, 1]))
-    assert view[-2:].tolist() == [-3.0, 1.0]
+    raw = torch.tensor([0.0, 0, 0, 0, -9, 1])
+    for start in (0.0, -2.0, 4.0):
+        view = LogisticMixture(components=2, log_scale_floor=-3.0, start_log_scale=start)(raw)
+        assert view[-2:].tolist() == [-3.0, 1.0 + start]
 
 
 def test_forward_normalises_the_shares():
@@ -167,6 +169,13 @@ def test_a_mu_law_net_starts_at_a_logistic_distribution(levels, temperature):
     draws = head.sample(zeros.expand(1, 1, 20_000, levels), torch.Generator().manual_seed(0))
     top = float(shares[-1])
     assert (draws == values[-1]).double().mean().item() == pytest.approx(top, abs=0.02)
+    loudness = sum(share * abs(value) for share, value in zip(shares.tolist(), values, strict=True))
+    assert draws.abs().mean().item() == pytest.approx(loudness, abs=0.005)
+    # What the net says, divided by the temperature, goes on top of the start.
+    raw = torch.linspace(0, 0.3, levels)
+    raised = shares.numpy() * np.exp(raw.numpy() / temperature)
+    mean = float(raised @ np.array(values)) / float(raised.sum())
+    assert head.decode(raw).item() == pytest.approx(mean, rel=1e-3)
 
 
 def test_a_start_scale_of_nothing_is_refused():

@@ -151,7 +151,10 @@ def test_a_head_that_says_nothing_of_parts_gives_them_too():
 def test_temperature_divides_the_raw_values():
     raw = rows(3, 5)
     for head in (Softmax, Softplus):
-        torch.testing.assert_close(head(temperature=0.5)(raw), head()(2 * raw))
+        sharp, plain = head(temperature=0.5), head()
+        torch.testing.assert_close(sharp(raw), plain(2 * raw))
+        torch.testing.assert_close(sharp.decode(raw), plain.decode(2 * raw))
+        torch.testing.assert_close(sharp.divergence(raw), plain.divergence(2 * raw))
 
 
 @settings(deadline=None, max_examples=30)

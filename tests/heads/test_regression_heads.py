@@ -62,6 +62,7 @@ TABLE = [  # a, t, then (loss, gradient) by head
     (0, 1.0, TanhCrossEntropy, 0.693147, -1),
     (0, 1.0, Cosine, 0, 0),
     (0, 0.5, Cosine, 0.25, 0),
+    (1.4, 0.5, Cosine, 0.108922, 0.650462),
 ]
 
 

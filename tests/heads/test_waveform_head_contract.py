@@ -93,7 +93,7 @@ def test_whatever_a_head_makes_is_decoded_and_drawn_within_its_bounds():
 
 def test_draws_within_its_bounds(head):
     generator = torch.Generator().manual_seed(0)
-    drawn = head.sample(extremes(head, EXTREMES), generator)
+    drawn = head.sample(extremes(head, [*EXTREMES, torch.inf, -torch.inf]), generator)
     assert ((drawn >= head.bounds[0]) & (drawn <= head.bounds[1])).all()
 
 

@@ -104,6 +104,17 @@ def test_each_dropout_setting_brings_noise(setting: str) -> None:
     assert not torch.allclose(noisy, net(x))
 
 
+def test_dropout_falls_on_the_input_and_behind_each_layer() -> None:
+    net, shares = small(dropout=0.5, input_dropout=0.25), []
+    for module in (*net.layers, net.output):
+        module.register_forward_pre_hook(
+            lambda _, given: shares.append(float((given[0] == 0).double().mean()))
+        )
+    net(noise(10, 50, 5), generator=torch.Generator().manual_seed(1))
+    # of 2500 and 4000 values: four standard deviations
+    assert shares == pytest.approx([0.25, 0.5, 0.5], abs=0.035)
+
+
 def test_is_the_stacked_lstm_of_torch() -> None:
     net, x = small(layers=3), noise(2, 7, 5)
     reference = torch.nn.LSTM(5, 8, num_layers=3, batch_first=True).double()

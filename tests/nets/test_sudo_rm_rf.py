@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch.func import functional_call, stack_module_state, vmap
@@ -5,6 +6,7 @@ from torch.nn import functional as F
 
 from lightning_sep.errors import ConfigError
 from lightning_sep.nets.sudo_rm_rf import OriginalMask, ResamplingBlock, SudoRmRf
+from tests.nets import oracles
 
 VARIANTS = ["original", "improved"]
 
@@ -43,6 +45,33 @@ def test_has_as_many_parameters_as_published(settings: dict, count: int) -> None
     with torch.device("meta"):
         net = SudoRmRf(inputs=1, outputs=2, **settings)
     assert sum(parameter.numel() for parameter in net.parameters()) == count
+
+
+@pytest.mark.parametrize(
+    ("variant", "mask_norm", "sources", "outputs"),
+    [("original", False, 2, 4), ("original", True, 1, 1), ("improved", False, 2, 4)],
+)
+def test_is_the_published_graph_of_its_weights(
+    variant: str, mask_norm: bool, sources: int, outputs: int
+) -> None:
+    counts = {"sources": sources, "outputs": outputs}
+    net = small(variant=variant, mask_norm=mask_norm, kernel=9, **counts)
+    with torch.no_grad():
+        for value in net.parameters():  # norms start at 1 and 0, slopes all alike
+            value.add_(0.3 * noise(*value.shape))
+    x = noise(1, 1, 101)
+    weights = {name: value.numpy() for name, value in net.state_dict().items()}
+    how = {"original": variant == "original", "mask_norm": mask_norm, "blocks": 2, "depth": 3}
+    expected = oracles.sudo_rm_rf(x[0].numpy(), weights, **how, **counts)
+    np.testing.assert_allclose(net(x)[0].detach().numpy(), expected, rtol=1e-8, atol=1e-10)
+
+
+def test_encoder_and_decoder_of_the_improved_start_within_their_limits() -> None:
+    """Uniform within the limit of Glorot and Bengio (2010)."""
+    net = small(variant="improved")
+    for module in (net.encoder, net.decoder):
+        limit = (6 / (21 * (module.weight.shape[0] + module.weight.shape[1]))) ** 0.5
+        assert 0.9 * limit < float(module.weight.detach().abs().max()) <= limit
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

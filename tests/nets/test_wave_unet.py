@@ -1,9 +1,11 @@
+import numpy as np
 import pytest
 import torch
 from torch.func import functional_call, stack_module_state, vmap
 
 from lightning_sep.errors import ConfigError
 from lightning_sep.nets.wave_unet import LearnedUpsampling, LinearUpsampling, WaveUnet
+from tests.nets import oracles
 
 
 def small(**changed: object) -> WaveUnet:
@@ -88,6 +90,30 @@ def test_output_sample_sits_where_its_input_sample_is() -> None:
     x[..., 20] = 1.0
     changed = (net(x) - base).abs().sum(dim=1)[0].nonzero().flatten()
     assert (changed.min() + changed.max()) / 2 == 20
+
+
+@pytest.mark.parametrize("upsampling", ["linear", "learned"])
+@pytest.mark.parametrize("context", [True, False])
+def test_is_the_published_graph_of_its_weights(context: bool, upsampling: str) -> None:
+    settings = {"context": context, "upsampling": upsampling, "levels": 3, "leak": 0.3}
+    net = small(inputs=2, outputs=3, down_kernel=5, up_kernel=3, **settings)
+    with torch.no_grad():
+        for value in net.parameters():  # biases start at 0
+            value.add_(0.3 * noise(*value.shape))
+    x = noise(1, 2, net.sizes(21)[0] if context else 37)
+    weights = {name: value.numpy() for name, value in net.state_dict().items()}
+    expected = oracles.wave_unet(x[0].numpy(), weights, levels=3, leak=0.3, context=context)
+    np.testing.assert_allclose(net.forward_valid(x)[0].detach().numpy(), expected, 1e-9, 1e-12)
+
+
+def test_convolutions_start_as_in_the_papers_framework() -> None:
+    """Uniform within the limit of Glorot and Bengio (2010), biases at 0."""
+    for module in small(inputs=2, levels=3, filters=8).modules():
+        if isinstance(module, torch.nn.Conv1d):
+            outputs, inputs, taps = module.weight.shape
+            limit = (6 / (taps * (inputs + outputs))) ** 0.5
+            assert 0.9 * limit < float(module.weight.detach().abs().max()) <= limit
+            assert not module.bias.any()
 
 
 @pytest.mark.parametrize("context", [True, False])
