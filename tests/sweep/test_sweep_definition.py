@@ -246,3 +246,9 @@ def test_a_grid_is_walked_in_an_order_that_only_the_name_decides() -> None:
     first = read(VALID).grid()
     assert first == read(VALID).grid()
     assert sorted(point.values["head"] for point in first) == ["sine", "tanh"]
+    typed = [f"x={number}" for number in range(12)]
+    axis = f"x={','.join(map(str, range(12)))}"
+    one, two = ([point.overrides for point in grid(axis, name=name).grid()] for name in "ab")
+    assert sorted(one) == sorted(two) == sorted([item] for item in typed)
+    assert [item for [item] in one] != typed, "so that half of it is not half of an axis"
+    assert one != two
