@@ -201,6 +201,14 @@ def test_prelu_divergence_can_be_negative_and_its_hinge_exceeds_twice_the_margin
     assert loss.item() == pytest.approx(4.367124, abs=1e-6)
 
 
+@pytest.mark.parametrize(("settings", "lowest"), [({}, 1e-7), ({"lowest": 1e-3}, 1e-3)])
+def test_prelu_takes_the_logarithm_of_nothing_below_its_lowest(settings, lowest):
+    raw = torch.tensor([[1.0, -1.0], [1.0, 1.0]], dtype=torch.float64)
+    divergence = PReLU(**settings).divergence(raw)
+    assert divergence[1, 0].item() == pytest.approx(-math.log(lowest), rel=1e-12)
+    assert divergence[0, 1].item() == pytest.approx(lowest * math.log(lowest), rel=1e-9)
+
+
 def test_prelu_clipping_kills_the_gradient_of_everything_outside():
     raw = torch.tensor([[2.0, -3.0, 1.5], [-2.0, 4.0, 1.1]], requires_grad=True)
     PReLU().divergence(raw).sum().backward()

@@ -163,6 +163,9 @@ def test_a_silent_target_that_is_not_masked_stays_readable():
     quiet = torch.zeros(2, 3, 4)
     metric = filled(NextFrameR2(), [{"estimate": quiet, "target": quiet, "previous": quiet}])
     assert metric.values().tolist() == [0.0, 0.0]
+    noise = torch.full((2, 3, 4), 0.1)
+    metric = filled(NextFrameR2(), [{"estimate": noise, "target": quiet, "previous": quiet}])
+    assert metric.values().tolist() == [-np.inf, -np.inf]
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")

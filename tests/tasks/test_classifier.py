@@ -85,12 +85,13 @@ def test_speakers_become_the_numbers_of_the_training_part() -> None:
 
 
 def test_a_training_speaker_that_the_classifier_does_not_know_is_told() -> None:
-    task, batch = task_of("loss=am_softmax"), batch_of([7, 2, 5, 7, 2, 2])
+    task, batch = task_of("loss=am_softmax"), batch_of([7, 2, 5, 7, 99, -1])
+    assert task.classes(batch.labels).tolist() == [2, 0, -1, 2, -1, -1]
     task.on_train_epoch_start()
     task.training_step(batch, 0).backward()
     assert all(one.grad.isfinite().all() for one in task.net.parameters())
     task.on_train_epoch_end()
-    assert task.epoch_metrics["train/non_finite"] == 1
+    assert task.epoch_metrics["train/non_finite"] == 3
 
 
 def test_evaluation_has_error_rates_and_no_loss() -> None:
