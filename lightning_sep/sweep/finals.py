@@ -116,7 +116,8 @@ def plan(
             raised = [min(one, worst) for one in whole[trial]]
             found = paired_seed_difference(raised, whole[leader])
             if found.p_value is not None and found.p_value < level and found.mean > 0:
-                dropped[trial] = Dropped(end, leader, found.mean)
+                as_it_is = paired_seed_difference(whole[trial], whole[leader])
+                dropped[trial] = Dropped(end, leader, as_it_is.mean)
         left = [trial for trial in left if trial not in dropped]
     most = len(finals) + len(left) * (len(seeds) - begin)
     return Plan(finals, dropped, most)

@@ -104,14 +104,12 @@ def logs(sweep: str, trial: int | None, home: Path | None = None) -> int:
 
 def _of_trial(path: Path, sweep: str, trial: int) -> Iterator[str]:
     """The lines of a log from where a worker takes a trial to where it takes another one."""
-    takes = re.compile(
-        rf"\d\d:\d\d:\d\d (?:{re.escape(sweep)}: (?:final of )?trial (\d+)\b|\S+: done$)"
-    )
+    takes = re.compile(r"\d\d:\d\d:\d\d (\S+): (?:(?:final of )?trial (\d+)\b|done$)")
     inside = False
     with path.open(errors="replace") as file:
         for line in file:
             if match := takes.match(line):
-                inside = match[1] == str(trial)
+                inside = match.groups() == (sweep, str(trial))
             if inside:
                 yield line.rstrip("\n")
 

@@ -121,7 +121,7 @@ class SweepStudy:
     # --- claims -----------------------------------------------------------------------------
 
     def claim(self, leases: Leases) -> Claimed | None:
-        """A trial to run: one whose worker is gone, one that waits, or a new one within the budget.
+        """A trial to run: a guess, a new one within the budget, or one whose worker is gone.
 
         An abandoned trial keeps its number and its parameters, so nothing is counted twice. While
         there is nothing to claim, this only reads, whatever others do.
@@ -131,8 +131,9 @@ class SweepStudy:
         with self.lock:
             trials = self.trials()
             for frozen in trials:
-                if frozen.state in OPEN and leases.maybe_free(trial_key(frozen.number)):
-                    lease = leases.claim(trial_key(frozen.number))
+                key = trial_key(frozen.number)
+                if _is_guess(frozen) or (frozen.state in OPEN and leases.maybe_free(key)):
+                    lease = leases.claim(key)
                     if lease is not None:
                         return self._claimed(inside_optuna.take(self.study, frozen), lease)
             if len(trials) >= self.budget:
@@ -264,6 +265,11 @@ class SweepStudy:
             if len(trials) >= self.budget and all(t.state.is_finished() for t in trials):
                 self._over_at = self.budget
         return self._over_at != self.budget
+
+
+def _is_guess(trial: FrozenTrial) -> bool:
+    """Whether a trial was asked for with `SweepStudy.enqueue`, and nobody has begun it."""
+    return trial.state == TrialState.WAITING and "overrides" not in trial.user_attrs
 
 
 def one_line(error: BaseException) -> str:

@@ -127,10 +127,13 @@ def test_fault_13_after_harm_the_checkpoint_before_is_used(checkpoints, harm):
 
 def test_fault_13_a_checkpoint_of_another_run_is_not_this_ones(checkpoints):
     save(checkpoints, 2)
-    save(checkpoints, 4, run_id="b")
+    other = save(checkpoints, 4, run_id="b")
     found = newest(checkpoints)
     assert found is not None
     assert found.name == "step-000000002.1.ckpt"
+    assert SafeCheckpointIO("b").load_checkpoint(other)["global_step"] == 4
+    with pytest.raises(LightningSepError, match="is of run b"):
+        SafeCheckpointIO("a").load_checkpoint(other)
 
 
 def test_fault_13_what_is_no_checkpoint_is_passed_over_though_its_sum_fits(checkpoints):

@@ -1,5 +1,6 @@
 """The history without gaps or doubles, and runs that end early."""
 
+import csv
 import json
 import math
 import os
@@ -60,12 +61,16 @@ def test_stops_leave_neither_gaps_nor_doubles(tmp_path, settings, undisturbed, s
 
 
 def test_time_is_that_of_all_attempts(tmp_path, settings, undisturbed):
+    made = settings("tracking=csv", "tracking.audio_examples=0")
     asked = iter(range(100))
     with pytest.raises(Interrupted):
-        experiment.run(settings(), home=tmp_path, should_stop=lambda: next(asked) >= 7)
-    experiment.run(settings(), home=tmp_path)
-    times = [row["time_s"] for row in read_lines(tmp_path / undisturbed.run_id / "metrics.jsonl")]
+        experiment.run(made, home=tmp_path, should_stop=lambda: next(asked) >= 7)
+    experiment.run(made, home=tmp_path)
+    folder = tmp_path / undisturbed.run_id
+    times = [row["time_s"] for row in read_lines(folder / "metrics.jsonl")]
     assert times == sorted(times)
+    with (folder / "metrics.csv").open() as file:  # a tracker hears of all of them too
+        assert [float(row["time_s"]) for row in csv.DictReader(file)] == times
 
 
 def test_what_a_run_returns_is_its_record(undisturbed):
@@ -130,13 +135,12 @@ def test_a_pruned_run_is_recorded_without_a_test(tmp_path, settings):
 
 def test_a_run_stays_pruned_after_a_kill_before_its_record(tmp_path, settings):
     """The child dies where the record would be written; nobody is asked a second time."""
+    about: dict[str, Any] = {"home": tmp_path, "purpose": "search", "sweep": "a"}
     child = os.fork()
     if child == 0:
         try:
             experiment.write_record = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-            experiment.run(
-                settings(), home=tmp_path, purpose="search", report=lambda epoch, _: epoch == 1
-            )
+            experiment.run(settings(), report=lambda epoch, _: epoch == 1, **about)
         finally:
             os._exit(1)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
@@ -146,7 +150,7 @@ def test_a_run_stays_pruned_after_a_kill_before_its_record(tmp_path, settings):
     def report(epoch: int, value: float) -> bool:
         raise AssertionError("the run had ended")
 
-    result = experiment.run(settings(), home=tmp_path, purpose="search", report=report)
+    result = experiment.run(settings(), report=report, **about)
     assert result.state == "pruned"
     assert [row["epoch"] for row in history(folder)] == [0, 1]
 

@@ -412,11 +412,13 @@ def test_a_model_is_told_layer_by_layer(settings, data_home):
     ]
 
 
+@pytest.mark.parametrize("when", ["is_built", "trains"])
 def test_fault_31_a_source_edited_while_a_run_trains_leaves_no_record(
-    tmp_path, settings, monkeypatch
+    tmp_path, settings, monkeypatch, when
 ):
     """Whatever is imported late, as by the first test example, is that of the run id or nothing."""
-    package = tmp_path / "parts" / "late_parts"
+    name = f"late_parts_{when}"
+    package = tmp_path / "parts" / name
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
     (package / "late.py").write_text("GAIN = 1\n")
@@ -425,20 +427,33 @@ def test_fault_31_a_source_edited_while_a_run_trains_leaves_no_record(
     )
     entry = tmp_path / "entries" / "head" / "own.yaml"
     entry.parent.mkdir(parents=True)
-    entry.write_text("_target_: late_parts.head.Own\n")
+    entry.write_text(f"_target_: {name}.head.Own\n")
     monkeypatch.syspath_prepend(package.parent)
-    monkeypatch.setenv("LIGHTNING_SEP_PLUGINS", "late_parts")
+    monkeypatch.setenv("LIGHTNING_SEP_PLUGINS", name)
     made = compose([*settings().overrides, "head=own"], tmp_path / "entries")
+    build_parts = experiment.build_parts
 
-    def edited(epoch: int, value: float) -> bool:
-        if "late_parts.late" not in sys.modules:
+    def edited() -> None:
+        if f"{name}.late" not in sys.modules:
             (package / "late.py").write_text("GAIN = 2\n")
-            import_module("late_parts.late")
+            import_module(f"{name}.late")
+
+    def built(*given: Any) -> Any:
+        parts = build_parts(*given)
+        if when == "is_built":
+            edited()
+        return parts
+
+    def report(epoch: int, value: float) -> bool:
+        edited()
         return False
 
+    monkeypatch.setattr(experiment, "build_parts", built)
+    home = tmp_path / "runs"
     with pytest.raises(ConfigError, match=r"late\.py was edited after this process had begun"):
-        experiment.run(made, home=tmp_path / "runs", report=edited)
-    assert read_record(folder_of(tmp_path / "runs")) is None
+        experiment.run(made, home=home, report=report)
+    assert not list(home.glob("*/record*"))
+    assert bool(list(home.glob("*/attempts.jsonl"))) is (when == "trains")
 
 
 def test_a_set_for_testing_only_trains_nothing(tmp_path, settings, mixtures, data_home):

@@ -157,6 +157,9 @@ def test_settings_in_a_file_are_told_as_entries_and_what_differs(folder):
     assert {"task=autoregression", "head=mu_law_softmax", "net=lstm_small", "seed=5"} <= set(told)
     differing = {one for one in told if "." in one.partition("=")[0]}
     assert differing == {"reweighting.gamma={speech:3.5}", "optimizer.betas=[0.8,0.99]"}
+    other = read_settings(folder / "mine.yaml", ["reweighting=uniform", "optimizer.betas=[0,0.9]"])
+    assert [one for one in other if "." in one.partition("=")[0]] == ["optimizer.betas=[0,0.9]"]
+    assert [one for one in other if one.startswith("reweighting")] == ["reweighting=uniform"]
 
 
 @pytest.mark.parametrize(

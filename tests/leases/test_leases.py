@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -216,11 +217,32 @@ def test_every_claim_has_a_greater_generation(tmp_path: Path) -> None:
     assert seen == [1, 2, 8, 9]
 
 
-def test_a_number_that_another_process_got_is_not_the_same_process() -> None:
+def test_a_number_that_another_process_got_is_not_the_same_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     me = this_process()
     assert me.alive()
     assert Owner(me.host, me.world, me.pid, "1").alive() is False
     assert Owner(me.host, "another boot", me.pid, me.start).alive() is None
+
+    def unreadable(path: Path) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_bytes", unreadable)
+    assert me.alive() is None, "that says nothing of the process"
+
+
+def test_a_process_that_has_ended_is_gone_though_nobody_has_asked_how() -> None:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        owner = replace(this_process(), pid=process.pid, start=started(process.pid))
+        assert owner.alive()
+        process.kill()
+        until(lambda: owner.alive() is False)
+
+
+def started(pid: int) -> str:
+    """When a process of a plain name was started, as /proc has it."""
+    return Path(f"/proc/{pid}/stat").read_text().split()[21]
 
 
 def test_a_process_may_call_itself_what_it_likes() -> None:
@@ -289,6 +311,27 @@ def test_fault_27_a_lease_in_a_home_that_is_away_is_not_taken_for_none(
     monkeypatch.setattr(PATIENCE, "home", path.parent)
     with pytest.raises(FileNotFoundError):
         Content.read(path)
+
+
+def test_a_disk_that_does_not_say_who_lives_takes_nobody_for_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs, mine = leases(tmp_path), leases(tmp_path)
+    assert theirs.claim("a") is not None
+    elsewhere(tmp_path, "a")
+
+    def unreadable(folder: Path) -> list[str]:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", unreadable)
+        assert mine.peers.shown() is None
+        assert mine.claim("a") is None
+        assert not mine.any_free(["a", "b"]), "nor does it say that there is work"
+    away = tmp_path / "away"
+    assert Peers(away / "workers").shown() == set()
+    monkeypatch.setattr(PATIENCE, "home", away)
+    assert Peers(away / "workers").shown() is None
 
 
 def test_what_a_living_worker_has_dropped_is_free(tmp_path: Path) -> None:
@@ -554,8 +597,11 @@ def test_a_note_without_a_sign_of_life_is_tidied_up_too(tmp_path: Path, holder: 
     for sign in (tmp_path / "workers").glob("*.alive"):
         sign.unlink()
     with Presence(tmp_path / "workers", patience_s=5.0) as mine:
+        far = Owner("far", "another boot", 1, "1")
+        note = {"owner": far.as_json(), "tokens": [], "waits_for": None}
+        (tmp_path / "workers" / "far.json").write_text(json.dumps(note))
         Peers(tmp_path / "workers").tidy()
-        assert {path.stem for path in (tmp_path / "workers").iterdir()} == {mine.worker}
+        assert {path.stem for path in (tmp_path / "workers").iterdir()} == {mine.worker, "far"}
 
 
 def test_a_worker_far_away_lives_while_its_sign_is_younger_than_twice_its_own_patience(
@@ -732,6 +778,25 @@ def test_a_thread_that_gave_up_waiting_for_a_lock_keeps_no_other_thread_from_it(
     other.start()
     other.join(timeout=20)
     assert taken == [True]
+
+
+def test_a_lock_that_was_made_though_the_disk_says_otherwise_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network disk whose answer is lost is asked again, and then there is a link."""
+    make = os.symlink
+
+    def asked_twice(text: str, path: Path) -> None:
+        make(text, path)
+        raise FileExistsError
+
+    lock = FileLock(tmp_path / "lock")
+    monkeypatch.setattr(os, "symlink", asked_twice)
+    monkeypatch.setattr(PATIENCE, "stop", lambda: True)
+    monkeypatch.setattr(lock_module, "_STOP_S", 0.0)
+    with lock:
+        lock.check()
+    assert not lock.path.is_symlink()
 
 
 def test_who_holds_a_lock_may_take_it_again(tmp_path: Path) -> None:

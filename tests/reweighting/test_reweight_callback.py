@@ -1,3 +1,6 @@
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import pytorch_lightning as pl
@@ -41,6 +44,21 @@ def test_sets_the_rule_of_the_task():
     task, rule = Stand(), LossSoftmax(0.1)
     Reweight(rule).setup(TRAINER, task, "fit")
     assert task.reweighting is rule
+
+
+def test_the_rule_is_told_how_long_the_run_is_as_planned():
+    told = []
+
+    class Told(LossSoftmax):
+        def prepare(self, *, steps, classes):
+            told.append((steps, classes))
+
+    task: Any = Stand()
+    task.class_names = lambda: ("speech", "music")
+    trainer: Any = SimpleNamespace(estimated_stepping_batches=99)
+    for steps in (7, None):
+        Reweight(Told(0.1), steps=steps).on_train_start(trainer, task)
+    assert told == [(7, ("speech", "music")), (99, ("speech", "music"))]
 
 
 def test_effective_batch_is_the_mean_over_steps():

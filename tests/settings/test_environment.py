@@ -112,3 +112,24 @@ def test_an_argument_that_is_called_like_a_path_is_one(name, tmp_path, monkeypat
     made = build({"_target_": "my_sets.Set", name: text, "other": text})
     assert [one for one in made.found if one is not None] == [str(tmp_path), text]
     sys.modules.pop("my_sets", None)
+
+
+def test_neither_a_path_elsewhere_nor_another_text_of_data_comes_from_the_environment(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "own_places.py").write_text(
+        "from pathlib import Path\n\nclass Own:\n"
+        "    def __init__(self, place: Path, name: str) -> None:\n        pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("LIGHTNING_SEP_PLUGINS", "own_places")
+    for group in ("data", "tracking"):
+        entry = tmp_path / "conf" / group / "own.yaml"
+        entry.parent.mkdir(parents=True)
+        entry.write_text("_target_: own_places.Own\nplace: .\nname: x\n")
+    text = "${oc.env:SOUNDS}"
+    assert compose(["data=own", f"data.place={text}"]).tree["data"]["place"] == text
+    for group, name in (("data", "name"), ("tracking", "place")):
+        with pytest.raises(ConfigError, match=rf"^{group}\.{name}: only paths of data"):
+            compose([f"{group}=own", f"{group}.{name}={text}"])
+    sys.modules.pop("own_places", None)

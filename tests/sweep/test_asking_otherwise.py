@@ -141,6 +141,7 @@ def test_a_guess_is_tried_first_and_the_rest_of_it_is_drawn(sandbox: Any) -> Non
     assert 1 <= first.params["size"] <= 9
     assert len(others) == 2
     assert all(trial.params["rate"] != 0.25 for trial in others)
+    assert first.datetime_complete < min(trial.datetime_start for trial in others)
 
 
 @pytest.mark.parametrize(

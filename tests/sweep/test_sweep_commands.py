@@ -3,14 +3,19 @@
 import json
 import os
 import signal
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lightning_sep.errors import ConfigError, Interrupted, SweepError
-from lightning_sep.fsio import PATIENCE
+from lightning_sep.fsio import PATIENCE, write_json
+from lightning_sep.leases.lease import Content
+from lightning_sep.leases.process import this_process
 from lightning_sep.sweep import commands, status, steer
+from lightning_sep.sweep.singles import singles
 
 
 def test_a_sweep_runs_every_point_once_and_its_finalists_on_fresh_seeds(
@@ -194,6 +199,96 @@ def test_a_launch_whose_sweep_is_stopped_says_how_to_go_on(sandbox: Any) -> None
     with pytest.raises(Interrupted, match="the same command goes on"):
         sandbox.launch(path)
     assert sandbox.open().stopping
+
+
+def test_stopping_now_ends_those_who_hold_work_and_nobody_else(sandbox: Any) -> None:
+    """Whoever has given its trial back may work for another sweep by now."""
+    study = sandbox.begin()
+    folder = study.folder / "leases"
+    folder.mkdir(exist_ok=True)
+    busy, free = (subprocess.Popen(["sleep", "60"]) for _ in range(2))
+    try:
+        for process, token in ((busy, "claimed"), (free, "")):
+            start = Path(f"/proc/{process.pid}/stat").read_text().split()[21]
+            owner = replace(this_process(), pid=process.pid, start=start)
+            content = Content(generation=1, token=token, worker="w", owner=owner)
+            write_json(folder / f"trial-{process.pid}.json", content.as_json())
+        assert steer.stop("quick", sandbox.home) == 0
+        assert (busy.poll(), free.poll()) == (None, None), "they are asked to save"
+        assert steer.stop("quick", sandbox.home, now=True) == 0
+        assert busy.wait(timeout=20) == -signal.SIGKILL
+        free.terminate()
+        assert free.wait(timeout=20) == -signal.SIGTERM, "it was still there"
+    finally:
+        for process in (busy, free):
+            process.kill()
+            process.wait()
+
+
+LOG = """10:00:00 quick: trial 1: rate=0.1
+of trial 1
+10:00:01 quick: trial 12: rate=0.2
+of trial 12
+10:00:02 other: trial 1: rate=0.3
+10:00:03 quick: final of trial 1, seed 1000: rate=0.1
+of its final
+10:00:04 quick: done
+10:00:05 other: trial 3: rate=0.4
+"""
+
+
+def test_logs_of_a_trial_are_what_was_written_while_it_ran(
+    sandbox: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (sandbox.begin().folder / "worker-0.log").write_text(LOG)
+    lines = LOG.splitlines()
+    for trial, said in ((1, [*lines[:2], *lines[5:7]]), (12, lines[2:4])):
+        assert steer.logs("quick", trial, sandbox.home) == 0
+        assert capsys.readouterr().out.splitlines()[1:] == said
+    with pytest.raises(ConfigError, match="no worker of quick has written of trial 3 yet"):
+        steer.logs("quick", 3, sandbox.home)
+
+
+BEGUN = "2026-01-01T00:00:0{}+00:00"
+
+
+def test_of_runs_begun_by_hand_it_is_told_what_runs_has_stopped_and_has_failed(
+    sandbox: Any,
+) -> None:
+    me = this_process()
+    gone = replace(me, pid=2**22 + 1)
+    attempt = {"started": BEGUN.format(5), "purpose": "single", "overrides": ["head=tanh"]}
+    attempt |= {"epochs": 9, "monitor": "val/x"}
+    held = {"generation": 2, "token": "t", "worker": "w"}
+    notes: dict[str, dict[str, Any]] = {
+        "aa": {"log.txt": f"{BEGUN.format(4)} failed: too little memory\n"},
+        "bb": {"log.txt": f"{BEGUN.format(6)} failed: too little memory\n"},
+        "cc": {"lease.json": json.dumps(Content(**held, owner=gone).as_json())},
+        "dd": {"lease.json": json.dumps(Content(**held, owner=me).as_json())},
+        "ee": {"attempts.jsonl": json.dumps(attempt | {"purpose": "search"}) + "\n"},
+        "ff": {"record.json": "{}"},
+    }
+    for name, files in notes.items():
+        (sandbox.home / name).mkdir(parents=True)
+        for file, text in ({"attempts.jsonl": json.dumps(attempt) + "\n"} | files).items():
+            (sandbox.home / name / file).write_text(text)
+    for number, rows in ((1, 5), (2, 3)):  # the later attempt went on from an earlier epoch
+        lines = [json.dumps({"epoch": epoch, "val/x": -epoch}) for epoch in range(rows)]
+        (sandbox.home / "dd" / f"metrics.{number}.jsonl").write_text("\n".join(lines) + "\n")
+    found = singles(sandbox.home)
+    about = {"overrides": ["head=tanh"], "epochs": 9, "metric": "val/x"}
+    again = "the same command goes on"
+    assert found == [
+        {**about, "run": "dd", "state": "running", "by": str(me), "epoch": 3, "value": -2},
+        *(
+            {**about, "run": run, "state": state, "reason": reason, "epoch": 0, "value": None}
+            for run, state, reason in (
+                ("bb", "failed", "too little memory; the same command tries again"),
+                ("aa", "stopped", again),
+                ("cc", "stopped", f"{gone} has died; {again}"),
+            )
+        ),
+    ]
 
 
 def test_workers_that_cannot_start_end_the_launch_with_their_last_words(sandbox: Any) -> None:

@@ -4,11 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from optuna.trial import TrialState
 
 from lightning_sep.errors import ConfigError
+from lightning_sep.leases.presence import Peers, Presence
 from lightning_sep.sweep.definition import load_sweep
 from lightning_sep.sweep.folder import create, open_sweep
+from lightning_sep.sweep.names import workers_folder
 from lightning_sep.sweep.versions import entry_versions
+from lightning_sep.sweep.worker import Stop, Worker
 
 TRAINER = "_target_: lightning_sep.trainer_settings.Trainer\nepochs: 3\nprogress: true\n"
 
@@ -54,10 +58,18 @@ def test_fault_19_a_sweep_is_refused_whose_entries_were_edited_and_no_others(
     create(tmp_path / "runs", definition, entries=["trainer/short"])
     edited("epochs: 3", "epochs: 4")(folder / "head" / "mine.yaml")
     study = open_sweep(tmp_path / "runs", "quick")
+    assert study.definition.config_dir == str(folder), "where its runs find these entries"
     study.check()
     edited("epochs: 3", "epochs: 4")(folder / "trainer" / "short.yaml")
     for refused in (study.check, lambda: open_sweep(tmp_path / "runs", "quick")):
         with pytest.raises(ConfigError, match=r"begun with conf/trainer/short\.yaml .*--name NEW"):
             refused()
+    with Presence(workers_folder(study.home), patience_s=15.0) as presence:
+        runner = sandbox.runner  # type: ignore[attr-defined]
+        worker = Worker(study, runner, presence, Peers(presence.folder), Stop())
+        with pytest.raises(ConfigError, match=r"begun with conf/trainer/short\.yaml"):
+            worker.step()
+    assert [trial.state for trial in study.trials()] == [TrialState.WAITING]
+    assert not list(study.home.glob("*/record.json")), "nothing is run of a mixture of both"
     with pytest.raises(ConfigError, match=r"conf/trainer/short\.yaml"):
         create(tmp_path / "runs", definition, entries=["trainer/short"])

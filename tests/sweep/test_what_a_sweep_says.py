@@ -163,6 +163,7 @@ def test_a_sweep_is_kept_as_it_was_begun(sandbox: Any, monkeypatch: pytest.Monke
         assert [point.overrides for point in study.points] == [one.overrides for one in points]
         sweep = study.definition.sweep
         assert (sweep.repeats, sweep.finalists, sweep.final_seeds) == (2, 1, 3)
+        assert sweep.race is True, "as its space was when it was begun"
         assert (sweep.direction, sweep.question, sweep.settings) == (
             *("maximize", "why?"),
             ("steps=4",),
@@ -208,9 +209,11 @@ def test_a_sweep_of_format_1_can_be_looked_at(sandbox: Any) -> None:
     sandbox.begin()
     file = sandbox.home / "sweeps" / "quick" / "sweep.json"
     record = sandbox.record(file) | {"format": 1, "points": 3}
+    assert record["asks"].pop("race") is True, "which came later"
     file.write_text(json.dumps({k: v for k, v in record.items() if k != "patience_s"}))
     study = look(sandbox.home, "quick")
     assert (study.budget, study.patience_s) == (3, 2.0)
+    assert study.definition.sweep.race is False
     with pytest.raises(ConfigError, match="has format 1, not 2"):
         open_sweep(sandbox.home, "quick")
 
@@ -411,6 +414,8 @@ def test_what_is_tried_depends_on_the_sweeps_name_and_the_trials_number(
             study = open_sweep(home, name) if anew else study
             worker = a_worker(study, presence, sandbox.runner)
             told(worker, (f"{number}", float(number)))
+        for trial in study.trials():  # as the finals run it again
+            assert trial.user_attrs["overrides"] == [f"rate={trial.params['rate']}"]
         return [trial.params["rate"] for trial in study.trials()]
 
     first, again = rates(tmp_path / "a", "one"), rates(tmp_path / "b", "one", anew=True)
@@ -669,11 +674,12 @@ SWEEP = """
 from lightning_sep.sweep.definition import Sweep
 
 SWEEP = Sweep(metric={metric!r}, direction={direction!r}, trials=2, settings=["task=separation",
-    "tracking=none"])
+    "tracking=none", "trainer.nodes=4"])
 
 def overrides(trial):
     threads = trial.suggest_categorical("threads", [1, 3, 2])
     yield f"trainer.threads={{threads}}"
+    yield f"trainer.devices={{4 - threads}}"
     yield f"head={{trial.suggest_categorical('head', ['tanh', 'sine'])}}"
 """
 
@@ -684,7 +690,7 @@ def test_a_definition_is_examined_before_any_work(tmp_path: Path, data_home: Pat
     path = tmp_path / "heads.py"
     path.write_text(SWEEP.format(metric=metric, direction=direction))
     found = ExperimentRunner(tmp_path).examine(load_sweep(path))
-    assert found.threads == 3
+    assert (found.threads, found.devices, found.nodes) == (3, 3, 4)
     assert {TANH, "lightning_sep.heads.sine.Sine"} <= set(found.targets)
     assert found.targets == sorted(set(found.targets))
     assert not any("tracking" in one or "launchers" in one for one in found.targets)

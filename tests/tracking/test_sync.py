@@ -20,7 +20,7 @@ from lightning_sep.record import write_record
 from lightning_sep.settings import compose
 from lightning_sep.tracking import Tracker
 from lightning_sep.tracking.dashboard import FILE
-from tests.faults.harness import until, write_sweep
+from tests.faults.harness import HOOK, ROOT, at, until, write_sweep
 from tests.tracking.conftest import SETTINGS, mirror
 from tests.tracking.server import RunOnServer, Server, serving
 
@@ -297,17 +297,23 @@ def test_only_the_runs_of_a_sweep_are_uploaded(server, tmp_path, capsys):
 def test_a_sweep_is_uploaded_while_it_runs_and_its_worker_is_killed(server, tmp_path, data_home):
     """From a node with internet, again and again, while another one trains without."""
     path = write_sweep(tmp_path / "two.py", "yield 'head=tanh'", ["tracking=wandb"])
-    home = tmp_path / "runs"
-    at_work = os.environ | {"LIGHTNING_SEP_HOME": str(home), "LIGHTNING_SEP_LEASE_S": "2"}
+    home, gate = tmp_path / "runs", tmp_path / "gate"
+    gate.touch()
+    at_work = os.environ | {
+        "LIGHTNING_SEP_HOME": str(home),
+        "LIGHTNING_SEP_LEASE_S": "2",
+        "PYTHONPATH": os.pathsep.join([str(HOOK), str(ROOT)]),
+        "FAULT": json.dumps(at("write", r"/metrics\.\d+\.jsonl", 3, gate=gate)),  # of two epochs
+    }
     command = [sys.executable, "-m", "lightning_sep"]
     sweep = subprocess.Popen([*command, "sweep", str(path), "--workers", "1"], env=at_work)
     here = {"LIGHTNING_SEP_HOME": str(home)}
-    until(lambda: list(home.glob("*/wandb/offline-run-*/*.wandb")))
-    until(lambda: list(home.glob("*/metrics.jsonl")))
+    until(lambda: list(tmp_path.glob("gate.*")))
     apart("sync", "two", **here)
     [begun_first] = server.runs.values()
     lease = json.loads(next(iter(home.glob("*/lease.json"))).read_text())
     os.kill(lease["owner"]["pid"], signal.SIGKILL)
+    gate.unlink()
     while sweep.poll() is None:
         apart("sync", "two", **here)
         time.sleep(1)
