@@ -63,15 +63,18 @@ def test_each_dropout_setting_brings_noise(setting: str) -> None:
     assert not torch.allclose(noisy, net(x))
 
 
-def test_dropout_falls_between_the_layers_and_behind_the_first_dense_one() -> None:
-    net, shares = small(dropout=0.5, dense_dropout=0.25, layers=3), []
+@pytest.mark.parametrize(("dense", "behind"), [([9, 8], [0.25, 0]), ([9], [0.25]), ([], [])])
+def test_dropout_falls_between_the_layers_and_behind_the_first_dense_one(
+    dense: list[int], behind: list[float]
+) -> None:
+    net, shares = small(dropout=0.5, dense_dropout=0.25, layers=3, dense=dense), []
     for module in (*net.layers, *net.dense):
         module.register_forward_pre_hook(
             lambda _, given: shares.append(float((given[0] == 0).double().mean()))
         )
     net(noise(300, 4, 6), generator=torch.Generator().manual_seed(1))
     # of 12000 and 2700 values: four standard deviations
-    assert shares == pytest.approx([0, 0.5, 0.5, 0, 0.25, 0], abs=0.034)
+    assert shares == pytest.approx([0, 0.5, 0.5, 0, *behind], abs=0.034)
 
 
 def test_without_dense_layers_only_the_output_layer_is_left() -> None:
