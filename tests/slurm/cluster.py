@@ -144,8 +144,10 @@ class Cluster:
         self._wait(lambda: self.ask("sinfo", "-h", "-t", "idle", "-o", "%D").strip() == str(NODES))
 
     def restart_controller(self, *, after_s: float) -> None:
-        """Let the controller be away for a while."""
-        _end(self._processes.pop("slurmctld"))
+        """Let the controller, ended as by its administrator, be away for a while."""
+        controller = self._processes.pop("slurmctld")
+        controller.terminate()
+        controller.wait()
         time.sleep(after_s)
         self._run("slurmctld", "-D")
         self._wait(lambda: self.ask("sinfo", "-h") != "")
