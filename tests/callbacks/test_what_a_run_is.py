@@ -22,6 +22,7 @@ from lightning_sep.errors import ConfigError, DataError, Interrupted, LeaseLost
 from lightning_sep.evaluate import evaluate
 from lightning_sep.fingerprint import digest, fingerprint, software, weights_hash
 from lightning_sep.fsio import read_lines
+from lightning_sep.heads.tanh import Tanh
 from lightning_sep.record import read_record
 from lightning_sep.run_folder import RunFolder
 from lightning_sep.run_id import config_hash, run_id
@@ -101,6 +102,30 @@ def test_what_a_part_draws_depends_on_the_seed_alone(tmp_path, settings):
         torch.random.set_rng_state(states[2])
     assert first == again
     assert all(one != another for one, another in zip(first, other, strict=True))
+
+
+def test_what_a_part_draws_is_the_same_after_stops(tmp_path, settings, monkeypatch):
+    """From whichever generator, in training, in validation and in the test."""
+
+    def view(head: Tanh, raw: torch.Tensor) -> torch.Tensor:
+        draws = random.random(), float(np.random.rand()), float(torch.rand(()))
+        return raw.squeeze(-1).tanh() * (1 - 0.1 * sum(draws))
+
+    def run(home: str, stop_after: int = 1000) -> experiment.Result:
+        asked = iter(range(1001))
+        return experiment.run(
+            made, home=tmp_path / home, should_stop=lambda: next(asked) >= stop_after
+        )
+
+    monkeypatch.setattr(Tanh, "training_view", view)
+    made = settings("head=tanh", "trainer.epochs=2")
+    whole = run("whole")
+    for stop_after, words in [(2, "at step 2"), (1, "in validation"), (6, "in the test")]:
+        with pytest.raises(Interrupted, match=words):
+            run("parts", stop_after)
+    parts = run("parts")
+    assert parts.record["metrics"] == whole.record["metrics"]
+    assert parts.record["hashes"]["weights"] == whole.record["hashes"]["weights"]
 
 
 def test_a_run_that_failed_is_tried_again_by_its_own_sweep_too(tmp_path, settings):

@@ -384,6 +384,8 @@ def test_a_released_lease_is_free_and_counts_no_crash(tmp_path: Path) -> None:
     assert lease is not None
     assert second.claim("a") is None
     lease.release()
+    assert not lease.ours(), "whoever has given it back writes no more"
+    assert not first.presence.holds(lease.content.token)
     taken = second.claim("a")
     assert taken is not None
     assert taken.crashes == 0
