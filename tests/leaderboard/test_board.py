@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 
 from lightning_sep.errors import ConfigError
 from lightning_sep.leaderboard.board import NEW_SEEDS, Board, load_boards
-from lightning_sep.leaderboard.document import as_json
+from lightning_sep.leaderboard.document import as_json, as_text
 from lightning_sep.leaderboard.page import page
 from lightning_sep.leaderboard.ranking import Scores, compare, compare_above
+from lightning_sep.leaderboard.runs import read_run
 from lightning_sep.leaderboard.statistics import (
     crossed_interval,
     paired_difference,
@@ -780,6 +782,13 @@ class TestLoading:
         (row,) = found.boards[0].rows
         assert [score.run.run_id for score in row.scores] == ["whole"]
 
+    def test_a_metric_that_is_no_finite_number_is_none(self, home) -> None:
+        odd = {"test/a": None, "test/b": "1", "test/c": True, "test/d": float("inf")}
+        home.write("mixed", metrics={SEPARATION: 1.0, "test/whole": 3, **odd})
+        home.write("endless", metrics={SEPARATION: 1.0, "test/d": float("-inf")})
+        assert read_run(home.path / "mixed").metrics == {SEPARATION: 1.0, "test/whole": 3.0}
+        assert read_run(home.path / "endless").metrics == {SEPARATION: 1.0}
+
     def test_fields_of_the_wrong_type_skip_the_record(self, home) -> None:
         home.write("odd", metrics=[1, 2])
         (skip,) = load_boards(home.path).skipped
@@ -898,6 +907,28 @@ class TestDocument:
         assert board["rows"][0]["mean"] == pytest.approx(0.1153, abs=1e-4)
         assert (board["rows"][0]["rank_low"], board["rows"][0]["rank_high"]) == (1, 2)
         assert len(board["rows"][0]["seeds"]) == 5
+
+    def test_its_text_says_the_same_with_a_line_for_each_setting(self, full_home) -> None:
+        found = load_boards(full_home.path)
+        text, document = as_text(found), as_json(found)
+        assert json.loads(text) == document
+        lines = [line.strip().removesuffix(",") for line in text.splitlines()]
+        for board in document["boards"]:
+            for one in (*board["rows"], *board["apart"], *board["tried"]):
+                assert json.dumps(one) in lines
+        assert len(document["boards"][0]["tried"]) > 20
+
+    def test_a_setting_that_is_no_finite_number_is_told_as_text(self, home) -> None:
+        for place, value in enumerate(("inf", "2.0", "9" * 400)):
+            more = {"set": {"loss.limit": float(value)}, "config_hash": f"limit-{value}"}
+            home.write(f"f{place}", overrides=[], metrics={SEPARATION: 1.0}, **more)
+            said = {"overrides": [f"loss.limit={value}"], "config_hash": f"search-{value}"}
+            home.write(f"s{place}", sweep="others", purpose="search", trial=place, **said)
+        found = load_boards(home.path)
+        rows = json.loads(as_text(found))["boards"][0]["rows"]
+        assert sorted(str(row["settings"]["loss.limit"]) for row in rows) == ["2.0", "inf", "inf"]
+        (data,) = re.findall(r'id="data">(.*?)</script>', page(found), re.DOTALL)
+        assert "Infinity" not in data
 
     def test_counts_the_search(self, full_home) -> None:
         board = as_json(load_boards(full_home.path, ["bounded_heads"]))["boards"][0]
