@@ -13,7 +13,7 @@ from lightning_sep.leaderboard.axes import Value, settings_of, shown
 from lightning_sep.leaderboard.board import Board
 from lightning_sep.leaderboard.entries import Axis, Entry
 from lightning_sep.leaderboard.metric import Metric
-from lightning_sep.leaderboard.plots import HARD, pareto_front
+from lightning_sep.leaderboard.plots import HARD, far_behind, pareto_front
 from lightning_sep.leaderboard.runs import Run
 from lightning_sep.leaderboard.statistics import Interval
 
@@ -40,6 +40,7 @@ def board_json(board: Board, entries: Sequence[Entry], axes: Sequence[Axis], boa
     metric = board.metric
     monitor = board.monitor
     front = {id(row) for row in pareto_front(board)}
+    is_far = far_behind(board)
     read = [(place, one) for place, one in enumerate(entries) if one.row][:MOST_READ]
     return {
         "metric": {
@@ -58,6 +59,7 @@ def board_json(board: Board, entries: Sequence[Entry], axes: Sequence[Axis], boa
         "settings": [
             _setting(entry, place, metric, axes)
             | ({"front": 1} if entry.row and id(entry.row) in front else {})
+            | ({"far": 1} if entry.row and is_far(entry.row) else {})
             for place, entry in enumerate(entries)
         ],
         "baselines": [[label, _brief(value, metric.scale)] for label, value in board.baselines],

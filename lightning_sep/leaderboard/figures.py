@@ -173,7 +173,8 @@ def _figure(
     return (
         f'<figure class="{kind}" data-chart="{name}"><figcaption><h3>{escape(title)}</h3>'
         f"<p>{escape(caption)}</p></figcaption>{tools}"
-        f'<div class="plot" role="img" aria-label="{escape(title)}"></div>{below}</figure>'
+        f'<div class="plot" role="img" aria-label="{escape(title)}"></div>'
+        f'<p class="small quiet beyond" role="status" hidden></p>{below}</figure>'
     )
 
 
