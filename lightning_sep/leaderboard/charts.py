@@ -50,7 +50,7 @@ def board_json(board: Board, entries: Sequence[Entry], axes: Sequence[Axis], boa
             "digits": metric.digits,
             "unitName": metric.unit_name,
         },
-        "monitor": {"label": metric.title_of(monitor), "higher": _rises(board)},
+        "monitor": {"label": metric.title_of(monitor), "higher": board.monitor_rises},
         "hard": HARD if metric.higher_is_better else 100 - HARD,
         "axes": [
             {"name": axis.name, "number": axis.is_number, "log": axis.is_logarithmic}
@@ -121,12 +121,6 @@ def _ends(interval: Interval, metric: Metric) -> list[float | None]:
 def _brief(value: float | None, scale: float = 1.0) -> float | None:
     """A number to six digits, which is finer than what can be seen."""
     return None if value is None or not math.isfinite(value) else float(f"{value * scale:.6g}")
-
-
-def _rises(board: Board) -> bool:
-    if board.search is not None:
-        return board.search.higher_is_better
-    return board.metric.higher_is_better
 
 
 def _trials(

@@ -68,7 +68,7 @@ class Forest:
         middle, dots = 12, 27
         body = f'<use href="#grid-{self.place}"/>'
         if row.interval is None:
-            body += text(FOREST_WIDTH / 2, 22, "no score: every run failed", anchor="middle")
+            body += text(FOREST_WIDTH / 2, 22, "no run has a score", anchor="middle")
             return _picture(FOREST_ROW, f"{row.name}: no score", body)
         wide, narrow = row.interval, row.seed_interval
         if wide.low is not None and wide.high is not None:

@@ -789,6 +789,35 @@ class TestLoading:
         assert read_run(home.path / "mixed").metrics == {SEPARATION: 1.0, "test/whole": 3.0}
         assert read_run(home.path / "endless").metrics == {SEPARATION: 1.0}
 
+    def test_a_finished_run_without_a_score_is_not_said_to_have_failed(self, home) -> None:
+        home.write("a", seed=0, metrics={SEPARATION: 1.0})
+        home.write("b", seed=1, metrics={SEPARATION: float("nan")})
+        home.write("c", seed=2, state="failed", error="diverged", metrics={})
+        (one,) = only(home).apart
+        assert one.reasons == [
+            "1 of 3 fresh seeds count",
+            f"seed 1 finished, and its record has no finite {SEPARATION}",
+            "seed 2 failed: diverged",
+        ]
+        assert f"finished, and its record has no finite {SEPARATION}" in page(
+            load_boards(home.path)
+        )
+
+    @pytest.mark.parametrize(("mode", "rises"), [("min", False), ("max", True)])
+    def test_what_was_monitored_has_a_direction_of_its_own(self, home, mode, rises) -> None:
+        for head, value in (("tanh", 0.2), ("sine", 0.4)):
+            monitor = {"name": "val/own", "mode": mode, "value": value}
+            home.write(head, head=head, metrics={SEPARATION: 1.0}, monitor=monitor)
+        board = only(home)
+        assert board.monitor_rises is rises
+        assert board.best.name == ("head=sine" if rises else "head=tanh")
+        text = page(load_boards(home.path))
+        (data,) = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+        assert data["monitor"] == {"label": "val/own", "higher": rises}
+        heading = re.search(r"<th[^>]*>(?:(?!</th>).)*Validation", text, re.DOTALL)[0]
+        order = "descending" if rises else "ascending"
+        assert f'data-first="{order}"' in heading.rpartition("<th")[2]
+
     def test_fields_of_the_wrong_type_skip_the_record(self, home) -> None:
         home.write("odd", metrics=[1, 2])
         (skip,) = load_boards(home.path).skipped
