@@ -50,6 +50,9 @@ SINGLE = "single"  # the board of runs that belong to no sweep
 SEEDS_WANTED = 5  # fewer seeds leave wide intervals; the board says so
 ON_VALIDATION = "mean validation score of the final runs"
 ON_TEST = "mean test score, for want of validation scores"
+NO_VALIDATION = (
+    "No setting has validation scores, so the best was chosen by its test score, which favours it."
+)
 NEW_SEEDS = "new seeds on this test set, with the same training data"
 NEW_SEEDS_AND_UNITS = "new seeds and new test {units}, with the same training data"
 
@@ -267,7 +270,11 @@ def build_board(
         tried=tried_of(searched, groups, labels, higher_is_better=higher_validates),
         chosen_by=ON_VALIDATION if by_validation or not rows else ON_TEST,
         baselines=_baselines(ranked, metric),
-        notes=[*_notes(ranked, metric), *(f"Not counted: {one}." for one in beside)],
+        notes=[
+            *([] if by_validation or len(rows) < 2 else [NO_VALIDATION]),
+            *_notes(ranked, metric),
+            *(f"Not counted: {one}." for one in beside),
+        ],
         search=search_of(searched, names, labels),
         axes=names,
         question="" if asks is None else asks.question,

@@ -250,9 +250,10 @@ def _curves(read: Sequence[tuple[int, Entry]], metric: Metric, monitor: str, num
 def _examples(read: Sequence[tuple[int, Entry]], metric: Metric, numbers: int) -> Json:
     """Scores per test example, the mean over a setting's seeds."""
     tables: list[tuple[int, dict[str, float]]] = []
+    tested = next((run.data for _, entry in read for run in entry.runs), {})
     for place, entry in read:
         row = entry.row
-        if row is None:
+        if row is None or any(run.data != tested for run in row.runs):  # other examples
             continue
         values = [per_example(score.run, metric) for score in row.scores]
         if not values or any(one is None for one in values):

@@ -78,8 +78,8 @@ def settings_table(board: Board, place: int, entries: Sequence[Entry], axes: Seq
     more = board.settings_tried - len(entries)
     if more > 0:
         rest.append(
-            f'<tr><td class="note" colspan="{len(columns)}">{more} more settings were searched; '
-            "the JSON has them.</td></tr>"
+            f'<tr><td class="note" colspan="{len(columns)}">{more} more settings; the JSON has '
+            "them.</td></tr>"
         )
     span = 2 + max(1, len(axes))
     feet = "".join(

@@ -803,6 +803,21 @@ class TestLoading:
             load_boards(home.path)
         )
 
+    def test_a_best_that_was_chosen_on_test_is_said_to_be_favoured(self, home) -> None:
+        for head, value in (("tanh", 1.0), ("sine", 2.0)):
+            home.write(head, head=head, metrics={SEPARATION: value}, monitor={})
+        board, text = only(home), page(load_boards(home.path))
+        assert board.best.name == "head=sine"
+        assert board.notes[0].endswith("was chosen by its test score, which favours it.")
+        assert "had no part in the choice" not in text
+        assert "too good by what luck gave it" in text
+        assert summary_line(board).endswith(
+            "with one seed each no difference can be told from chance"
+        )
+        home.write("other", sweep="b", metrics={SEPARATION: 1.0})
+        assert "had no part in the choice" in page(load_boards(home.path, ["b"]))
+        assert only(home, "b").notes == board.notes[1:]
+
     @pytest.mark.parametrize(("mode", "rises"), [("min", False), ("max", True)])
     def test_what_was_monitored_has_a_direction_of_its_own(self, home, mode, rises) -> None:
         for head, value in (("tanh", 0.2), ("sine", 0.4)):

@@ -208,3 +208,13 @@ def test_who_is_far_behind_gives_no_chart_its_scale(home, sign: float) -> None:
     settings = drawn(home)["settings"]
     far = {one["name"]: one.get("far", 0) for one in settings}
     assert far == {"temperature=0": 0, "temperature=1": 0, "temperature=2": 0, "temperature=3": 1}
+
+
+def test_examples_of_other_data_are_not_set_against_each_other(home) -> None:
+    for place, data in enumerate(("a", "a", "b")):
+        values = np.arange(4.0) + place
+        about = {"head": f"h{place}", "data": {"set": data}}
+        home.separation(f"r{place}", values, overrides=[f"head=h{place}"], **about)
+    board = drawn(home)
+    assert [one["kind"] for one in board["settings"]] == ["ranked", "ranked", "apart"]
+    assert sorted(place for place, _ in board["examples"]["scores"]) == [0, 1]
