@@ -238,8 +238,9 @@ def _percentiles(board: Board, place: int) -> str:
         f'<div class="card"><div class="pad"><h3 id="percentiles-{place}">Percentiles over test '
         f'examples</h3><p class="small quiet">{escape(metric.heading)}, mean over seeds: a share '
         f"of the examples scores below each value. {hard} columns are the hard examples; "
-        f"the middle half is the mean without the upper and the lower quarter. Below: {PERCENT} interval for "
-        f"new seeds on this test set. Bold: the best shown of a column.{said}</p></div>"
+        f"the middle half is the mean without the upper and the lower quarter. Below: {PERCENT} "
+        f"interval for new seeds on this test set. Bold: the best shown of a column.{said}"
+        "</p></div>"
         f'<div class="scroll" tabindex="0" role="region" aria-labelledby="percentiles-{place}">'
         f'<table class="percentiles"><thead><tr><th scope="col" class="name">Setting</th>{heads}'
         "</tr></thead>"
