@@ -4,7 +4,9 @@ import json
 import os
 import sys
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from lightning_sep.errors import one_line
 from lightning_sep.fsio import write_json
@@ -54,9 +56,8 @@ def _kept(home: Path) -> dict[str, str]:
 
 
 def _save(entity: str, project: str, monitors: list[tuple[str, str]]) -> str:
-    import wandb_workspaces.reports.v2 as panels
-    import wandb_workspaces.workspaces as workspaces
-
+    panels: Any = import_module("wandb_workspaces.reports.v2")  # typed in part
+    workspaces: Any = import_module("wandb_workspaces.workspaces")
     sections, order = [], []
     for name, mode in monitors:
         score = f"test/{name.partition('/')[2]}"
