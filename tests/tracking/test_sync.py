@@ -228,7 +228,8 @@ def test_a_project_gets_one_view_of_its_boards(server, tmp_path, capsys):
 def test_without_the_package_an_upload_says_how_to_get_the_view(
     server, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
+    for name in ("wandb_workspaces", "wandb_workspaces.reports.v2"):
+        monkeypatch.setitem(sys.modules, name, None)
     tracker = begun(tmp_path, "aaa")
     ended(tracker, tmp_path / "aaa")
     said = told(capsys, "sync")
