@@ -34,7 +34,7 @@ from lightning_sep.leaderboard.rows import (
     scores_of,
     with_standing,
 )
-from lightning_sep.leaderboard.runs import Run, Skipped, no_collection, read_runs, reused_runs
+from lightning_sep.leaderboard.runs import Run, Skipped, read_runs, reused_runs
 from lightning_sep.leaderboard.search import Search, Tried, search_of, tried_of
 from lightning_sep.leaderboard.tables import (
     LEAST_SPEAKERS,
@@ -43,6 +43,7 @@ from lightning_sep.leaderboard.tables import (
     shared_units,
     values_of,
 )
+from lightning_sep.memory import no_collection
 from lightning_sep.record import read_record
 
 SINGLE = "single"  # the board of runs that belong to no sweep

@@ -10,8 +10,8 @@ from lightning_sep.fsio import write_aside
 from lightning_sep.leaderboard.board import SINGLE, Board, Boards, load_boards
 from lightning_sep.leaderboard.document import as_json as document
 from lightning_sep.leaderboard.page import page
-from lightning_sep.leaderboard.runs import no_collection
 from lightning_sep.leaderboard.table import markdown, plain, print_rich, skipped_text
+from lightning_sep.memory import no_collection
 
 
 @no_collection()
