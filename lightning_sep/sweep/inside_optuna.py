@@ -7,11 +7,23 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, TPESampler
+from optuna.storages.journal._base import BaseJournalSnapshot
 from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import FixedTrial, FrozenTrial, Trial, TrialState
 
-__all__ = ["BaseJournalFileLock", "RecordingTrial", "new", "shape_of", "take", "wait"]
+__all__ = [
+    "BaseJournalFileLock",
+    "BaseJournalSnapshot",
+    "RecordingTrial",
+    "learn_space",
+    "new",
+    "renew_sampler",
+    "shape_of",
+    "take",
+    "wait",
+]
 
 # The fields that replaying a record reads without looking whether they are there.
 _NEEDS: dict[JournalOperation, dict[str, Any]] = {
@@ -60,6 +72,7 @@ def shape_of(record: object) -> str | None:
 
 def new(study: optuna.Study) -> Trial:
     """A new trial that runs, whatever waits: ``Study.ask`` takes what waits first."""
+    study._thread_local.cached_all_trials = None  # its sampler is to see all that is there
     return Trial(study, study._storage.create_new_trial(study._study_id))
 
 
@@ -73,6 +86,23 @@ def take(study: optuna.Study, trial: FrozenTrial) -> Trial:
 def wait(study: optuna.Study, trial: Trial) -> None:
     """Let a trial that runs wait for a worker."""
     study._storage.set_trial_state_values(trial._trial_id, state=TrialState.WAITING)
+
+
+def learn_space(study: optuna.Study) -> None:
+    """Let a study's sampler find out which parameters all trials have.
+
+    It is asked for each proposal. Found anew, it takes a look at each trial there has ever been;
+    known already, at those that came since.
+    """
+    if isinstance(study.sampler, TPESampler):
+        study.sampler._search_space.calculate(study)
+
+
+def renew_sampler(study: optuna.Study, sampler: BaseSampler) -> None:
+    """Give a study another sampler of the same kind, which knows of the space what the last did."""
+    if isinstance(sampler, TPESampler) and isinstance(study.sampler, TPESampler):
+        sampler._search_space = study.sampler._search_space
+    study.sampler = sampler
 
 
 class RecordingTrial(FixedTrial):
