@@ -3,6 +3,8 @@
 Each function has a test that fails when Optuna changes under it.
 """
 
+import io
+import pickle
 from typing import Any
 
 import optuna
@@ -17,6 +19,7 @@ __all__ = [
     "BaseJournalFileLock",
     "BaseJournalSnapshot",
     "RecordingTrial",
+    "is_snapshot",
     "learn_space",
     "new",
     "renew_sampler",
@@ -51,6 +54,39 @@ _NEEDS: dict[JournalOperation, dict[str, Any]] = {
     JournalOperation.SET_TRIAL_USER_ATTR: {"trial_id": int, "user_attr": dict},
     JournalOperation.SET_TRIAL_SYSTEM_ATTR: {"trial_id": int, "system_attr": dict},
 }
+
+
+# Modules, and names in them, that a snapshot is made of; nothing else is ever called.
+_OF_SNAPSHOTS = {
+    "optuna.storages.journal._storage": {"JournalStorageReplayResult"},
+    "optuna.study._frozen": {"FrozenStudy"},
+    "optuna.study._study_direction": {"StudyDirection"},
+    "optuna.trial._frozen": {"FrozenTrial"},
+    "optuna.trial._state": {"TrialState"},
+    "optuna.distributions": {"FloatDistribution", "IntDistribution", "CategoricalDistribution"},
+    "datetime": {"datetime"},
+}
+
+
+class _Snapshot(pickle.Unpickler):
+    """Reads what `JournalStorage` keeps, and calls nothing that has no part in it."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name not in _OF_SNAPSHOTS.get(module, ()):
+            raise pickle.UnpicklingError(f"{module}.{name} has no part in a snapshot")
+        return super().find_class(module, name)
+
+
+def is_snapshot(content: bytes) -> bool:
+    """Whether a pickle, perhaps somebody else's, is of an Optuna study and of nothing else.
+
+    A pickle may call what it likes when it is loaded, as `JournalStorage` does with a snapshot.
+    """
+    try:
+        _Snapshot(io.BytesIO(content)).load()
+    except Exception:  # whatever a hostile or torn one can raise
+        return False
+    return True
 
 
 def shape_of(record: object) -> str | None:

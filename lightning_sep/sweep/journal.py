@@ -21,6 +21,7 @@ from lightning_sep.leases.lock import FileLock
 from lightning_sep.sweep.inside_optuna import (
     BaseJournalFileLock,
     BaseJournalSnapshot,
+    is_snapshot,
     shape_of,
 )
 from lightning_sep.terminal import plain
@@ -114,7 +115,8 @@ class Journal(JournalFileBackend, BaseJournalSnapshot):
     def load_snapshot(self) -> bytes | None:
         """The last one that was kept, where it fits.
 
-        Who only looks at a sweep, perhaps another one's, reads its records: a snapshot is a pickle.
+        Who only looks at a sweep, perhaps another one's, reads its records: a snapshot is a pickle,
+        and one that holds anything but a study is never used.
         """
         if self.lock is None:
             return None
@@ -123,7 +125,7 @@ class Journal(JournalFileBackend, BaseJournalSnapshot):
                 about, snapshot = json.loads(file.readline()), file.read()
             with self.path.open("rb") as file:
                 beginning = file.read(about["bytes"])
-            if about != _about(about["records"], beginning, snapshot):
+            if about != _about(about["records"], beginning, snapshot) or not is_snapshot(snapshot):
                 return None
         except (OSError, ValueError, TypeError, KeyError):
             return None

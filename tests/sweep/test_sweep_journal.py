@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -268,6 +269,28 @@ def test_a_snapshot_that_does_not_fit_is_not_used(
     snapshot.write_bytes(kept)
     monkeypatch.setattr(optuna, "__version__", "5.99")
     assert read(long)[0] == every, "another Optuna may write it in another way"
+
+
+class Hostile:
+    """A pickle that makes a folder when it is loaded."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.place),)
+
+
+def test_a_snapshot_that_holds_anything_but_a_study_is_not_loaded(
+    long: Path, tmp_path: Path
+) -> None:
+    """Its checksums fit: whoever can write the home can make them."""
+    place = tmp_path / "made"
+    with_it = Journal(long, FileLock(long.with_name("lock")))
+    every = len(list(with_it.read_logs(0)))
+    with_it.save_snapshot(pickle.dumps([Hostile(place)]))
+    assert read(long)[0] == every
+    assert not place.exists()
 
 
 def test_who_only_looks_opens_no_pickle(long: Path) -> None:
