@@ -22,12 +22,12 @@ SWEEP = Sweep(
     ],
     metric="val/equal_error_rate",
     direction="minimize",
-    trials=8,
+    trials=6,
     finalists=2,
     final_seeds=5,
 )
 
 
 def overrides(trial: BaseTrial) -> Iterator[str]:
-    margin = trial.suggest_categorical("loss.margin", [0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0])
+    margin = trial.suggest_categorical("loss.margin", [0.5, 1.0, 1.5, 2.0, 3.0, 4.0])
     yield f"loss.margin={margin:g}"

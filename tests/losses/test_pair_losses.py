@@ -128,6 +128,8 @@ def test_refuses_a_margin_that_is_not_positive(loss, margin):
 def test_refuses_shapes_that_do_not_fit(loss):
     with pytest.raises(ValueError, match=r"one shape \[batch, batch\]"):
         loss(divergence=torch.zeros(3, 3), same=SAME)
+    with pytest.raises(ValueError, match=r"one shape \[batch, batch\]"):
+        loss(divergence=torch.zeros(2, 3), same=torch.ones(2, 3, dtype=torch.bool))
 
 
 PAIRS = [
