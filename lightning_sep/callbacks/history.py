@@ -1,6 +1,7 @@
 """``metrics.jsonl``: the truth of a run's history, one flushed line per epoch."""
 
 import json
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -161,7 +162,7 @@ class History(pl.callbacks.Checkpoint):
                 f"({metrics['train/non_finite']:.0f} examples): look at head and loss"
             )
         value = metrics[self.monitor]
-        if value == value and (
+        if math.isfinite(value) and (
             self.best_value is None or self.sign * value > self.sign * self.best_value
         ):
             self.best_value, self.best_epoch = value, trainer.current_epoch

@@ -1,5 +1,6 @@
 """The only training step of the house: a net and a head, trained on weighted examples."""
 
+import random
 import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
@@ -269,9 +271,15 @@ class Task(Module, ABC):
                 )
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        # Third-party code may draw from the global generator: it is seeded by the step as well.
+        self._seed_global_draws(self.global_step)
+
+    def _seed_global_draws(self, step: int) -> None:
+        """Seed what third-party code may draw from, as the draws of a step are: what it gives is
+        the same after a resume as without one."""
+        seed = step_seed(self.seed, step, own_rank())
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
         # Not by torch.manual_seed, which takes half a millisecond to prepare devices of no use.
-        seed = step_seed(self.seed, self.global_step, self.global_rank)
         torch.default_generator.manual_seed(seed)
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.manual_seed_all(seed)
@@ -374,9 +382,11 @@ class Task(Module, ABC):
         means.add("loss_raw", scored.losses, scored.mask & scored.losses.isfinite())
 
     def on_validation_epoch_start(self) -> None:
+        self._seed_global_draws(self.global_step)
         self._evaluation = self.evaluation("val")
 
     def on_test_epoch_start(self) -> None:
+        self._seed_global_draws(0)
         self._evaluation = self.evaluation("test")
 
     def on_validation_epoch_end(self) -> None:

@@ -237,12 +237,12 @@ def test_divergence_is_told_though_epochs_before_were_good(tmp_path, bad, weight
 
 
 def test_patience_counts_from_the_last_better_epoch(tmp_path):
-    values = [math.nan, 1.0, 0.5, math.nan, 2.0, 2.0, 3.0]
+    values = [-math.inf, 1.0, 0.5, math.nan, 2.0, 2.0, math.inf, 3.0]
     seen = [
         (one.epochs_without_improvement, one.best_epoch)
         for one in after_epochs(tmp_path, *(({"val/x": value}, 1.0) for value in values))
     ]
-    assert seen == [(1, None), (0, 1), (1, 1), (2, 1), (0, 4), (1, 4), (0, 6)]
+    assert seen == [(1, None), (0, 1), (1, 1), (2, 1), (0, 4), (1, 4), (2, 4), (0, 7)]
 
 
 def test_divergence_is_told_apart_and_recorded(tmp_path, settings):

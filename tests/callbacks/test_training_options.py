@@ -10,6 +10,7 @@ from lightning_sep.callbacks.average import Average
 from lightning_sep.checkpoint_files import best_weights
 from lightning_sep.errors import ConfigError, Interrupted
 from lightning_sep.run_folder import RunFolder
+from lightning_sep.tasks.separation import Separation
 from tests.callbacks.hooks import Seen
 from tests.faults.harness import history
 
@@ -44,12 +45,26 @@ def test_all_of_it_together_goes_on_bit_for_bit(settings, data_home, tmp_path):
     assert parts.record["metrics"] == whole.record["metrics"]
     assert parts.record["hashes"]["weights"] == whole.record["hashes"]["weights"]
     assert history(whole.folder)[0]["step"] == 3
+    large = experiment.build_parts(settings("examples.train=32", "examples.batch_size=4"))
+    assert whole.record["coverage"] == large.examples.coverage(
+        large.prepared, seed=0, epochs=len(history(whole.folder)), limit=3
+    )
     assert [row["train/told"] for row in history(whole.folder)][:2] == [6.0, 12.0]
 
 
-def test_micro_batches_are_a_run_of_large_ones(settings, undisturbed, tmp_path):
+def test_micro_batches_are_a_run_of_large_ones(settings, undisturbed, tmp_path, monkeypatch):
     made = settings("examples.batch_size=2", "trainer.accumulate=2")
+    held = []
+    raw = Separation.raw
+
+    def noted(task, batch, generator):
+        if generator is not None:  # in training
+            held.append(len(batch))
+        return raw(task, batch, generator)
+
+    monkeypatch.setattr(Separation, "raw", noted)
     found = experiment.run(made, home=tmp_path)
+    assert set(held) == {2}, "the net holds one of them at a time"
     assert found.run_id != undisturbed.run_id
     for row, other in zip(history(found.folder), history(undisturbed.folder), strict=True):
         assert row == pytest.approx(other, rel=1e-4, abs=1e-4)

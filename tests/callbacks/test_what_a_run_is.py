@@ -17,11 +17,13 @@ import yaml
 
 from lightning_sep import experiment, training
 from lightning_sep.callbacks import history
+from lightning_sep.callbacks.reweight import Reweight
 from lightning_sep.checkpoint_files import best_weights
 from lightning_sep.errors import ConfigError, DataError, Interrupted, LeaseLost
 from lightning_sep.evaluate import evaluate
 from lightning_sep.fingerprint import digest, fingerprint, software, weights_hash
 from lightning_sep.fsio import read_lines
+from lightning_sep.heads.tanh import Tanh
 from lightning_sep.record import read_record
 from lightning_sep.run_folder import RunFolder
 from lightning_sep.run_id import config_hash, run_id
@@ -75,32 +77,66 @@ def test_a_seed_decides_weights_and_batches(settings, data_home):
         assert weights_hash(experiment.build_parts(settings("seed=0")).task.state_dict()) == first
 
 
-def test_what_a_part_draws_depends_on_the_seed_alone(tmp_path, settings):
-    """Whatever it draws from, and whatever has been drawn before."""
+def draws() -> tuple[float, float, float]:
+    """A number of each generator that everybody shares."""
+    return random.random(), float(np.random.rand()), float(torch.rand(()))
 
-    def drawn(seed: int, before: int) -> list[list[float]]:
+
+def test_what_a_part_draws_depends_on_the_seed_alone(tmp_path, settings, monkeypatch):
+    """Whatever it draws from, and whatever has been drawn before: as training begins, and later."""
+
+    def drawn(seed: int, before: int) -> list[tuple[float, float, float]]:
         found = []
 
         def report(epoch: int, value: float) -> bool:
-            found.append([random.random(), float(np.random.rand()), float(torch.rand(()))])
+            found.append(draws())
             return False
 
+        monkeypatch.setattr(Reweight, "on_fit_start", lambda *_: found.append(draws()))
         random.seed(before)
         np.random.seed(before)
         torch.manual_seed(before)
         made = settings(f"seed={seed}", "trainer.epochs=1", "trainer.workers=0")
-        experiment.run(made, home=tmp_path / f"{seed}-{before}", report=report)
-        return found
+        home = tmp_path / f"{seed}-{before}"
+        experiment.run(made, home=home, report=report, data=prepared)
+        return [one for each in found for one in each]
+
+    prepared = experiment.open_data(settings())
+    monkeypatch.setattr(experiment, "open_data", None)  # what is open is not opened again
 
     states = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
     try:
-        [first], [again], [other] = drawn(0, 1), drawn(0, 2), drawn(5, 2)
+        first, again, other = drawn(0, 1), drawn(0, 2), drawn(5, 2)
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.random.set_rng_state(states[2])
     assert first == again
+    assert len(first) == 6
     assert all(one != another for one, another in zip(first, other, strict=True))
+
+
+def test_what_a_part_draws_is_the_same_after_stops(tmp_path, settings, monkeypatch):
+    """From whichever generator, in training, in validation and in the test."""
+
+    def view(head: Tanh, raw: torch.Tensor) -> torch.Tensor:
+        return raw.squeeze(-1).tanh() * (1 - 0.1 * sum(draws()))
+
+    def run(home: str, stop_after: int = 1000) -> experiment.Result:
+        asked = iter(range(1001))
+        return experiment.run(
+            made, home=tmp_path / home, should_stop=lambda: next(asked) >= stop_after
+        )
+
+    monkeypatch.setattr(Tanh, "training_view", view)
+    made = settings("head=tanh", "trainer.epochs=2")
+    whole = run("whole")
+    for stop_after, words in [(2, "at step 2"), (1, "in validation"), (6, "in the test")]:
+        with pytest.raises(Interrupted, match=words):
+            run("parts", stop_after)
+    parts = run("parts")
+    assert parts.record["metrics"] == whole.record["metrics"]
+    assert parts.record["hashes"]["weights"] == whole.record["hashes"]["weights"]
 
 
 def test_a_run_that_failed_is_tried_again_by_its_own_sweep_too(tmp_path, settings):

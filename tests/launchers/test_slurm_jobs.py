@@ -1,11 +1,13 @@
 """What Slurm's answers mean, and when a worker's time is up; a cluster is asked in tests/slurm."""
 
 import json
+import os
 import signal
 import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +16,7 @@ from lightning_sep.launchers import slurm_jobs
 from lightning_sep.launchers.base import Assignment
 from lightning_sep.launchers.slurm import Slurm
 from lightning_sep.launchers.slurm_jobs import Array, Jobs, Queue, asked
-from lightning_sep.sweep import time_limit
+from lightning_sep.sweep import status, time_limit
 from lightning_sep.sweep.time_limit import TimeLimit
 
 # As `squeue --noheader --format=%F|%K|%T|%r|%N|%j` prints them (Slurm 22.05).
@@ -157,6 +159,30 @@ def test_what_was_submitted_is_kept_in_each_sweeps_folder(tmp_path: Path) -> Non
     (folders[0] / "jobs.json").write_text(json.dumps({"arrays": [{"name": 1}]}))
     with pytest.raises(ConfigError, match=r"jobs\.json is damaged"):
         jobs.arrays()
+
+
+def test_status_asks_the_queue_now_and_then_and_says_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever watches looks every second or so; a scheduler serves everybody."""
+    program, calls = tmp_path / "bin" / "squeue", tmp_path / "calls"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\necho once >> {calls}\ncat <<'END'\n{LINES}END\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    Jobs([tmp_path]).add(Array("lightning-sep-a-1", 4, 64, ("a",)))
+    now = [100.0]
+    monkeypatch.setattr(status, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    queues = status._Queues()
+    for seconds, count in [(0.0, 1), (19.0, 1), (2.0, 2)]:
+        now[0] += seconds
+        seen = queues.beside({"state": "queued"}, tmp_path)
+        assert calls.read_text().count("once") == count
+        assert (seen["state"], seen["jobs"]["running"]) == ("running", 2)
+        assert seen["jobs"]["line"] == queue(LINES).line()
+    assert queues.beside({"state": "done"}, tmp_path) == {"state": "done"}
+    program.write_text("#!/bin/sh\nexit 0\n")
+    assert status._Queues().beside({"state": "queued"}, tmp_path)["state"] == "queued"
 
 
 def test_a_refusal_is_one_line_without_the_programs_prefix(tmp_path: Path) -> None:

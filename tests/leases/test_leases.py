@@ -384,6 +384,8 @@ def test_a_released_lease_is_free_and_counts_no_crash(tmp_path: Path) -> None:
     assert lease is not None
     assert second.claim("a") is None
     lease.release()
+    assert not lease.ours(), "whoever has given it back writes no more"
+    assert not first.presence.holds(lease.content.token)
     taken = second.claim("a")
     assert taken is not None
     assert taken.crashes == 0
@@ -600,8 +602,10 @@ def test_a_note_without_a_sign_of_life_is_tidied_up_too(tmp_path: Path, holder: 
         far = Owner("far", "another boot", 1, "1")
         note = {"owner": far.as_json(), "tokens": [], "waits_for": None}
         (tmp_path / "workers" / "far.json").write_text(json.dumps(note))
+        (tmp_path / "workers" / "torn.json").write_text("{")  # whose it is cannot be told
         Peers(tmp_path / "workers").tidy()
-        assert {path.stem for path in (tmp_path / "workers").iterdir()} == {mine.worker, "far"}
+        left = {path.stem for path in (tmp_path / "workers").iterdir()}
+        assert left == {mine.worker, "far", "torn"}
 
 
 def test_a_worker_far_away_lives_while_its_sign_is_younger_than_twice_its_own_patience(

@@ -32,6 +32,7 @@ from lightning_sep.sweep.finals import Finals, finalists
 from lightning_sep.sweep.folder import create, look, open_sweep
 from lightning_sep.sweep.names import stop_file
 from lightning_sep.sweep.runner import Errand, ExperimentRunner, Outcome, task_monitor
+from lightning_sep.sweep.status import status
 from lightning_sep.sweep.steer import stop as stop_sweep
 from lightning_sep.sweep.study import SweepStudy
 from lightning_sep.sweep.versions import versions
@@ -470,7 +471,7 @@ def test_the_watchdog_is_armed_now_and_then_and_let_go(monkeypatch: pytest.Monke
 
 
 def test_status_tells_who_runs_what_waits_and_what_has_failed(
-    sandbox: Any, presence: Presence
+    sandbox: Any, presence: Presence, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = sandbox.begin(trials=5, question="why?")
     assert report.status(study)["state"] == "queued", "nothing has begun"
@@ -506,6 +507,15 @@ def test_status_tells_who_runs_what_waits_and_what_has_failed(
     assert whys[3] == "another process tries it once more (ValueError: no)"
     assert "has died; another worker takes it over" in whys[4]
     assert seen["failed"] == [{"trial": 1, "overrides": overrides[1], "reason": "it broke"}]
+    assert status("quick", home=sandbox.home) == 0
+    first, trials, finals, best, *rest = capsys.readouterr().out.splitlines()
+    assert first == "quick: running — why?"
+    assert trials == "    trials: 5 in all, 1 finished, 1 failed, 2 running, 1 waiting"
+    assert finals == "    finals: 4 in all"
+    assert best == f"    best so far: val/value 3 ({' '.join(overrides[0])})"
+    kinds = ["running", "waiting", "waiting", "failed"]
+    assert [line.split(":")[0].strip() for line in rest] == kinds
+    assert rest[0] == f"    running: trial 2 ({' '.join(overrides[2])}): {presence.owner}"
     stop_sweep("quick", home=sandbox.home)
     assert report.status(study)["state"] == "stopping"
     running.give_back()

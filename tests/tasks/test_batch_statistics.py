@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 from torch import Tensor, nn
 
@@ -47,7 +48,7 @@ def test_it_is_trained_resumed_and_loaded_with_its_statistics(
     overrides = [
         *("task=separation", "net=normed", "examples.train=24", "examples.batch_size=4"),
         *("examples.segment_s=0.25", "examples.val=4", "examples.test=4", "trainer.epochs=2"),
-        *("tracking=none", "trainer.progress=false"),
+        *("tracking=none", "tracking.audio_examples=1", "trainer.progress=false"),
     ]
     settings = compose(overrides, entry)
     whole = experiment.run(settings, home=tmp_path / "whole")
@@ -61,9 +62,25 @@ def test_it_is_trained_resumed_and_loaded_with_its_statistics(
     norm = task.get_submodule("net.layers.1")
     assert int(norm.num_batches_tracked) in (6, 12)  # of the best epoch
     assert (norm.running_var != 1).all()
+    built = experiment.build_parts(settings)
+    batch = next(iter(experiment.loader_of(settings.tree, built)("test")))
+    with torch.no_grad():
+        heard = task.eval().audio_examples(batch, 1)
+    for name, waveform in heard.items():
+        kept, _ = soundfile.read(parts.folder / "audio" / f"{name}.flac", always_2d=True)
+        torch.testing.assert_close(torch.tensor(kept.T).float(), waveform, rtol=0, atol=2**-15)
     waveform = torch.randn(3, 1, 400)
     alone = torch.cat([task.separate(one[None]) for one in waveform])
     torch.testing.assert_close(task.separate(waveform), alone)
+
+
+def test_micro_batches_are_refused_before_a_run_has_a_folder(
+    entry: Path, tmp_path: Path, data_home: Path
+) -> None:
+    settings = compose(["task=separation", "net=normed", "trainer.accumulate=2"], entry)
+    with pytest.raises(ConfigError, match="net=Normed norms over the batch, of which each of 2"):
+        experiment.run(settings, home=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_several_processes_are_refused(entry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
