@@ -35,7 +35,7 @@ from lightning_sep.leaderboard.rows import (
     why_unscored,
     with_standing,
 )
-from lightning_sep.leaderboard.runs import Run, Skipped, no_collection, read_runs, reused_runs
+from lightning_sep.leaderboard.runs import Run, Skipped, read_runs, reused_runs
 from lightning_sep.leaderboard.search import Search, Tried, search_of, tried_of
 from lightning_sep.leaderboard.tables import (
     LEAST_SPEAKERS,
@@ -44,6 +44,7 @@ from lightning_sep.leaderboard.tables import (
     shared_units,
     values_of,
 )
+from lightning_sep.memory import no_collection
 from lightning_sep.record import read_record
 
 SINGLE = "single"  # the board of runs that belong to no sweep

@@ -8,8 +8,8 @@ from lightning_sep.errors import ConfigError
 from lightning_sep.fsio import write_aside
 from lightning_sep.leaderboard.board import SINGLE, Board, Boards, load_boards
 from lightning_sep.leaderboard.document import as_text
-from lightning_sep.leaderboard.runs import no_collection
 from lightning_sep.leaderboard.table import markdown, plain, print_rich, skipped_text
+from lightning_sep.memory import no_collection
 
 
 @no_collection()

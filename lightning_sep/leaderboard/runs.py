@@ -1,11 +1,9 @@
 """Records of runs as a leaderboard reads them: checked, because they may be other people's."""
 
-import gc
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from lightning_sep.fsio import read_lines
+from lightning_sep.memory import no_collection
 from lightning_sep.record import FORMAT, RECORD, misfits
 
 VERIFICATIONS = "verifications.jsonl"  # beside the record: a line for each reproduction
@@ -99,18 +98,6 @@ def read_runs(home: Path) -> tuple[list[Run], list[Skipped]]:
     """
     with no_collection():
         return _read_runs(home)
-
-
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """Without the search for circles among objects: records are trees, and there are many."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _read_runs(home: Path) -> tuple[list[Run], list[Skipped]]:
