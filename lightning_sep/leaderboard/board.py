@@ -51,9 +51,6 @@ SINGLE = "single"  # the board of runs that belong to no sweep
 SEEDS_WANTED = 5  # fewer seeds leave wide intervals; the board says so
 ON_VALIDATION = "mean validation score of the final runs"
 ON_TEST = "mean test score, for want of validation scores"
-NO_VALIDATION = (
-    "No setting has validation scores, so the best was chosen by its test score, which favours it."
-)
 NEW_SEEDS = "new seeds on this test set, with the same training data"
 NEW_SEEDS_AND_UNITS = "new seeds and new test {units}, with the same training data"
 
@@ -272,7 +269,7 @@ def build_board(
         chosen_by=ON_VALIDATION if by_validation or not rows else ON_TEST,
         baselines=_baselines(ranked, metric),
         notes=[
-            *([] if by_validation or len(rows) < 2 else [NO_VALIDATION]),
+            *_unvalidated(ranked),
             *_notes(ranked, metric),
             *(f"Not counted: {one}." for one in beside),
         ],
@@ -447,6 +444,19 @@ def _baselines(rows: Sequence[Row], metric: Metric) -> list[tuple[str, float]]:
         if value is not None:
             found.append((baseline.label, value))
     return found
+
+
+def _unvalidated(rows: Sequence[Row]) -> list[str]:
+    """Who could not be chosen on validation."""
+    names = [row.name for row in rows if row.validation is None]
+    if not names or len(rows) < 2:
+        return []
+    if len(names) == len(rows):
+        chosen = "so the best was chosen by its test score, which favours it"
+        return [f"No setting has validation scores of all its runs, {chosen}."]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    said = ", ".join(names[:3]) + more
+    return [f"Without validation scores of all runs, and so not chosen as the best: {said}."]
 
 
 def _notes(rows: Sequence[Row], metric: Metric) -> list[str]:

@@ -121,7 +121,7 @@ class Metric:
         if value is None:
             return "–"
         shown, sign = value * self.scale, "+" if signed else ""
-        text = f"{shown:{sign}.{self.digits}f}"
+        text = fixed(shown, self.digits, sign)
         if shown and float(text) == 0:
             text = f"{shown:+.1g}" if signed else text.removeprefix("-")
         return text.replace("-", "−")
@@ -137,6 +137,11 @@ class Metric:
         if high is not None and self.high is not None:
             high = min(high, self.high)
         return low, high
+
+
+def fixed(value: float, digits: int, sign: str = "") -> str:
+    """A number with its decimals; one that diverged, in powers of ten."""
+    return f"{value:{sign}.{digits}f}" if abs(value) < 1e7 else f"{value:{sign}.3g}"
 
 
 _KNOWN = {

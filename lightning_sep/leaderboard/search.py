@@ -111,8 +111,9 @@ def search_of(
     if not runs:
         return None
     by_trial: dict[int, list[Run]] = {}
+    free = 1 + max((run.trial for run in runs if run.trial is not None), default=-1)
     for place, run in enumerate(sorted(runs, key=lambda run: (run.started, run.run_id))):
-        by_trial.setdefault(place if run.trial is None else run.trial, []).append(run)
+        by_trial.setdefault(free + place if run.trial is None else run.trial, []).append(run)
     trials = []
     for number, members in sorted(by_trial.items()):
         states = {run.state for run in members}

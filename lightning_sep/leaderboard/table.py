@@ -7,6 +7,7 @@ from rich.markup import escape as escape_markup
 from rich.table import Table
 
 from lightning_sep.leaderboard.board import Board, Boards
+from lightning_sep.leaderboard.metric import fixed
 from lightning_sep.leaderboard.rows import Row
 from lightning_sep.leaderboard.words import (
     PERCENT,
@@ -187,7 +188,7 @@ def difference_text(row: Row, board: Board) -> str:
 def extra_text(row: Row, key: str) -> str:
     """A further metric's mean over the row's seeds."""
     value = row.extras.get(key)
-    return "–" if value is None else f"{value:.3f}".replace("-", "−")
+    return "–" if value is None else fixed(value, 3).replace("-", "−")
 
 
 def count_text(count: int | None) -> str:

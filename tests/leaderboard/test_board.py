@@ -818,6 +818,24 @@ class TestLoading:
         assert "had no part in the choice" in page(load_boards(home.path, ["b"]))
         assert only(home, "b").notes == board.notes[1:]
 
+    def test_a_row_that_could_not_be_chosen_is_named(self, home) -> None:
+        home.write("a", head="tanh", metrics={SEPARATION: 1.0})
+        home.write("b", head="sine", metrics={SEPARATION: 2.0}, monitor={})
+        board = only(home)
+        assert board.best.name == "head=tanh"
+        said = "Without validation scores of all runs, and so not chosen as the best: head=sine."
+        assert board.notes[0] == said
+
+    def test_a_score_that_diverged_is_said_in_powers_of_ten(self, home) -> None:
+        metrics = {"test/r2": -1.25e30, "test/r2_free_running": -3e12}
+        home.write("a", task="autoregression", metrics=metrics)
+        home.write("b", task="autoregression", head="sine", metrics={"test/r2": -9876543.25})
+        text = plain(load_boards(home.path))
+        assert " −1.25e+30 " in text
+        assert " −3e+12 " in text
+        assert " −9876543.250 " in text
+        assert "000000" not in text
+
     @pytest.mark.parametrize(("mode", "rises"), [("min", False), ("max", True)])
     def test_what_was_monitored_has_a_direction_of_its_own(self, home, mode, rises) -> None:
         for head, value in (("tanh", 0.2), ("sine", 0.4)):

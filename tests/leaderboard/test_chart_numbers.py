@@ -218,3 +218,13 @@ def test_examples_of_other_data_are_not_set_against_each_other(home) -> None:
     board = drawn(home)
     assert [one["kind"] for one in board["settings"]] == ["ranked", "ranked", "apart"]
     assert sorted(place for place, _ in board["examples"]["scores"]) == [0, 1]
+
+
+def test_a_run_that_names_no_trial_is_one_of_its_own(home) -> None:
+    for trial, value in ((1, 3.0), (0, 1.0)):
+        searched(home, trial, value, config_hash=str(trial))
+    about = {"name": VALIDATION, "mode": "max", "value": 8.0}
+    home.write("own", purpose="search", config_hash="own", started="2026-01-31", monitor=about)
+    assert [(number, value) for number, _, value, *_ in drawn(home)["trials"]] == [
+        *((0, 1.0), (1, 3.0), (2, 8.0))
+    ]

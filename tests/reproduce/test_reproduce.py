@@ -223,6 +223,8 @@ def test_numbers_of_another_machine_are_numeric_where_the_measured_drift_is_smal
 
     near, here = scores[0] + 0.9e-3, record["fingerprint_hash"]
     assert grade(near, "other") == ("statistical", 0.43)  # a separator drifts like another seed
+    measured = {"separation": 0.43, "autoregression": 2e-6, "verification": 0.047}
+    assert measured == reproduce.TRAINED_DRIFT
     monkeypatch.setitem(reproduce.TRAINED_DRIFT, "separation", 1e-6)
     assert grade(near, "other") == ("numeric", 1e-6)
     assert grade(scores[0] + 1.1e-3, "other")[0] == "statistical"

@@ -87,6 +87,7 @@ def test_a_finished_run_is_uploaded_as_the_board_knows_it(server, tracked, tmp_p
     folder = Path(shutil.copytree(original, tmp_path / original.name))
     assert "1 run uploaded" in told(capsys, "sync")
     [run] = server.runs.values()
+    assert "wandb-metadata.json" not in run.files, run.files["wandb-metadata.json"]
     assert run.told["displayName"] == "clip_at_eval alpha=0.25 s0"
     assert run.told["groupName"] == "heads/clip_at_eval alpha=0.25"
     assert run.told["jobType"] == "final"
