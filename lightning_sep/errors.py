@@ -58,6 +58,12 @@ class Interrupted(LightningSepError):
     """The run was asked to stop; it goes on from its last checkpoint when started again."""
 
 
+class NoRoom(LightningSepError):
+    """No node became free while it was waited for; another time one may be."""
+
+    exit_code = 75
+
+
 class SweepError(LightningSepError):
     """A sweep could not do its work."""
 

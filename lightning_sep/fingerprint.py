@@ -36,7 +36,9 @@ _PACKAGES = (
 # is how many there are, which is a setting.
 _CHOOSE_KERNELS = ("ATEN_CPU_CAPABILITY", "NVIDIA_TF32_OVERRIDE")
 _PREFIXES = ("MKL_", "ONEDNN_", "DNNL_", "KMP_DETERMINISTIC")
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+_CANONICAL = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, check_circular=False
+)
 _THREADS = ("MKL_NUM_THREADS", "MKL_DYNAMIC", "ONEDNN_VERBOSE", "DNNL_VERBOSE", "MKL_VERBOSE")
 
 

@@ -1,8 +1,9 @@
-"""How the C library's allocator behaves in a training process on a CPU."""
+"""How the allocator of the C library and the collector of Python behave in our processes."""
 
 import contextlib
 import ctypes
 import gc
+from collections.abc import Iterator
 
 # Numbers of <malloc.h>.
 _TRIM_THRESHOLD = -1
@@ -43,3 +44,15 @@ def give_memory_back() -> None:
         _frozen = True
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """Without the search for circles among objects: records and trials are trees, and many."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

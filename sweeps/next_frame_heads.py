@@ -27,9 +27,9 @@ SWEEP = Sweep(
     settings=[
         "task=autoregression",
         "net=lstm_small",
-        "examples.train=128",
+        "examples.train=256",  # an epoch: as many steps with half of the validations
         "optimizer.learning_rate=0.005",
-        "trainer.epochs=20",
+        "trainer.epochs=10",
     ],
     metric="val/r2",
     direction="maximize",

@@ -15,6 +15,9 @@ Project and entity are those that the runs were mirrored for: tracking.project a
 else WANDB_PROJECT and WANDB_ENTITY when they were trained. Runs of tracking=none are left out;
 `lightning-sep mirror` makes a mirror of them.
 
+A project gets a view of its boards, once: settings by their test score, curves over epochs. That
+takes `pip install 'lightning_sep[workspaces]'`.
+
 examples:
     lightning-sep sync                             every run of the home
     lightning-sep sync bounded_heads               the runs of a sweep, be it done or not

@@ -118,6 +118,26 @@ class Launcher(ABC):
         """What would keep the workers from working, a line each; nothing is started."""
         return []
 
+    def step(
+        self, work: Assignment, command: Sequence[str], wait_s: float, tell: Callable[[str], None]
+    ) -> str | None:
+        """What a command prints where the workers would run, with what they get.
+
+        Args:
+            work: what workers would be started for.
+            command: the command; its exit code 2 is an answer too.
+            wait_s: how long room for it is waited for.
+            tell: takes each line that it writes on stderr.
+
+        Returns:
+            Its output; ``None`` where they would run on this machine.
+
+        Raises:
+            ConfigError: it cannot run there, or fails.
+            NoRoom: nobody lets it run for ``wait_s``.
+        """
+        return None
+
     @abstractmethod
     def start(self, work: Assignment) -> Crew | str:
         """Start workers.

@@ -1,10 +1,12 @@
 """Workers as the tasks of one Slurm job array."""
 
+import re
 import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,11 +17,14 @@ from lightning_sep.homes import data_home
 from lightning_sep.launchers.base import Assignment, Launcher, own_command, refuse_sharing
 from lightning_sep.launchers.local import thread_environment
 from lightning_sep.launchers.shared_disk import unseen
-from lightning_sep.launchers.slurm_jobs import Array, Jobs, asked, submitted
+from lightning_sep.launchers.slurm_jobs import Array, Jobs, asked, stepped, submitted
 
 FOLDER = "slurm"  # in a sweep's folder: scripts and logs
 LONGEST_ARRAY = 1000  # Slurm's own bound (MaxArraySize), unless a site has moved it
 REPORT_MIN = 30
+STEP_MIN = 20  # a job of minutes finds room between those of hours
+# How Slurm refuses an array of more tasks than MaxArraySize, or than a user may have (each counts).
+_TOO_LONG = ("Invalid job array specification", "job submit limit")
 SIGNAL_S = 120
 
 
@@ -41,9 +46,11 @@ class Slurm(Launcher):
         account: that pays.
         qos: quality of service.
         constraint: features that a node must have.
-        limit: tasks of the array in all, one after the other; ``null``: 32 for each worker.
+        limit: tasks of the array in all, one after the other; ``null``: 32 for each worker, or as
+            many as the site takes.
         lease_s: seconds without a sign of life after which a worker's trial is free.
-        extra: more options of ``sbatch``, each as it would stand behind ``#SBATCH``.
+        extra: more options of ``sbatch``, each as it would stand behind ``#SBATCH``, for the array
+            and the report.
         setup: lines of shell before the worker starts, such as ``module load cuda``.
 
     Raises:
@@ -96,6 +103,12 @@ class Slurm(Launcher):
         for line in [*self.where, *self.extra, *self.setup]:
             if not isinstance(line, str) or "\n" in line:
                 raise ConfigError(f"launcher: {line!r}: one line of text is needed")
+        for line in self.extra:
+            if re.match(r"\s*(--(array|job-name|output)\b|-[aJo])", line):
+                raise ConfigError(
+                    f"launcher.extra: {line!r}: the launcher says that itself, and finds its jobs "
+                    "and logs by it; launcher.workers and launcher.limit size the array"
+                )
 
     def plan(self, work: Assignment) -> str:
         """The two scripts that would be submitted."""
@@ -125,12 +138,17 @@ class Slurm(Launcher):
             with storage_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)
             script, report = folder / f"{array.name}.sh", folder / f"{array.name}-report.sh"
+
+            def submit(array: Array) -> str:
+                write_aside(script, self.script(work, array))
+                jobs.add(array)  # before it is submitted: it is found by its name
+                return submitted([str(script)])
+
             write_aside(script, self.script(work, array))
             write_aside(report, self.report_script(work, array))
-            jobs.add(array)  # before it is submitted: it is found by its name
             try:
                 self._refuse(script)
-                number = submitted([str(script)])
+                number = self._accepted(array, submit)
                 try:
                     submitted([f"--dependency=afterany:{number}", str(report)])
                 except ConfigError:
@@ -153,16 +171,60 @@ class Slurm(Launcher):
         array = self._array(work, self._count(work))
         with tempfile.TemporaryDirectory(dir=work.home, prefix=".preflight-") as place:
             script = Path(place) / "array.sh"
-            script.write_text(self.script(work, array))
+
+            def test(array: Array) -> str:
+                script.write_text(self.script(work, array))
+                return asked(["sbatch", "--test-only", str(script)])
+
             found = []
             try:
-                asked(["sbatch", "--test-only", str(script)])
+                self._accepted(array, test)
             except ConfigError as error:
                 found.append(str(error))
             else:
                 found += self._beyond_the_limit()
                 found += self._unseen(script)
         return found
+
+    def step(
+        self, work: Assignment, command: Sequence[str], wait_s: float, tell: Callable[[str], None]
+    ) -> str:
+        """Let a command run on a node, with what a worker gets, as a job of its own."""
+        name = f"lightning-sep-preflight-{uuid4().hex[:8]}"
+        with tempfile.TemporaryDirectory(dir=work.home, prefix=".preflight-") as place:
+            script = Path(place) / "step.sh"
+            script.write_text("\n".join([*self._head([], work), _STEP % shlex.join(command)]))
+            options = [
+                f"--job-name={name}",
+                "--ntasks=1",
+                f"--cpus-per-task={self.cpus or work.threads}",
+                *self._gpus(),
+                *self._memory(1),
+                *([f"--time={min(self.time_min, STEP_MIN)}"] if self.time_min else []),
+                f"--chdir={Path.cwd()}",
+                *self.where,
+                *(word for line in self.extra for word in shlex.split(line)),
+            ]
+            return stepped(name, [*options, "bash", str(script)], wait_s, tell)
+
+    def _accepted(self, array: Array, submit: Callable[[Array], str]) -> str:
+        """What Slurm answers to an array, with fewer tasks where a site takes no more.
+
+        Raises:
+            ConfigError: it refuses the array at any length, or at the one that was asked for.
+        """
+        while True:
+            try:
+                return submit(array)
+            except ConfigError as error:
+                if not any(one in str(error) for one in _TOO_LONG):
+                    raise
+                if self.limit is not None or array.tasks <= array.workers:
+                    raise ConfigError(
+                        f"{error}: perhaps {array.tasks} tasks are more than a job array or a user "
+                        "may have here; launcher.limit=N asks for fewer"
+                    ) from error
+                array = replace(array, tasks=max(array.tasks // 2, array.workers))
 
     def _refuse(self, script: Path) -> None:
         """Refuse what Slurm would take, and no node could run.
@@ -205,7 +267,7 @@ class Slurm(Launcher):
         options = [
             f"--job-name={array.name}",
             f"--array=0-{array.tasks - 1}%{array.workers}",
-            f"--output={folder}/%A_%a.log",
+            f"--output={_literally(folder)}/%A_%a.log",
             "--open-mode=append",
             "--requeue",
             *self._tasks(work),
@@ -234,7 +296,7 @@ class Slurm(Launcher):
         folder = work.folder.resolve() / FOLDER
         options = [
             f"--job-name={array.report}",
-            f"--output={folder}/%j-report.log",
+            f"--output={_literally(folder)}/%j-report.log",
             "--ntasks=1",
             *self._memory(1),
             f"--time={min(REPORT_MIN, self.time_min or REPORT_MIN)}",
@@ -274,10 +336,11 @@ class Slurm(Launcher):
             "LIGHTNING_SEP_HOME": str(work.home.resolve()),
             "LIGHTNING_SEP_DATA": str(data_home().resolve()),
         }
-        every = [f"--chdir={Path.cwd()}", *self.where, *self.extra]
+        every = [f"--chdir={Path.cwd()}", *self.where]
         return [
             "#!/bin/bash",
             *(f"#SBATCH {_quoted(option)}" for option in [*options, *every]),
+            *(f"#SBATCH {option}" for option in self.extra),
             *self.setup,
             *(f"export {name}={shlex.quote(value)}" for name, value in kept.items()),
         ]
@@ -307,7 +370,15 @@ def minutes(limit: str) -> float | None:
 
 
 def _quoted(option: str) -> str:
-    return f'"{option}"' if " " in option else option
+    """An option with any path in it, as ``sbatch`` reads it behind ``#SBATCH``."""
+    if re.fullmatch(r"[\w@%+=:,./-]*", option, re.ASCII):
+        return option
+    return '"' + re.sub(r'(["\\])', r"\\\1", option) + '"'
+
+
+def _literally(folder: Path) -> str:
+    """A folder in whose name Slurm replaces nothing."""
+    return str(folder).replace("%", "%%")
 
 
 def _watch(work: Assignment) -> str:
@@ -316,6 +387,14 @@ def _watch(work: Assignment) -> str:
         f"logs: {work.folder / FOLDER}"
     )
 
+
+# That something was found (2) is no failure of the job.
+_STEP = """\
+%s
+code=$?
+[ $code = 2 ] && exit 0
+exit $code
+"""
 
 # Slurm says when a job ends from version 23.02 on.
 _END = 'export SLURM_JOB_END_TIME="${SLURM_JOB_END_TIME:-$(($(date +%%s) + %d))}"'

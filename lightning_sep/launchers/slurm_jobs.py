@@ -8,14 +8,16 @@ import json
 import re
 import shutil
 import subprocess
+import tempfile
+import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_sep.errors import ConfigError
+from lightning_sep.errors import ConfigError, NoRoom
 from lightning_sep.fsio import write_json
 from lightning_sep.leases.lock import FileLock
 
@@ -147,7 +149,7 @@ class Queue:
         for task in self.waiting:
             why[task.reason] += task.count
         for reason, count in why.items():
-            said.append(f"{count} wait ({_in_words(reason)})")
+            said.append(f"{count} wait ({in_words(reason)})")
         return f"job {', '.join(self.jobs)}: {', '.join(said)}"
 
     def as_json(self) -> dict[str, Any]:
@@ -193,8 +195,8 @@ class Jobs:
             raise ConfigError(f"{path} is damaged ({error}): move it away") from error
 
     def add(self, array: Array) -> None:
-        """Keep an array."""
-        self._write([*self.arrays(), array])
+        """Keep an array, or what has become of it."""
+        self._write([*(one for one in self.arrays() if one.name != array.name), array])
 
     def forget(self, array: Array) -> None:
         """An array that could not be submitted."""
@@ -211,9 +213,15 @@ class Jobs:
         Raises:
             ConfigError: Slurm does not answer.
         """
-        return self._of([array.name for array in self.arrays()])
+        return self.named(*(array.name for array in self.arrays()))
 
-    def _of(self, names: Sequence[str]) -> Queue:
+    @staticmethod
+    def named(*names: str) -> Queue:
+        """What Slurm has of the jobs of these names.
+
+        Raises:
+            ConfigError: Slurm does not answer.
+        """
         if not names:
             return Queue(())
         shape = "%F|%K|%T|%r|%N|%j"
@@ -227,13 +235,13 @@ class Jobs:
 
     def withdraw(self, arrays: Sequence[Array]) -> None:
         """End the tasks of these arrays that wait; those that run are left alone."""
-        waiting = self._of([array.name for array in arrays]).waiting
+        waiting = self.named(*(array.name for array in arrays)).waiting
         self.cancel(sorted({task.job for task in waiting}), waiting_only=True)
 
     def end(self, arrays: Sequence[Array]) -> None:
         """End these arrays, with the workers that run and the reports after them."""
         names = [name for array in arrays for name in (array.name, array.report)]
-        self.cancel(self._of(names).jobs)
+        self.cancel(self.named(*names).jobs)
 
     def scale(self, workers: int) -> str:
         """Let another number of tasks run at once; those that are too many save and end.
@@ -279,6 +287,64 @@ def submitted(command: Sequence[str]) -> str:
     return asked(["sbatch", "--parsable", *command]).strip().partition(";")[0]
 
 
+def stepped(name: str, command: Sequence[str], wait_s: float, tell: Callable[[str], None]) -> str:
+    """What a command prints that ``srun`` lets run as a job of its own.
+
+    Args:
+        name: of the job, unlike any other's.
+        command: options of ``srun``, and the command.
+        wait_s: how long it may wait for a node.
+        tell: takes each line that the command writes on stderr, and that the job waits.
+
+    Raises:
+        ConfigError: Slurm refuses it, or it fails.
+        NoRoom: it has waited for so long.
+    """
+    if shutil.which("srun") is None:
+        raise ConfigError("there is no `srun` on PATH: use a node of the cluster")
+    own: list[str] = []
+
+    def listen(lines: Iterable[str]) -> None:
+        for line in lines:
+            said, ours = re.subn(r"^srun: (error: )?", "", line.rstrip())
+            if ours and "queued and waiting" not in said:
+                own.append(said)
+            else:
+                tell(said)
+
+    with (
+        tempfile.TemporaryFile("w+") as output,
+        subprocess.Popen(
+            ["srun", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
+        listener = threading.Thread(target=listen, args=(process.stderr,))
+        listener.start()
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(wait_s)
+            if process.poll() is None and (waiting := Jobs.named(name).waiting):
+                raise NoRoom(
+                    f"job {waiting[0].job} has not begun within {wait_s:g} s: "
+                    f"{in_words(waiting[0].reason)}"
+                )
+            process.wait()
+        finally:
+            if process.poll() is None:
+                asked(["scancel", f"--name={name}"], late=True)
+                process.terminate()
+            listener.join()
+        output.seek(0)
+        said = output.read()
+    if process.returncode:
+        raise ConfigError(f"srun: {'; '.join(dict.fromkeys(own)) or 'the job failed'}")
+    return said
+
+
 def asked(command: Sequence[str], *, late: bool = False) -> str:
     """What a command of Slurm answers.
 
@@ -307,7 +373,7 @@ def asked(command: Sequence[str], *, late: bool = False) -> str:
     return done.stdout
 
 
-def _in_words(reason: str) -> str:
+def in_words(reason: str) -> str:
     """Why tasks wait; Slurm strings together the reasons of those that wait together."""
     known = [one for one in reason.split(",") if one in _REASONS]
     if len(known) > 1:

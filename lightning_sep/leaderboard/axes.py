@@ -1,6 +1,7 @@
 """What differs between runs: the settings that a board's rows are told apart by."""
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -86,9 +87,9 @@ def override_labels(runs: Sequence[Run]) -> dict[str, list[tuple[str, Value]]] |
     asked of them, or not enough to tell them apart.
     """
     asked: dict[str, dict[str, str]] = {}
+    pair = cache(_pair)  # thousands of runs, few words
     for run in runs:
-        pairs = (item.partition("=") for item in run.overrides)
-        said = {key: value for key, _, value in pairs if _tells(key)}
+        said = dict(filter(None, map(pair, run.overrides)))
         if not said:
             return None
         asked.setdefault(run.config_hash, said)
@@ -113,8 +114,10 @@ def typed(text: str) -> Value:
         return plain[text.lower()]
     for kind in (int, float):
         try:
-            return kind(text)
-        except ValueError:
+            value = kind(text)
+            if math.isfinite(value):  # no other number is one in JSON
+                return value
+        except (ValueError, OverflowError):
             continue
     return text.strip("'\"")
 
@@ -133,7 +136,12 @@ def label_text(pairs: Sequence[tuple[str, Value]]) -> str:
     return " ".join(f"{name}={shown(value)}" for name, value in pairs) or "all defaults"
 
 
-@cache  # thousands of runs, few keys
+def _pair(override: str) -> tuple[str, str] | None:
+    """Name and value of an override that may tell settings apart."""
+    key, _, value = override.partition("=")
+    return (key, value) if _tells(key) else None
+
+
 def _tells(key: str) -> bool:
     """Whether an override may tell settings apart: not how a run was watched, or shared out."""
     group = key.split(".")[0]
@@ -159,6 +167,8 @@ def _flatten(prefix: str, node: object, into: dict[str, Value]) -> None:
         for name, value in node.items():
             if not str(name).startswith("_"):
                 _flatten(f"{prefix}.{name}", value, into)
+    elif isinstance(node, float) and not math.isfinite(node):
+        into[prefix] = str(node)
     elif node is None or isinstance(node, str | int | float | bool):
         into[prefix] = node
     else:

@@ -32,9 +32,10 @@ from lightning_sep.leaderboard.rows import (
     mean_of,
     newest_per_seed,
     scores_of,
+    why_unscored,
     with_standing,
 )
-from lightning_sep.leaderboard.runs import Run, Skipped, no_collection, read_runs, reused_runs
+from lightning_sep.leaderboard.runs import Run, Skipped, read_runs, reused_runs
 from lightning_sep.leaderboard.search import Search, Tried, search_of, tried_of
 from lightning_sep.leaderboard.tables import (
     LEAST_SPEAKERS,
@@ -43,12 +44,16 @@ from lightning_sep.leaderboard.tables import (
     shared_units,
     values_of,
 )
+from lightning_sep.memory import no_collection
 from lightning_sep.record import read_record
 
 SINGLE = "single"  # the board of runs that belong to no sweep
 SEEDS_WANTED = 5  # fewer seeds leave wide intervals; the board says so
 ON_VALIDATION = "mean validation score of the final runs"
 ON_TEST = "mean test score, for want of validation scores"
+NO_VALIDATION = (
+    "No setting has validation scores, so the best was chosen by its test score, which favours it."
+)
 NEW_SEEDS = "new seeds on this test set, with the same training data"
 NEW_SEEDS_AND_UNITS = "new seeds and new test {units}, with the same training data"
 
@@ -93,6 +98,15 @@ class Board:
             return self.search.monitor
         runs = [score.run for row in self.rows for score in row.scores]
         return next((run.monitor_name for run in runs if run.monitor_name), "")
+
+    @property
+    def monitor_rises(self) -> bool:
+        """Whether more of what was monitored is better."""
+        if self.search is not None and self.search.monitor:
+            return self.search.higher_is_better
+        runs = [score.run for row in self.rows for score in row.scores]
+        told = next((run for run in runs if run.monitor_name), None)
+        return self.metric.higher_is_better if told is None else told.monitor_mode != "min"
 
     @property
     def of_new_units(self) -> bool:
@@ -203,7 +217,7 @@ def build_board(
     higher_validates = told.monitor_mode != "min"
     metric = metric_of(told)
     if protocol.metric is not None:
-        metric = metric.renamed(protocol.metric)
+        metric = metric.renamed(protocol.metric, protocol.higher_is_better)
     known = [run for run in runs if run.state in ("finished", "pruned", "failed")]
     entrants = [run for run in known if run.purpose in ("final", SINGLE) and run.state != "pruned"]
     names, labels = _labels(known)
@@ -227,7 +241,7 @@ def build_board(
             labels[config],
             [values.get(run.run_id) for run in kept if is_scored(run, metric)],
         )
-        why = _shortcomings(row, members, kept, wanted, reasons, race)
+        why = _shortcomings(row, members, kept, wanted, reasons, race, metric)
         if why:
             apart.append(Apart(row, why))
         else:
@@ -257,7 +271,11 @@ def build_board(
         tried=tried_of(searched, groups, labels, higher_is_better=higher_validates),
         chosen_by=ON_VALIDATION if by_validation or not rows else ON_TEST,
         baselines=_baselines(ranked, metric),
-        notes=[*_notes(ranked, metric), *(f"Not counted: {one}." for one in beside)],
+        notes=[
+            *([] if by_validation or len(rows) < 2 else [NO_VALIDATION]),
+            *_notes(ranked, metric),
+            *(f"Not counted: {one}." for one in beside),
+        ],
         search=search_of(searched, names, labels),
         axes=names,
         question="" if asks is None else asks.question,
@@ -315,6 +333,7 @@ def _shortcomings(
     wanted: int | None,
     reasons: dict[str, list[str]],
     race: Mapping[int, tuple[int, str]],
+    metric: Metric,
 ) -> list[str]:
     """Why a row is not ranked; nothing where it has all the seeds that the board asks for.
 
@@ -334,12 +353,10 @@ def _shortcomings(
     fresh = "fresh seed" if final else "seed"
     count = f"{len(counted)} of {wanted} {fresh}{'' if wanted == 1 else 's'}"
     off = [run for run in members if run.run_id in reasons]
-    said = [f"{count} {'finished' if not off else 'count'}"]
-    said += [
-        f"{_seed(run)} failed: {run.error or 'no reason was recorded'}"
-        for run in kept
-        if not _counts(row, run)
-    ]
+    unscored = [run for run in kept if not _counts(row, run)]
+    none_but_failed = not off and all(run.state == "failed" for run in unscored)
+    said = [f"{count} {'finished' if none_but_failed else 'count'}"]
+    said += [f"{_seed(run)} {why_unscored(run, metric)}" for run in unscored]
     return said + _off(off, reasons)
 
 

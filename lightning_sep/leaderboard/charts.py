@@ -13,7 +13,7 @@ from lightning_sep.leaderboard.axes import Value, settings_of, shown
 from lightning_sep.leaderboard.board import Board
 from lightning_sep.leaderboard.entries import Axis, Entry
 from lightning_sep.leaderboard.metric import Metric
-from lightning_sep.leaderboard.plots import HARD, pareto_front
+from lightning_sep.leaderboard.plots import HARD, far_behind, pareto_front
 from lightning_sep.leaderboard.runs import Run
 from lightning_sep.leaderboard.statistics import Interval
 
@@ -40,6 +40,7 @@ def board_json(board: Board, entries: Sequence[Entry], axes: Sequence[Axis], boa
     metric = board.metric
     monitor = board.monitor
     front = {id(row) for row in pareto_front(board)}
+    is_far = far_behind(board)
     read = [(place, one) for place, one in enumerate(entries) if one.row][:MOST_READ]
     return {
         "metric": {
@@ -49,7 +50,7 @@ def board_json(board: Board, entries: Sequence[Entry], axes: Sequence[Axis], boa
             "digits": metric.digits,
             "unitName": metric.unit_name,
         },
-        "monitor": {"label": metric.title_of(monitor), "higher": _rises(board)},
+        "monitor": {"label": metric.title_of(monitor), "higher": board.monitor_rises},
         "hard": HARD if metric.higher_is_better else 100 - HARD,
         "axes": [
             {"name": axis.name, "number": axis.is_number, "log": axis.is_logarithmic}
@@ -58,6 +59,7 @@ def board_json(board: Board, entries: Sequence[Entry], axes: Sequence[Axis], boa
         "settings": [
             _setting(entry, place, metric, axes)
             | ({"front": 1} if entry.row and id(entry.row) in front else {})
+            | ({"far": 1} if entry.row and is_far(entry.row) else {})
             for place, entry in enumerate(entries)
         ],
         "baselines": [[label, _brief(value, metric.scale)] for label, value in board.baselines],
@@ -119,12 +121,6 @@ def _ends(interval: Interval, metric: Metric) -> list[float | None]:
 def _brief(value: float | None, scale: float = 1.0) -> float | None:
     """A number to six digits, which is finer than what can be seen."""
     return None if value is None or not math.isfinite(value) else float(f"{value * scale:.6g}")
-
-
-def _rises(board: Board) -> bool:
-    if board.search is not None:
-        return board.search.higher_is_better
-    return board.metric.higher_is_better
 
 
 def _trials(
@@ -254,9 +250,10 @@ def _curves(read: Sequence[tuple[int, Entry]], metric: Metric, monitor: str, num
 def _examples(read: Sequence[tuple[int, Entry]], metric: Metric, numbers: int) -> Json:
     """Scores per test example, the mean over a setting's seeds."""
     tables: list[tuple[int, dict[str, float]]] = []
+    tested = next((run.data for _, entry in read for run in entry.runs), {})
     for place, entry in read:
         row = entry.row
-        if row is None:
+        if row is None or any(run.data != tested for run in row.runs):  # other examples
             continue
         values = [per_example(score.run, metric) for score in row.scores]
         if not values or any(one is None for one in values):

@@ -1,6 +1,5 @@
 """What `lightning-sep leaderboard` and the end of a sweep do: rank, print, write the page."""
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +7,9 @@ from pathlib import Path
 from lightning_sep.errors import ConfigError
 from lightning_sep.fsio import write_aside
 from lightning_sep.leaderboard.board import SINGLE, Board, Boards, load_boards
-from lightning_sep.leaderboard.document import as_json as document
-from lightning_sep.leaderboard.page import page
-from lightning_sep.leaderboard.runs import no_collection
+from lightning_sep.leaderboard.document import as_text
 from lightning_sep.leaderboard.table import markdown, plain, print_rich, skipped_text
+from lightning_sep.memory import no_collection
 
 
 @no_collection()
@@ -33,9 +31,9 @@ def leaderboard(
     found = load_boards(home, None if name is None else [name])
     target = _page_path(home, name) if out is None else _html(out)
     if out is not None:
-        write_aside(target, _encoded(page(found)))
+        write_aside(target, _encoded(_page(found)))
     if as_json:
-        print(json.dumps(document(found), indent=2, allow_nan=False))
+        print(as_text(found))
     elif sys.stdout.isatty():
         from rich.console import Console
 
@@ -82,10 +80,16 @@ def boards_of(sweeps: Sequence[str], home: Path) -> list[Board]:
 def _write(found: Boards, target: Path) -> None:
     for path, content in (
         (target.with_suffix(".md"), markdown(found)),
-        (target.with_suffix(".json"), json.dumps(document(found), indent=2) + "\n"),
-        (target, page(found)),
+        (target.with_suffix(".json"), as_text(found) + "\n"),
+        (target, _page(found)),
     ):
         write_aside(path, _encoded(content))
+
+
+def _page(found: Boards) -> str:
+    from lightning_sep.leaderboard.page import page  # a table is said without it
+
+    return page(found)
 
 
 def _encoded(text: str) -> bytes:

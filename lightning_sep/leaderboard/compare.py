@@ -152,7 +152,9 @@ def _gaps(runs: Sequence[Run], metric: Metric) -> list[Gap]:
     settings = sorted(
         groups.values(), key=lambda members: min(order[one.run_id] for one in members)
     )
-    if len(settings) == 1:  # one setting: its runs by themselves
+    seeds = [[run.seed for run in members if run.seed is not None] for members in settings]
+    twice = any(len(set(own)) < len(own) for own in seeds)
+    if len(settings) == 1 or twice:  # one setting, or a seed trained twice: runs by themselves
         settings = [[run] for run in runs if is_scored(run, metric)]
     return [_gap(settings[0], other, metric) for other in settings[1:]]
 

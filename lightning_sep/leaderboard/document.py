@@ -1,5 +1,6 @@
 """The boards as one JSON document, for other programs."""
 
+import json
 from typing import Any
 
 from lightning_sep.leaderboard.board import Board, Boards
@@ -21,6 +22,28 @@ def as_json(found: Boards) -> dict[str, Any]:
         "boards": [_board_json(board) for board in found.boards],
         "skipped": [{"folder": skip.folder, "reason": skip.reason} for skip in found.skipped],
     }
+
+
+def as_text(found: Boards) -> str:
+    """:func:`as_json` as text, a line for each setting."""
+    return _lines(as_json(found), levels=4)
+
+
+def _lines(value: Any, levels: int, indent: str = "\n") -> str:
+    """JSON with a line for each item of the outer levels.
+
+    The rest is left to one call each, since Python indents ten thousand settings in its own time.
+    """
+    if not levels or not value or not isinstance(value, dict | list):
+        return json.dumps(value, allow_nan=False)
+    deeper = indent + "  "
+    if isinstance(value, dict):
+        items = [f"{json.dumps(k)}: {_lines(v, levels - 1, deeper)}" for k, v in value.items()]
+        start, end = "{}"
+    else:
+        items = [_lines(one, levels - 1, deeper) for one in value]
+        start, end = "[]"
+    return f"{start}{deeper}{f',{deeper}'.join(items)}{indent}{end}"
 
 
 def _board_json(board: Board) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from lightning_sep.leaderboard.board import Board
 from lightning_sep.leaderboard.charts import Json, importance
 from lightning_sep.leaderboard.entries import Entry
 from lightning_sep.leaderboard.ranked import MOST_AGAIN, copy_button
+from lightning_sep.leaderboard.rows import why_unscored
 from lightning_sep.leaderboard.words import PERCENT, made_with
 
 
@@ -173,7 +174,8 @@ def _figure(
     return (
         f'<figure class="{kind}" data-chart="{name}"><figcaption><h3>{escape(title)}</h3>'
         f"<p>{escape(caption)}</p></figcaption>{tools}"
-        f'<div class="plot" role="img" aria-label="{escape(title)}"></div>{below}</figure>'
+        f'<div class="plot" role="img" aria-label="{escape(title)}"></div>'
+        f'<p class="small quiet beyond" role="status" hidden></p>{below}</figure>'
     )
 
 
@@ -266,8 +268,8 @@ def again(board: Board, entries: Sequence[Entry], place: int) -> str:
             for score in row.scores
         ]
         seeds += [
-            f'<span class="failed">✕ failed</span> · run <code>{escape(run.run_id)}</code> · '
-            f"{escape(run.error or 'no reason was recorded')}"
+            f'<span class="failed">✕</span> run <code>{escape(run.run_id)}</code> '
+            f"{escape(why_unscored(run, board.metric))}"
             for run in row.failed
         ]
         body = ""

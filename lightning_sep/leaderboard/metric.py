@@ -1,8 +1,10 @@
 """The metric that a board ranks by: its key in a record, direction, unit and trivial predictor."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
+from lightning_sep.errors import ConfigError
 from lightning_sep.leaderboard.runs import Run
 
 
@@ -62,11 +64,39 @@ class Metric:
         same = key.split("/", 1)[-1] == self.name
         return f"{key} ({self.unit})" if same and self.unit else key
 
-    def renamed(self, key: str) -> "Metric":
-        """This metric for its own key, another one's plain name for any other."""
+    def renamed(self, key: str, higher_is_better: bool | None = None) -> "Metric":
+        """This metric for its own key, another one's plain name for any other.
+
+        Args:
+            key: name in a record's metrics.
+            higher_is_better: its direction, where somebody says it.
+
+        Raises:
+            ConfigError: nobody says it, and it is not known.
+        """
         if key == self.key:
+            if higher_is_better not in (None, self.higher_is_better):
+                raise ConfigError(f"higher_is_better: {self.direction} for {key}; leave it out")
             return self
-        return Metric(key, key.split("/", 1)[-1].replace("_", " "), "", self.higher_is_better)
+        higher = self._direction_of(key) if higher_is_better is None else higher_is_better
+        if higher is None:
+            raise ConfigError(
+                f"metric {key}: whether more of it is better is not known; say higher_is_better: "
+                "true or false beside it"
+            )
+        return Metric(key, key.split("/", 1)[-1].replace("_", " "), "", higher)
+
+    def _direction_of(self, key: str) -> bool | None:
+        """Whether more of a metric is better; None for one that is neither known nor like this."""
+        name = key.split("/", 1)[-1]
+        if re.fullmatch(rf"{re.escape(self.name)}(_q\d+)?", name):
+            return self.higher_is_better
+        if name == "loss" or name.startswith("loss_"):
+            return False
+        for known in _KNOWN.values():
+            if key in (known.key, *(extra for extra, _ in known.extras)):
+                return known.higher_is_better
+        return None
 
     @property
     def floor(self) -> float | None:
@@ -165,7 +195,7 @@ def metric_of(run: Run) -> Metric:
         key=f"test/{name}",
         label=name.replace("_", " "),
         unit="",
-        higher_is_better=run.monitor_mode == "max",
+        higher_is_better=run.monitor_mode != "min",
     )
 
 

@@ -330,7 +330,25 @@
       }
       chart.at.resize();
       chart.at.setOption(option(made.option), { notMerge: true });
+      const line = chart.card.querySelector(".beyond");
+      line.textContent = made.beyond ?? "";
+      line.hidden = !made.beyond;
       chart.plot.setAttribute("aria-label", made.said);
+    }
+    // Rows that give a chart its scale: none that is far behind the others, as in the table's plot.
+    near(places) {
+      const kept = places.filter((at) => !this.data.settings[at].far);
+      return kept.length ? kept : places;
+    }
+    // Says whose numbers, or how many, lie where the scale has ended.
+    beyond(places, values, ...scales) {
+      const out = places.filter((at) => values(at).some((value, axis) => value !== null && (value < (scales[axis] ?? scales[0]).min || value > (scales[axis] ?? scales[0]).max)));
+      const names = out.slice(0, 4).map((at) => this.label(at)).join(", "), more = out.length > 4 ? ` and ${out.length - 4} more` : "";
+      return out.length ? `Beyond the scale, at least in part: ${names}${more}.` : "";
+    }
+    left(points, noun, ends, ...keys) {
+      const count = points.filter((one) => keys.some((key) => one[key] < ends.min || one[key] > ends.max)).length;
+      return count ? `${count} ${noun}${count === 1 ? " lies" : "s lie"} beyond the scale.` : "";
     }
     score(value) { return value === null || value === undefined ? "–" : value.toFixed(this.data.metric.digits).replace("-", "−"); }
 
@@ -339,12 +357,13 @@
       this.keys(chart, places);
       const shown = places.filter((at) => !this.hidden.has(at));
       const seeds = [...new Set(shown.flatMap((at) => settings[at].seeds.map(([seed]) => seed)))].sort((a, b) => a - b).map(String);
-      const values = shown.flatMap((at) => settings[at].seeds.map((one) => one[1]));
+      const values = (at) => settings[at].seeds.map((one) => one[1]), ends = nice(robust(this.near(shown).flatMap(values)));
       return {
         said: `${metric.label} of ${shown.length} settings over ${seeds.length} seeds`,
+        beyond: this.beyond(shown, values, ends),
         option: {
           xAxis: axis("seed", { type: "category", data: seeds, boundaryGap: true, axisLabel: { color: ink.muted, fontSize: 12 }, splitLine: { show: false } }),
-          yAxis: upright(metric.label, nice(robust(values))),
+          yAxis: upright(metric.label, ends),
           series: shown.map((at) => {
             const { colour, dash, shape } = this.style(at);
             return {
@@ -371,6 +390,7 @@
       return {
         height: Math.max(330, 74 + 26 * rows.length),
         said: `Difference to the best of ${rows.length} settings`,
+        beyond: this.beyond(places, (at) => [settings[at].difference[0]], scale),
         option: {
           grid: { left: narrow ? 34 : 190, right: 22, top: 8, bottom: 50, outerBoundsMode: "none" },
           xAxis: axis(`difference${metric.unit ? ` (${metric.unit})` : ""}, ${metric.higher ? "left is worse" : "right is worse"}`, scale),
@@ -391,12 +411,12 @@
       const known = new Set(metric.lines.map(([at]) => at));
       const places = this.chosen(MOST_LINES).filter((at) => known.has(at));
       this.keys(chart, places);
-      const shown = places.filter((at) => !this.hidden.has(at)), series = [], values = [];
+      const shown = places.filter((at) => !this.hidden.has(at)), series = [], drawn = new Map(shown.map((at) => [at, []]));
       for (const at of shown) {
         const { colour, dash, shape } = this.style(at), runs = metric.lines.filter((one) => one[0] === at);
         if (every) {
           for (const [, seed, epochs, scores] of runs) {
-            values.push(...scores);
+            drawn.get(at).push(...scores);
             series.push({ type: "line", name: this.data.settings[at].name, color: colour, showSymbol: false, clip: true, lineStyle: { type: dash, width: 1.4 }, data: epochs.map((epoch, place) => ({ value: [epoch, scores[place]], said: [this.label(at), `seed ${seed}, epoch ${epoch}: ${number(scores[place])}`] })) });
           }
           continue;
@@ -407,7 +427,7 @@
           const column = tables.map((one) => one.get(epoch));
           return [epoch, column.reduce((sum, value) => sum + value, 0) / column.length, Math.min(...column), Math.max(...column)];
         });
-        values.push(...points.flatMap((one) => one.slice(2)));
+        drawn.get(at).push(...points.flatMap((one) => one.slice(2)));
         series.push({
           type: "custom", name: "band", silent: true, clip: true, encode: { x: 0, y: [2, 3] }, data: points, tooltip: { show: false },
           renderItem: (params, api) => params.dataIndex ? null : {
@@ -419,11 +439,13 @@
           data: points.map(([epoch, mean, low, high]) => ({ value: [epoch, mean], said: [this.label(at), `epoch ${epoch}: ${number(mean)}`, `${number(low)} to ${number(high)} over ${runs.length} seeds`] })),
         });
       }
+      const ends = nice(robust(this.near(shown).flatMap((at) => drawn.get(at))));
       return {
         said: `${metric.name} over epochs of ${shown.length} settings`,
+        beyond: this.beyond(shown, (at) => drawn.get(at), ends),
         option: {
           xAxis: axis("epoch", { minInterval: 1, min: "dataMin", max: "dataMax", splitLine: { show: false } }),
-          yAxis: upright(metric.label, nice(robust(values))),
+          yAxis: upright(metric.label, ends),
           dataZoom: [{ type: "inside", xAxisIndex: 0, filterMode: "none", zoomOnMouseWheel: "ctrl", moveOnMouseMove: true, moveOnMouseWheel: false, preventDefaultMouseMove: false, start: chart.from ?? 0, end: chart.to ?? 100 }],
           series,
         },
@@ -444,13 +466,19 @@
     pareto() {
       const { settings, metric, hard } = this.data, places = this.chosen(3000, (one) => one.hard);
       const points = places.map((at) => ({ at, x: settings[at].score, y: settings[at].hard }));
+      const near = new Set(this.near(places)), kept = points.filter(({ at }) => near.has(at));
       const reach = (which) => {
-        const means = points.map((one) => one[which][0]), low = Math.min(...means), high = Math.max(...means);
-        const halves = points.filter((one) => one[which][1] !== null).map((one) => (one[which][2] - one[which][1]) / 2).sort((a, b) => a - b);
+        const means = kept.map((one) => one[which][0]), low = Math.min(...means), high = Math.max(...means);
+        const halves = kept.filter((one) => one[which][1] !== null).map((one) => (one[which][2] - one[which][1]) / 2).sort((a, b) => a - b);
         const wide = 1.2 * (halves[halves.length >> 1] ?? 0);
         const span = Math.max(high - low, Math.min(wide, 3 * (high - low) || wide)) || 1; // the points stay apart
-        const ends = points.flatMap((one) => (one[which][1] === null ? [] : [Math.max(one[which][1], low - span), Math.min(one[which][2], high + span)]));
+        const ends = kept.flatMap((one) => (one[which][1] === null ? [] : [Math.max(one[which][1], low - span), Math.min(one[which][2], high + span)]));
         return nice([Math.min(low, ...ends), Math.max(high, ...ends)]);
+      };
+      const across = reach("x"), up = reach("y"), at = (value, { min, max }) => Math.min(Math.max(value, min), max);
+      const mark = ({ x: [x], y: [y] }) => { // beyond the scale: an arrow at its edge
+        const turned = x < across.min ? 90 : x > across.max ? -90 : y < up.min ? 180 : y > up.max ? 0 : null;
+        return { value: [at(x, across), at(y, up)], ...(turned === null ? {} : { symbol: "triangle", symbolRotate: turned }) };
       };
       const cross = (params, api) => {
         const [x, y] = api.coord([api.value(0), api.value(1)]), style = { stroke: ink.accent, lineWidth: 1, opacity: 0.45 };
@@ -462,16 +490,17 @@
       const unit = metric.unit ? ` (${metric.unit})` : "";
       return {
         said: `Mean against the ${hard} % percentile of ${points.length} settings; ${front.length} on the line`,
+        beyond: this.beyond(places, (at) => [settings[at].score[0], settings[at].hard[0]], across, up),
         option: {
-          xAxis: axis(`mean${unit}`, { ...reach("x"), splitLine: { show: false } }),
-          yAxis: upright(`${hard} % percentile${unit}`, reach("y")),
+          xAxis: axis(`mean${unit}`, { ...across, splitLine: { show: false } }),
+          yAxis: upright(`${hard} % percentile${unit}`, up),
           series: [
             { type: "line", name: "front", data: front, color: ink.second, showSymbol: false, silent: true, lineStyle: { width: 2 }, clip: true },
             { type: "custom", name: "intervals", silent: true, clip: true, renderItem: cross, encode: { x: [0, 2, 3], y: [1, 4, 5] }, data: points.filter(({ x, y }) => x[1] !== null && y[1] !== null).map(({ x, y }) => [x[0], y[0], x[1], x[2], y[1], y[2]]) },
             {
               type: "scatter", name: "settings", symbolSize: 9, color: ink.accent, clip: true,
               label: { show: points.length <= 12, position: [10, -12], color: ink.ink, fontSize: 12, formatter: (one) => String(one.data.at + 1) },
-              data: points.map(({ at, x, y }) => ({ value: [x[0], y[0]], at, said: [this.label(at), `mean ${number(x[0])}${x[1] === null ? "" : ` (${number(x[1])} to ${number(x[2])})`}`, `${hard} % ${number(y[0])}${y[1] === null ? "" : ` (${number(y[1])} to ${number(y[2])})`}`] })),
+              data: points.map(({ at, x, y }) => ({ ...mark({ x, y }), at, said: [this.label(at), `mean ${number(x[0])}${x[1] === null ? "" : ` (${number(x[1])} to ${number(x[2])})`}`, `${hard} % ${number(y[0])}${y[1] === null ? "" : ` (${number(y[1])} to ${number(y[2])})`}`] })),
             },
           ],
         },
@@ -486,6 +515,7 @@
       chart.card.querySelector(".tally").textContent = `B is better on ${better} of ${points.length}, A on ${points.length - better - same}${same ? `, equal on ${same}` : ""}.`;
       return {
         said: `${points.length} examples: ${this.label(a[0])} against ${this.label(b[0])}`,
+        beyond: this.left(points, "example", whole, 1, 2),
         option: {
           xAxis: axis(`A: ${this.data.settings[a[0]].name}`, { ...whole, splitLine: { show: false }, nameTruncate: { maxWidth: Math.max(120, chart.plot.clientWidth - 90) } }),
           yAxis: upright(`B: ${this.data.settings[b[0]].name}`, { ...whole, nameTruncate: { maxWidth: 250 } }),
@@ -531,6 +561,7 @@
       const ends = nice(robust(shown.map((one) => one.value), this.good));
       const failed = trials.filter((one, place) => one[2] === null && visible.has(place));
       return {
+        beyond: this.left(shown, "trial", ends, "value"),
         said: `Validation score of ${shown.length} trials${best === null ? "" : `, best ${number(best)}`}`,
         option: {
           xAxis: axis("trial", { minInterval: 1, splitLine: { show: false } }),
@@ -545,16 +576,18 @@
     }
     slice(chart) {
       const at = +chart.card.querySelector(".axis").value, { name, number: isNumber, log } = this.data.axes[at];
-      const { shown } = this.points(), kept = shown.filter((one) => one.values[at] !== null), label = this.scores().label;
+      const { shown, searched } = this.points(), kept = shown.filter((one) => one.values[at] !== null), label = this.scores().label;
+      const ends = nice(robust(kept.map((one) => one.value), this.good));
       const kinds = isNumber ? null : [...new Set(kept.map((one) => one.values[at]))].sort();
       const narrow = !isNumber && kinds.length * 110 > chart.plot.clientWidth - 90;
       const below = isNumber ? axis(name, log ? { type: "log" } : { splitLine: { show: false } })
         : axis(name, { type: "category", data: kinds, nameGap: narrow ? 72 : 30, axisLabel: { color: ink.muted, fontSize: 12, interval: 0, width: narrow ? 90 : 104, overflow: narrow ? "truncate" : "break", rotate: narrow ? 40 : 0 }, splitLine: { show: false } });
       return {
         said: `Score of ${kept.length} against ${name}`,
+        beyond: this.left(kept, searched ? "trial" : "setting", ends, "value"),
         option: {
           grid: { left: 68, right: 22, top: 16, bottom: narrow ? 92 : 50, outerBoundsMode: "none" },
-          xAxis: below, yAxis: upright(label, nice(robust(kept.map((one) => one.value), this.good))), series: this.states(kept, (one) => one.values[at]),
+          xAxis: below, yAxis: upright(label, ends), series: this.states(kept, (one) => one.values[at]),
         },
       };
     }
@@ -589,6 +622,7 @@
       this.tally(chart);
       return {
         height: upright ? 70 * dims.length + 40 : 380,
+        beyond: this.left(shown, this.points().searched ? "trial" : "setting", ends, "value"),
         said: `${shown.length} lines across ${axes.map((one) => one.name).join(", ")} and ${label}`,
         option: {
           parallel: { layout: upright ? "vertical" : "horizontal", left: upright ? 30 : 70, right: upright ? 30 : 90, top: upright ? 34 : 22, bottom: upright ? 34 : 42, parallelAxisDefault: { areaSelectStyle: { width: 22, color: ink.second, borderColor: ink.second, opacity: 0.3 } } },

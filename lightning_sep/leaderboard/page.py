@@ -13,7 +13,7 @@ from html import escape
 from importlib.resources import files
 
 from lightning_sep.leaderboard.audio import Heard, examples_of
-from lightning_sep.leaderboard.board import Board, Boards
+from lightning_sep.leaderboard.board import ON_TEST, Board, Boards
 from lightning_sep.leaderboard.charts import Json, board_json, shared_settings
 from lightning_sep.leaderboard.entries import Entry, axes_of, entries_of
 from lightning_sep.leaderboard.figures import again, charts, sounds
@@ -213,7 +213,7 @@ def _percentiles(board: Board, place: int) -> str:
     if any(row.interquartile is not None for row in rows):
         columns.append(("Middle half", [row.interquartile for row in rows]))
     heads = "".join(f'<th scope="col">{words}</th>' for words, _ in columns)
-    choose = max if metric.higher_is_better else min
+    choose, hard = (max, "Left") if metric.higher_is_better else (min, "Right")
     best = [
         choose(
             (metric.number(one.mean) for one in column if one is not None), key=_shown, default=""
@@ -237,9 +237,10 @@ def _percentiles(board: Board, place: int) -> str:
     return (
         f'<div class="card"><div class="pad"><h3 id="percentiles-{place}">Percentiles over test '
         f'examples</h3><p class="small quiet">{escape(metric.heading)}, mean over seeds: a share '
-        "of the examples scores below each value. Left columns are the hard examples; the middle "
-        f"half is the mean without the upper and the lower quarter. Below: {PERCENT} interval for "
-        f"new seeds on this test set. Bold: the best shown of a column.{said}</p></div>"
+        f"of the examples scores below each value. {hard} columns are the hard examples; "
+        f"the middle half is the mean without the upper and the lower quarter. Below: {PERCENT} "
+        f"interval for new seeds on this test set. Bold: the best shown of a column.{said}"
+        "</p></div>"
         f'<div class="scroll" tabindex="0" role="region" aria-labelledby="percentiles-{place}">'
         f'<table class="percentiles"><thead><tr><th scope="col" class="name">Setting</th>{heads}'
         "</tr></thead>"
@@ -274,8 +275,13 @@ def _how(board: Board) -> str:
         ),
         (
             "Which is the best?",
-            f"The setting with the best {board.chosen_by}; it is reported on the test set, which "
-            "had no part in the choice. It stands first, the others by their mean.",
+            f"The setting with the best {board.chosen_by}"
+            + (
+                ", which favours it: its score on the test set is too good by what luck gave it."
+                if board.chosen_by == ON_TEST
+                else "; it is reported on the test set, which had no part in the choice."
+            )
+            + " It stands first, the others by their mean.",
         ),
         (
             "Which may be best?",

@@ -1,7 +1,7 @@
 """The forest plot of the table, a picture a row; and who lies on the Pareto front."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from statistics import median
 
@@ -68,7 +68,7 @@ class Forest:
         middle, dots = 12, 27
         body = f'<use href="#grid-{self.place}"/>'
         if row.interval is None:
-            body += text(FOREST_WIDTH / 2, 22, "no score: every run failed", anchor="middle")
+            body += text(FOREST_WIDTH / 2, 22, "no run has a score", anchor="middle")
             return _picture(FOREST_ROW, f"{row.name}: no score", body)
         wide, narrow = row.interval, row.seed_interval
         if wide.low is not None and wide.high is not None:
@@ -117,18 +117,10 @@ class Forest:
 
 def forest_range(board: Board) -> tuple[float, float]:
     """The range of the forest plot: that of the better half of the rows, and of all near them."""
-    rows = [row for row in board.rows if row.interval is not None]
-    if not rows:
+    is_far = far_behind(board)
+    near = [row for row in board.rows if row.interval is not None and not is_far(row)]
+    if not near:
         return 0.0, 1.0
-    sign = 1.0 if board.metric.higher_is_better else -1.0
-    means = sorted((sign * row.interval.mean for row in rows if row.interval), reverse=True)
-    good = [row for row in rows if row.interval and sign * row.interval.mean >= median(means)]
-    widths = [row.interval.half_width or 0.0 for row in good if row.interval]
-    spread = max(
-        (max(s.value for s in row.scores) - min(s.value for s in row.scores)) for row in good
-    )
-    reach = max(3 * (means[0] - median(means)), 2 * max(widths), spread) or abs(means[0]) * 0.05
-    near = [row for row in rows if row.interval and means[0] - sign * row.interval.mean <= reach]
     values = [score.value for row in near for score in row.scores]
     span = (max(values) - min(values)) or abs(values[0]) * 0.05 or 1.0
     ends = list(values)
@@ -140,6 +132,22 @@ def forest_range(board: Board) -> tuple[float, float]:
         if min(ends) - span / 4 <= value <= max(ends) + span / 4:  # else it costs resolution
             ends.append(value)
     return around(ends)
+
+
+def far_behind(board: Board) -> Callable[[Row], bool]:
+    """Whether a row lies so far behind the better half that scales are made without it."""
+    rows = [(row, row.interval) for row in board.rows if row.interval is not None]
+    if not rows:
+        return lambda row: False
+    sign = 1.0 if board.metric.higher_is_better else -1.0
+    means = sorted((sign * interval.mean for _, interval in rows), reverse=True)
+    good = [one for one in rows if sign * one[1].mean >= median(means)]
+    widths = [interval.half_width or 0.0 for _, interval in good]
+    spread = max(
+        (max(s.value for s in row.scores) - min(s.value for s in row.scores)) for row, _ in good
+    )
+    reach = max(3 * (means[0] - median(means)), 2 * max(widths), spread) or abs(means[0]) * 0.05
+    return lambda row: row.interval is not None and means[0] - sign * row.interval.mean > reach
 
 
 def pareto_front(board: Board) -> list[Row]:

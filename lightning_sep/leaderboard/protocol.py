@@ -28,6 +28,7 @@ class Protocol:
         task: name of the task; None: any.
         data: hash of each set by its name; None: those of most runs.
         metric: test metric that ranks; None: the task's own.
+        higher_is_better: its direction; None: that of metrics that are known.
         seeds: finished fresh seeds that a row needs; None: as many as its sweep asks for.
         budget: settings that every run must have, such as ``{"trainer.epochs": 12}``.
         equal: what all ranked runs share, of ``EQUAL``.
@@ -38,6 +39,7 @@ class Protocol:
     task: str | None = None
     data: Mapping[str, str] | None = None
     metric: str | None = None
+    higher_is_better: bool | None = None
     seeds: int | None = None
     budget: Mapping[str, Any] | None = None
     equal: tuple[str, ...] = EQUAL
@@ -199,4 +201,5 @@ _KINDS: tuple[tuple[str, type, str], ...] = (
     ("equal", list, "a list"),
     ("versions", list, "a list of libraries"),
     ("committed", bool, "true or false"),
+    ("higher_is_better", bool, "true or false"),
 )

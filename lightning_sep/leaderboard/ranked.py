@@ -64,7 +64,7 @@ def settings_table(board: Board, place: int, entries: Sequence[Entry], axes: Seq
         score,
         interval,
         Column("Difference to the best", "difference", first=best_first),
-        Column("Validation", "more", first="descending" if _rises(board) else "ascending"),
+        Column("Validation", "more", first="descending" if board.monitor_rises else "ascending"),
         Column("Seeds", "more"),
         *(Column(heading, "more") for _, heading in metric.extras),
         Column("Size", "more", first="ascending", sub="parameters"),
@@ -78,8 +78,8 @@ def settings_table(board: Board, place: int, entries: Sequence[Entry], axes: Seq
     more = board.settings_tried - len(entries)
     if more > 0:
         rest.append(
-            f'<tr><td class="note" colspan="{len(columns)}">{more} more settings were searched; '
-            "the JSON has them.</td></tr>"
+            f'<tr><td class="note" colspan="{len(columns)}">{more} more settings; the JSON has '
+            "them.</td></tr>"
         )
     span = 2 + max(1, len(axes))
     feet = "".join(
@@ -145,10 +145,6 @@ def _states(board: Board) -> str:
         return ""
     counts = [(board.search.count(one), one) for one in ("finished", "pruned", "failed")]
     return ", ".join(f"{count} {state}" for count, state in counts if count)
-
-
-def _rises(board: Board) -> bool:
-    return board.search.higher_is_better if board.search else board.metric.higher_is_better
 
 
 def _axis_columns(axes: Sequence[Axis]) -> list[Column]:

@@ -141,6 +141,13 @@ def is_scored(run: Run, metric: Metric) -> bool:
     return run.state == "finished" and metric.key in run.metrics
 
 
+def why_unscored(run: Run, metric: Metric) -> str:
+    """What became of a run that has no score."""
+    if run.state == "finished":
+        return f"finished, and its record has no finite {metric.key}"
+    return f"failed: {run.error or 'no reason was recorded'}"
+
+
 def newest_per_seed(runs: Sequence[Run]) -> list[Run]:
     """One run per seed: a seed run again (with another version, say) must not count twice."""
     newest: dict[int | str, Run] = {}

@@ -1,16 +1,17 @@
 """Records of runs as a leaderboard reads them: checked, because they may be other people's."""
 
-import gc
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
+
 from lightning_sep.fsio import read_lines
+from lightning_sep.memory import no_collection
 from lightning_sep.record import FORMAT, RECORD, misfits
 
 VERIFICATIONS = "verifications.jsonl"  # beside the record: a line for each reproduction
@@ -99,18 +100,6 @@ def read_runs(home: Path) -> tuple[list[Run], list[Skipped]]:
         return _read_runs(home)
 
 
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """Without the search for circles among objects: records are trees, and there are many."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
 def _read_runs(home: Path) -> tuple[list[Run], list[Skipped]]:
     runs: dict[str, Run] = {}
     skipped: list[Skipped] = []
@@ -193,7 +182,7 @@ def read_run(folder: Path, *, examples_of_search: bool = True) -> Run:
     with open(os.path.join(folder, RECORD), "rb", buffering=0) as file:
         content = file.read()
     try:
-        record = json.loads(content.decode())
+        record = _parsed(content)
     except ValueError as error:
         raise ValueError(f"the record is torn or damaged: {error}") from error
     if not isinstance(record, dict):
@@ -212,11 +201,7 @@ def read_run(folder: Path, *, examples_of_search: bool = True) -> Run:
     settings = _object(record, "settings")
     monitor = _object(record, "monitor")
     environment = _object(record, "environment")
-    metrics = {
-        name: number
-        for name, value in _object(record, "metrics").items()
-        if (number := _number(value)) is not None
-    }
+    metrics = _numbers(_object(record, "metrics"))
     return Run(
         run_id=record["run_id"],
         folder=folder,
@@ -244,6 +229,17 @@ def read_run(folder: Path, *, examples_of_search: bool = True) -> Run:
         finished=_text(record.get("finished")),
         grades=_grades(folder, record),
     )
+
+
+def _parsed(content: bytes) -> Any:
+    """What JSON text says.
+
+    The quick parser refuses some of what the slow one takes, such as half a character.
+    """
+    try:
+        return from_json(content)
+    except ValueError:
+        return json.loads(content.decode())
 
 
 def _grades(folder: Path, record: Mapping[str, Any]) -> tuple[str, ...]:
@@ -303,6 +299,14 @@ def _text(value: object) -> str:
 
 def _integer(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _numbers(values: dict[str, Any]) -> dict[str, float]:
+    """Those values that are finite numbers."""
+    if set(map(type, values.values())) == {float} and all(map(math.isfinite, values.values())):
+        return values  # as in nearly all records
+    numbers = ((name, _number(value)) for name, value in values.items())
+    return {name: number for name, number in numbers if number is not None}
 
 
 def _number(value: object) -> float | None:

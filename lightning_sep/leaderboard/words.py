@@ -117,6 +117,8 @@ def summary_line(board: Board) -> str:
     ties, ahead = _beside(top, board)
     if len(board.rows) == 1:
         standing = "the only setting that is ranked"
+    elif all(len(row.scores) < 2 for row in board.rows):
+        standing = "with one seed each no difference can be told from chance"
     elif ahead:
         standing = f"on the test set behind {_listed(_few(ahead))}"
     elif ties:

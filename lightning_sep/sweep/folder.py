@@ -103,7 +103,7 @@ def withdraw(study: SweepStudy) -> None:
     folder = sweep_folder(study.home, study.definition.name)
     with FileLock(folder / "sweep.lock"):
         if all(trial.state is TrialState.WAITING for trial in study.trials()):
-            for file in (folder / "sweep.json", folder / JOURNAL):
+            for file in (folder / "sweep.json", *folder.glob(f"{Path(JOURNAL).stem}.*")):
                 file.unlink(missing_ok=True)
     with suppress(OSError):  # what Slurm was asked stays
         folder.rmdir()

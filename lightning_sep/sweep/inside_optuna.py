@@ -3,15 +3,30 @@
 Each function has a test that fails when Optuna changes under it.
 """
 
+import io
+import pickle
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, TPESampler
+from optuna.storages.journal._base import BaseJournalSnapshot
 from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import FixedTrial, FrozenTrial, Trial, TrialState
 
-__all__ = ["BaseJournalFileLock", "RecordingTrial", "new", "shape_of", "take", "wait"]
+__all__ = [
+    "BaseJournalFileLock",
+    "BaseJournalSnapshot",
+    "RecordingTrial",
+    "is_snapshot",
+    "learn_space",
+    "new",
+    "renew_sampler",
+    "shape_of",
+    "take",
+    "wait",
+]
 
 # The fields that replaying a record reads without looking whether they are there.
 _NEEDS: dict[JournalOperation, dict[str, Any]] = {
@@ -41,6 +56,39 @@ _NEEDS: dict[JournalOperation, dict[str, Any]] = {
 }
 
 
+# Modules, and names in them, that a snapshot is made of; nothing else is ever called.
+_OF_SNAPSHOTS = {
+    "optuna.storages.journal._storage": {"JournalStorageReplayResult"},
+    "optuna.study._frozen": {"FrozenStudy"},
+    "optuna.study._study_direction": {"StudyDirection"},
+    "optuna.trial._frozen": {"FrozenTrial"},
+    "optuna.trial._state": {"TrialState"},
+    "optuna.distributions": {"FloatDistribution", "IntDistribution", "CategoricalDistribution"},
+    "datetime": {"datetime"},
+}
+
+
+class _Snapshot(pickle.Unpickler):
+    """Reads what `JournalStorage` keeps, and calls nothing that has no part in it."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name not in _OF_SNAPSHOTS.get(module, ()):
+            raise pickle.UnpicklingError(f"{module}.{name} has no part in a snapshot")
+        return super().find_class(module, name)
+
+
+def is_snapshot(content: bytes) -> bool:
+    """Whether a pickle, perhaps somebody else's, is of an Optuna study and of nothing else.
+
+    A pickle may call what it likes when it is loaded, as `JournalStorage` does with a snapshot.
+    """
+    try:
+        _Snapshot(io.BytesIO(content)).load()
+    except Exception:  # whatever a hostile or torn one can raise
+        return False
+    return True
+
+
 def shape_of(record: object) -> str | None:
     """What is wrong with the shape of a journal's record; ``None`` when it can be replayed."""
     if not isinstance(record, dict):
@@ -60,6 +108,7 @@ def shape_of(record: object) -> str | None:
 
 def new(study: optuna.Study) -> Trial:
     """A new trial that runs, whatever waits: ``Study.ask`` takes what waits first."""
+    study._thread_local.cached_all_trials = None  # its sampler is to see all that is there
     return Trial(study, study._storage.create_new_trial(study._study_id))
 
 
@@ -73,6 +122,23 @@ def take(study: optuna.Study, trial: FrozenTrial) -> Trial:
 def wait(study: optuna.Study, trial: Trial) -> None:
     """Let a trial that runs wait for a worker."""
     study._storage.set_trial_state_values(trial._trial_id, state=TrialState.WAITING)
+
+
+def learn_space(study: optuna.Study) -> None:
+    """Let a study's sampler find out which parameters all trials have.
+
+    It is asked for each proposal. Found anew, it takes a look at each trial there has ever been;
+    known already, at those that came since.
+    """
+    if isinstance(study.sampler, TPESampler):
+        study.sampler._search_space.calculate(study)
+
+
+def renew_sampler(study: optuna.Study, sampler: BaseSampler) -> None:
+    """Give a study another sampler of the same kind, which knows of the space what the last did."""
+    if isinstance(sampler, TPESampler) and isinstance(study.sampler, TPESampler):
+        sampler._search_space = study.sampler._search_space
+    study.sampler = sampler
 
 
 class RecordingTrial(FixedTrial):

@@ -9,11 +9,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from lightning_sep.errors import Interrupted, LightningSepError, one_line
+from lightning_sep.errors import ConfigError, Interrupted, LightningSepError, NoRoom, one_line
 from lightning_sep.homes import runs_home
 from lightning_sep.launchers.base import worker_command
 from lightning_sep.sweep import asked, space
@@ -55,6 +56,23 @@ class Found:
     free_gb: float | None = None
     needed_gb: float | None = None
 
+    @classmethod
+    def read(cls, text: str) -> "Found":
+        """What another process has found out and printed as JSON.
+
+        Raises:
+            ConfigError: it has printed none.
+        """
+        try:
+            content = json_text.loads(text)
+        except ValueError as error:
+            raise ConfigError(
+                "nothing could be tried on the node: its own words are above"
+            ) from error
+        tried = [Tried(**one) for one in content.pop("tried")]
+        del content["home"]
+        return cls(**content, tried=tried)
+
 
 def preflight(
     files: Sequence[Path | str] = (),
@@ -65,6 +83,8 @@ def preflight(
     home: Path | None = None,
     config_dir: Path | str | None = None,
     json: bool = False,
+    here: bool = False,
+    wait_s: float = 300,
 ) -> int:
     """Try what a sweep needs, and start nothing: disk, nodes, and each entry that it reaches.
 
@@ -76,9 +96,12 @@ def preflight(
         home: folder of all runs.
         config_dir: a folder with the user's own entries of settings.
         json: print one JSON document.
+        here: train on this machine, wherever the workers would run.
+        wait_s: how long room on a node is waited for.
 
     Returns:
-        The exit code: 0 when nothing was found that speaks against it, else 2.
+        The exit code: 0 when nothing was found that speaks against it, else 2, or 75 when no node
+        was free to find it out.
 
     Raises:
         ConfigError: a definition or a setting cannot be used.
@@ -91,24 +114,56 @@ def preflight(
     runner = ExperimentRunner(home, folder)
     examined = [runner.examine(definition) for definition in definitions]
     found = Found(runs=sum(_runs(definition) for definition in definitions))
+    busy = False
     try:
         with _place(home) as place:
             names = [definition.name for definition in definitions]
             work = asked.assignment(names, worker_command, home, found.runs, examined)
             found.problems += launcher.check(work)
-            for definition in definitions:
-                for tried in _covering(definition, folder, place, found.problems):
-                    found.tried.append(tried)
-                    if not json:
-                        print(_line(tried), flush=True)
-            found.free_gb = round(shutil.disk_usage(place).free / 1e9, 2)
+            said = None
+            if not here and not found.problems:
+                command = _the_same(files, shared, grid, name, folder)
+                said = launcher.step(work, command, wait_s, partial(_tell, json))
+            if said is not None:
+                found = Found.read(said)
+            elif here or not found.problems:
+                for definition in definitions:
+                    for tried in _covering(definition, folder, place, found.problems):
+                        found.tried.append(tried)
+                        _tell(json, _line(tried))
+                found.free_gb = round(shutil.disk_usage(place).free / 1e9, 2)
+                _estimate(found, definitions)
+    except NoRoom as error:
+        busy = True
+        found.problems.append(f"{error}. --wait N waits longer, --here trains on this machine")
     except LightningSepError as error:
         found.problems.append(str(error))
     except OSError as error:
         found.problems.append(f"{home} cannot be written: {error.strerror or error}")
-    _estimate(found, definitions)
     _say(found, home, json)
+    if busy:
+        return NoRoom.exit_code
     return 2 if found.problems else 0
+
+
+def _the_same(
+    files: Sequence[Path | str],
+    overrides: Sequence[str],
+    grid: bool,
+    name: str | None,
+    config_dir: str | None,
+) -> list[str]:
+    """The command that trains the few steps on the machine where it runs."""
+    options = ["--here", "--json", *(["--grid"] if grid else [])]
+    options += [] if name is None else ["--name", name]
+    options += [] if config_dir is None else ["--config-dir", config_dir]
+    paths = [str(Path(one).resolve()) for one in files]
+    return [sys.executable, "-m", "lightning_sep", "preflight", *options, *paths, *overrides]
+
+
+def _tell(json: bool, line: str) -> None:
+    """A line while it goes on, which is no part of a document."""
+    print(line, file=sys.stderr if json else sys.stdout, flush=True)
 
 
 def _runs(definition: Definition) -> int:

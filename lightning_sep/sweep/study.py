@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from lightning_sep.errors import ConfigError, LeaseLost
 from lightning_sep.leases.lease import Lease, Leases
 from lightning_sep.leases.lock import FileLock
+from lightning_sep.memory import no_collection
 from lightning_sep.sweep import inside_optuna, space
 from lightning_sep.sweep.definition import Definition
 from lightning_sep.sweep.journal import Journal
@@ -72,7 +73,8 @@ class SweepStudy:
         self.lock = FileLock(self.folder / "sweep.lock")
         self.journal = Journal(self.folder / JOURNAL, None if look else self.lock)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        storage = JournalStorage(self.journal)
+        with no_collection():
+            storage = JournalStorage(self.journal)
         self._study: optuna.Study | None = None
         known = [study.study_name for study in storage.get_all_studies()]
         if definition.name not in known:
@@ -126,8 +128,11 @@ class SweepStudy:
         An abandoned trial keeps its number and its parameters, so nothing is counted twice. While
         there is nothing to claim, this only reads, whatever others do.
         """
-        if not self._maybe(leases, self.trials()):
+        trials = self.trials()
+        if not self._maybe(leases, trials):
             return None
+        if len(trials) < self.budget:
+            inside_optuna.learn_space(self.study)  # while others have the lock
         with self.lock:
             trials = self.trials()
             for frozen in trials:
@@ -171,7 +176,7 @@ class SweepStudy:
         if lease is None:  # it was begun, and its journal line lost: whoever holds it goes on
             return None
         try:
-            self.study.sampler = self._sampler(number)
+            inside_optuna.renew_sampler(self.study, self._sampler(number))
             if self.points is None:
                 trial = inside_optuna.new(self.study)
             else:

@@ -79,6 +79,11 @@ class Sender:
         """Where the project is to be seen."""
         return str(self._run.project_url)
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """Entity and project that W&B has it in."""
+        return str(self._run.entity), str(self._run.project)
+
     def state(self, word: str) -> None:
         """Say how the run stands: W&B's own word for it knows no pruned runs."""
         self._run.summary.update({"state": word})

@@ -21,6 +21,7 @@ from lightning_sep.tracking.dashboard import Mirror
 from lightning_sep.tracking.sender import Sender, refusals
 from lightning_sep.tracking.settings import Tracking
 from lightning_sep.tracking.tracker import Tracker, read_histograms, same_environment
+from lightning_sep.tracking.view import offer_view
 
 NOTE = "synced.json"  # beside W&B's files: what W&B had when the run was last uploaded
 _AT_ONCE = 8
@@ -70,7 +71,9 @@ def sync(
             return 0
         with same_environment(Path(place)):
             os.environ["WANDB_MODE"] = "online"  # whatever the runs were told to do
-            failed, url = _upload_all(due, Path(place))
+            failed, url, seen = _upload_all(due, Path(place))
+            for (entity, where), monitors in seen.items():
+                offer_view(entity, where, monitors, home)
     if failed:
         folder, error = failed[0]
         raise SweepError(
@@ -206,29 +209,37 @@ def _noted(folder: Path) -> Any:
 
 
 Due = tuple[Path, Mirror, dict[str, Any]]
+Seen = dict[tuple[str, str], list[tuple[str, str]]]
 
 
-def _upload_all(due: Sequence[Due], place: Path) -> tuple[list[tuple[Path, str]], str | None]:
+def _upload_all(due: Sequence[Due], place: Path) -> tuple[list[tuple[Path, str]], str | None, Seen]:
     """Upload several runs at a time; until one has gone up, one after the other and three at most,
-    since W&B may not answer at all."""
+    since W&B may not answer at all.
+
+    Returns:
+        What failed and why, where the last project is to be seen, and what the runs of each entity
+        and project are chosen by.
+    """
     failed: list[tuple[Path, str]] = []
+    seen: Seen = {}
     url = None
     left = list(due)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         while left and (url is not None or len(failed) < _TRIES):
             some = left if url is not None else left[:1]
             left = left[len(some) :]
-            tasks = {pool.submit(_upload, *one, place): one[0] for one in some}
+            tasks = {pool.submit(_upload, *one, place): one for one in some}
             for number, task in enumerate(as_completed(tasks), start=1):
                 try:
-                    url = task.result()
+                    url, where = task.result()
+                    seen.setdefault(where, []).append(tasks[task][1].monitor)
                 except Exception as error:
                     text = plain(" ".join(str(error).split()))
                     if isinstance(error, refusals()):
                         raise ConfigError(f"W&B: {text} (`wandb login`)") from error
-                    failed.append((tasks[task], text))
+                    failed.append((tasks[task][0], text))
                 _tell(len(due) - len(left) - len(some) + number, len(due))
-    return failed + [(folder, "") for folder, _, _ in left], url
+    return failed + [(folder, "") for folder, _, _ in left], url, seen
 
 
 def _tell(done: int, total: int) -> None:
@@ -238,11 +249,13 @@ def _tell(done: int, total: int) -> None:
         print(line, end=end, file=with_codes(sys.stderr), flush=True)
 
 
-def _upload(folder: Path, mirror: Mirror, noted: dict[str, Any], place: Path) -> str:
+def _upload(
+    folder: Path, mirror: Mirror, noted: dict[str, Any], place: Path
+) -> tuple[str, tuple[str, str]]:
     """Send what W&B lacks of a run.
 
     Returns:
-        Where its project is to be seen.
+        Where its project is to be seen, and its entity and project.
     """
     record = read_record(folder)
     ended = record is not None
@@ -261,7 +274,7 @@ def _upload(folder: Path, mirror: Mirror, noted: dict[str, Any], place: Path) ->
         write_json(folder / "wandb" / NOTE, noted)
         for part in (folder / "wandb").glob("offline-run-*/*.wandb") if ended else ():
             part.with_suffix(".wandb.synced").touch()  # so that `wandb sync` passes it over
-    return sender.url
+    return sender.url, sender.place
 
 
 def _part(folder: Path) -> Path:

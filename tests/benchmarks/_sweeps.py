@@ -7,13 +7,15 @@ prints what it measured as JSON.
 import copy
 import hashlib
 import json
+import multiprocessing
 import os
+import pickle
 import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,28 +76,42 @@ def begin(home: Path, name: str, count: int) -> dict[str, Any]:
 
 
 def fill(home: Path, name: str, count: int) -> dict[str, Any]:
-    """Finish ``count`` trials, with a record each, made after the one run of ``template(home)``."""
+    """Finish ``count`` trials, with a record each, made after the one run of ``template(home)``.
+
+    What a worker says of a trial stands in the journal line by line, and the snapshot beside it.
+    """
     import optuna
     from optuna.distributions import CategoricalDistribution, FloatDistribution
     from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
+    from optuna.storages.journal import BaseJournalBackend
+    from optuna.trial import TrialState
 
     from lightning_sep.record import read_records, write_record
+    from lightning_sep.sweep.folder import open_sweep
+
+    class Memory(BaseJournalBackend):
+        def __init__(self, text: str) -> None:
+            self.lines = text.splitlines()
+
+        def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+            return map(json.loads, self.lines[log_number_from:])
+
+        def append_logs(self, logs: list[dict[str, Any]]) -> None:
+            self.lines += [json.dumps(log, separators=(",", ":")) for log in logs]
 
     os.fsync = lambda file: None  # these files need not outlive a crash
     [pattern] = read_records(template(home))
     begin(home, name, count)
     journal = home / "sweeps" / name / "journal.log"
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.load_study(
-        study_name=name, storage=JournalStorage(JournalFileBackend(str(journal)))
-    )
+    memory = Memory(journal.read_text())
+    storage = JournalStorage(memory)
+    study = storage.get_study_id_from_name(name)
     distributions = {
         "lr": FloatDistribution(LOW, HIGH, log=True),
         "head": CategoricalDistribution(HEADS),
     }
     draw = random.Random(name)
-    trials = []
     for number in range(count):
         params = {"lr": 10 ** draw.uniform(-4, -2), "head": draw.choice(HEADS)}
         value, run_id = draw.gauss(0, 1), f"{draw.getrandbits(48):012x}"
@@ -107,15 +123,17 @@ def fill(home: Path, name: str, count: int) -> dict[str, Any]:
         record["monitor"] |= {"value": value}
         (home / run_id).mkdir()
         write_record(home / run_id, record)
-        trials.append(
-            optuna.trial.create_trial(
-                params=params,
-                distributions=distributions,
-                value=value,
-                user_attrs={"overrides": proposed, "runs": [run_id]},
-            )
-        )
-    study.add_trials(trials)
+        trial = storage.create_new_trial(study)
+        storage.set_trial_system_attr(trial, "tpe:relative_params:0", json.dumps(params))
+        for key, distribution in distributions.items():
+            internal = distribution.to_internal_repr(params[key])
+            storage.set_trial_param(trial, key, internal, distribution)
+        storage.set_trial_user_attr(trial, "overrides", proposed)
+        storage.set_trial_user_attr(trial, "runs", [run_id])
+        storage.set_trial_state_values(trial, TrialState.COMPLETE, [value])
+    journal.write_text("".join(f"{line}\n" for line in memory.lines))
+    opened = open_sweep(home, name)
+    opened.journal.save_snapshot(pickle.dumps(opened.study._storage._replay_result))  # type: ignore[attr-defined]
     return {}
 
 
@@ -196,6 +214,36 @@ def among(home: Path, name: str, count: int) -> dict[str, Any]:
     runner: Any = Stopwatch(Short(), count, time.time)
     main([name], home, runner=runner)
     return {"began": runner.began_s, "ended": runner.ended_s}
+
+
+def starting(home: Path, name: str, count: int) -> dict[str, Any]:
+    """Seconds until the last of ``count`` workers has begun a trial."""
+    import lightning_sep.sweep.worker  # noqa: F401
+
+    return {"all_work": _all_work(among, home, name, count)}
+
+
+def optuna_starting(home: Path, name: str, count: int) -> dict[str, Any]:
+    """The same with Optuna alone."""
+    import optuna  # noqa: F401
+
+    return {"all_work": _all_work(optuna_among, home, name, count)}
+
+
+def _all_work(do: Callable[..., dict[str, Any]], home: Path, name: str, count: int) -> float:
+    """The same of processes that have imported what they need: that scales with cores, not with
+    the study."""
+    fork = multiprocessing.get_context("fork")
+    said = fork.SimpleQueue()
+    crowd = [fork.Process(target=lambda: said.put(do(home, name, 1))) for _ in range(count)]
+    began_s = time.time()
+    for one in crowd:
+        one.start()
+    for one in crowd:
+        one.join()
+    if any(one.exitcode for one in crowd):
+        raise SystemExit(f"{do.__name__}: {[one.exitcode for one in crowd]}")
+    return max(said.get()["began"][0] for _ in crowd) - began_s
 
 
 def optuna_among(home: Path, name: str, count: int) -> dict[str, Any]:

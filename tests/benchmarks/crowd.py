@@ -2,13 +2,12 @@
 
 import json
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from _measure import PROGRAM, Line, environment, in_turn, run
+from _measure import PROGRAM, Line, environment, in_turn, run, told
 from _sweeps import TINY, child, template
 
 CROWDS = (1, 8, 32)
@@ -26,7 +25,7 @@ def lines(rounds: int, folder: Path) -> Iterator[Line]:
         """Seconds from a trial's end to the next one's beginning, in the middle."""
         name = f"sweep_{next(numbers)}"
         run(child("begin", folder / "runs", name, workers * trials), env)
-        said, _ = _crowd(do, folder / "runs", name, workers, trials, env)
+        said = _crowd(do, folder / "runs", name, workers, trials, env)
         return median(
             begins - ends
             for one in said
@@ -50,20 +49,20 @@ def lines(rounds: int, folder: Path) -> Iterator[Line]:
     run(child("begin", folder / "runs", "many", BEHIND + 100 * START), env)
 
     def all_work(do: str) -> float:
-        """Seconds until the last of the workers has begun its first trial."""
-        said, began_s = _crowd(do, folder / "runs", "many", START, 1, env)
-        return max(one["began"][0] for one in said) - began_s
+        taken: float = told(child(do, folder / "runs", "many", START), env)["all_work"]
+        return taken
 
-    ours, theirs = in_turn(rounds, lambda: all_work("among"), lambda: all_work("optuna_among"))
-    what = f"until {START} workers work, {BEHIND:,} finished before"
+    ours, theirs = in_turn(
+        rounds, lambda: all_work("starting"), lambda: all_work("optuna_starting")
+    )
+    what = f"until {START} workers work, {BEHIND:,} finished before, imports aside"
     yield Line("crowd", what, "Optuna alone", ours, theirs, "s")
 
 
 def _crowd(
     do: str, home: Path, name: str, workers: int, trials: int, env: dict[str, str]
-) -> tuple[list[dict[str, Any]], float]:
-    """What processes that work at the same time say, and when they were started."""
-    began_s = time.time()
+) -> list[dict[str, Any]]:
+    """What processes that work at the same time say."""
     crowd = [
         subprocess.Popen(
             [*map(str, child(do, home, name, trials))],
@@ -80,4 +79,4 @@ def _crowd(
         if one.returncode:
             raise SystemExit(f"{do}: a process ended with {one.returncode}")
         said.append(json.loads(text.splitlines()[-1]))
-    return said, began_s
+    return said

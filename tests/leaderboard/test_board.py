@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 
 from lightning_sep.errors import ConfigError
 from lightning_sep.leaderboard.board import NEW_SEEDS, Board, load_boards
-from lightning_sep.leaderboard.document import as_json
+from lightning_sep.leaderboard.document import as_json, as_text
 from lightning_sep.leaderboard.page import page
 from lightning_sep.leaderboard.ranking import Scores, compare, compare_above
+from lightning_sep.leaderboard.runs import read_run
 from lightning_sep.leaderboard.statistics import (
     crossed_interval,
     paired_difference,
@@ -780,6 +782,57 @@ class TestLoading:
         (row,) = found.boards[0].rows
         assert [score.run.run_id for score in row.scores] == ["whole"]
 
+    def test_a_metric_that_is_no_finite_number_is_none(self, home) -> None:
+        odd = {"test/a": None, "test/b": "1", "test/c": True, "test/d": float("inf")}
+        home.write("mixed", metrics={SEPARATION: 1.0, "test/whole": 3, **odd})
+        home.write("endless", metrics={SEPARATION: 1.0, "test/d": float("-inf")})
+        assert read_run(home.path / "mixed").metrics == {SEPARATION: 1.0, "test/whole": 3.0}
+        assert read_run(home.path / "endless").metrics == {SEPARATION: 1.0}
+
+    def test_a_finished_run_without_a_score_is_not_said_to_have_failed(self, home) -> None:
+        home.write("a", seed=0, metrics={SEPARATION: 1.0})
+        home.write("b", seed=1, metrics={SEPARATION: float("nan")})
+        home.write("c", seed=2, state="failed", error="diverged", metrics={})
+        (one,) = only(home).apart
+        assert one.reasons == [
+            "1 of 3 fresh seeds count",
+            f"seed 1 finished, and its record has no finite {SEPARATION}",
+            "seed 2 failed: diverged",
+        ]
+        assert f"finished, and its record has no finite {SEPARATION}" in page(
+            load_boards(home.path)
+        )
+
+    def test_a_best_that_was_chosen_on_test_is_said_to_be_favoured(self, home) -> None:
+        for head, value in (("tanh", 1.0), ("sine", 2.0)):
+            home.write(head, head=head, metrics={SEPARATION: value}, monitor={})
+        board, text = only(home), page(load_boards(home.path))
+        assert board.best.name == "head=sine"
+        assert board.notes[0].endswith("was chosen by its test score, which favours it.")
+        assert "had no part in the choice" not in text
+        assert "too good by what luck gave it" in text
+        assert summary_line(board).endswith(
+            "with one seed each no difference can be told from chance"
+        )
+        home.write("other", sweep="b", metrics={SEPARATION: 1.0})
+        assert "had no part in the choice" in page(load_boards(home.path, ["b"]))
+        assert only(home, "b").notes == board.notes[1:]
+
+    @pytest.mark.parametrize(("mode", "rises"), [("min", False), ("max", True)])
+    def test_what_was_monitored_has_a_direction_of_its_own(self, home, mode, rises) -> None:
+        for head, value in (("tanh", 0.2), ("sine", 0.4)):
+            monitor = {"name": "val/own", "mode": mode, "value": value}
+            home.write(head, head=head, metrics={SEPARATION: 1.0}, monitor=monitor)
+        board = only(home)
+        assert board.monitor_rises is rises
+        assert board.best.name == ("head=sine" if rises else "head=tanh")
+        text = page(load_boards(home.path))
+        (data,) = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+        assert data["monitor"] == {"label": "val/own", "higher": rises}
+        heading = re.search(r"<th[^>]*>(?:(?!</th>).)*Validation", text, re.DOTALL)[0]
+        order = "descending" if rises else "ascending"
+        assert f'data-first="{order}"' in heading.rpartition("<th")[2]
+
     def test_fields_of_the_wrong_type_skip_the_record(self, home) -> None:
         home.write("odd", metrics=[1, 2])
         (skip,) = load_boards(home.path).skipped
@@ -898,6 +951,28 @@ class TestDocument:
         assert board["rows"][0]["mean"] == pytest.approx(0.1153, abs=1e-4)
         assert (board["rows"][0]["rank_low"], board["rows"][0]["rank_high"]) == (1, 2)
         assert len(board["rows"][0]["seeds"]) == 5
+
+    def test_its_text_says_the_same_with_a_line_for_each_setting(self, full_home) -> None:
+        found = load_boards(full_home.path)
+        text, document = as_text(found), as_json(found)
+        assert json.loads(text) == document
+        lines = [line.strip().removesuffix(",") for line in text.splitlines()]
+        for board in document["boards"]:
+            for one in (*board["rows"], *board["apart"], *board["tried"]):
+                assert json.dumps(one) in lines
+        assert len(document["boards"][0]["tried"]) > 20
+
+    def test_a_setting_that_is_no_finite_number_is_told_as_text(self, home) -> None:
+        for place, value in enumerate(("inf", "2.0", "9" * 400)):
+            more = {"set": {"loss.limit": float(value)}, "config_hash": f"limit-{value}"}
+            home.write(f"f{place}", overrides=[], metrics={SEPARATION: 1.0}, **more)
+            said = {"overrides": [f"loss.limit={value}"], "config_hash": f"search-{value}"}
+            home.write(f"s{place}", sweep="others", purpose="search", trial=place, **said)
+        found = load_boards(home.path)
+        rows = json.loads(as_text(found))["boards"][0]["rows"]
+        assert sorted(str(row["settings"]["loss.limit"]) for row in rows) == ["2.0", "inf", "inf"]
+        (data,) = re.findall(r'id="data">(.*?)</script>', page(found), re.DOTALL)
+        assert "Infinity" not in data
 
     def test_counts_the_search(self, full_home) -> None:
         board = as_json(load_boards(full_home.path, ["bounded_heads"]))["boards"][0]

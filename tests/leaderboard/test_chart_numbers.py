@@ -188,3 +188,33 @@ def test_trivial_predictors_are_drawn_in_the_shown_unit(full_home) -> None:
     ]
     assert [one["hard"] for one in data] == [5, 95, 5]
     assert [one["monitor"]["higher"] for one in data] == [True, False, True]
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_who_is_far_behind_gives_no_chart_its_scale(home, sign: float) -> None:
+    name, mode = ("test/r2", "max") if sign > 0 else ("test/equal_error_rate", "min")
+    task = "autoregression" if sign > 0 else "verification"
+    for place, level in enumerate((0.30, 0.29, 0.27, 0.3 - sign * 0.28)):
+        for seed in range(2):
+            home.write(
+                f"r{place}{seed}",
+                task=task,
+                config_hash=f"c{place}",
+                overrides=[f"head.temperature={place}"],
+                seed=seed,
+                metrics={name: level + sign * 0.002 * seed},
+                monitor={"name": name.replace("test", "val"), "mode": mode, "value": level},
+            )
+    settings = drawn(home)["settings"]
+    far = {one["name"]: one.get("far", 0) for one in settings}
+    assert far == {"temperature=0": 0, "temperature=1": 0, "temperature=2": 0, "temperature=3": 1}
+
+
+def test_examples_of_other_data_are_not_set_against_each_other(home) -> None:
+    for place, data in enumerate(("a", "a", "b")):
+        values = np.arange(4.0) + place
+        about = {"head": f"h{place}", "data": {"set": data}}
+        home.separation(f"r{place}", values, overrides=[f"head=h{place}"], **about)
+    board = drawn(home)
+    assert [one["kind"] for one in board["settings"]] == ["ranked", "ranked", "apart"]
+    assert sorted(place for place, _ in board["examples"]["scores"]) == [0, 1]

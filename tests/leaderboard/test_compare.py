@@ -166,3 +166,16 @@ def test_the_command_prints_text_or_one_document(four, monkeypatch, capsys) -> N
     lines = capsys.readouterr().out.splitlines()
     assert ["optimizer.lr", "0.001", "0.002"] in [line.split() for line in lines]
     assert lines[-1].startswith("SI-SDR improvement: sine0 minus tanh0 is +")
+
+
+def test_a_seed_that_was_trained_twice_is_not_two_seeds(four) -> None:
+    again = values(four, "tanh0")
+    four.separation("tanh0-again", np.array(again), head="tanh", seed=0)
+    found = compare_runs(folders(four, "tanh0", "tanh0-again", "sine0"))
+    assert [(gap.first, gap.second) for gap in found.gaps] == [
+        (["tanh0"], ["tanh0-again"]),
+        (["tanh0"], ["sine0"]),
+    ]
+    assert {gap.holds_for for gap in found.gaps} == {
+        "these two trained models on new test mixtures"
+    }

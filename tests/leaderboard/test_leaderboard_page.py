@@ -357,6 +357,11 @@ class TestWhatIsDrawn:
         low, high = row["interquartile_interval"]
         mean = row["interquartile_mean"]
         assert mean == pytest.approx(5.1)
+        assert "Left columns are the hard examples" in html
+        rates = {"test/equal_error_rate": 0.1, "test/equal_error_rate_q95": 0.4}
+        home.write("v", sweep="other", task="verification", metrics=rates)
+        other = page(load_boards(home.path, ["other"]))
+        assert "Right columns are the hard examples" in other
         assert f'<b>{mean:.2f}</b><span class="sub">{low:.2f} to {high:.2f}</span>' in html
 
     def test_who_is_behind_in_neither_mean_nor_hard_examples_is_on_the_line(self, home) -> None:

@@ -759,6 +759,40 @@ class TestCharts:
         expected = sorted([row.interval.mean, row.percentiles[5].mean] for row in board.rows[:1])
         assert [front[-1]] == [pytest.approx(expected[0], rel=1e-4)]
 
+    def test_no_chart_is_stretched_by_what_collapsed(self, seen, board) -> None:
+        ends = read(
+            seen,
+            "return Object.fromEntries(['seeds', 'curves', 'pareto'].map((name) => { const { xAxis,"
+            " yAxis } = chart(name).getOption(); return [name, [xAxis[0], yAxis[0]].map((one) => "
+            "[one.min, one.max])] }))",
+        )
+        means = [score.value for row in board.rows[:3] for score in row.scores]
+        low, high = ends["seeds"][1]
+        assert min(means) - 1 < low < min(means) <= max(means) < high < max(means) + 1
+        low, high = ends["curves"][1]  # from 0 to the best level, a seed more and two
+        assert -6 < low <= 0 < LEVELS[0] + 2 < high < 20
+        (left, right), (low, high) = ends["pareto"]
+        near = [(row.interval.mean, row.percentiles[5].mean) for row in board.rows[:3]]
+        assert 0 < left < min(x for x, _ in near) <= max(x for x, _ in near) < right < 15
+        far = board.rows[3].percentiles[5].mean
+        assert far + 15 < low < min(y for _, y in near) <= max(y for _, y in near) < high < 15
+        points = read(seen, "return chart('pareto').getOption().series[2].data")
+        assert points[3]["value"] == [left, low]
+        assert [points[3]["symbol"], points[3]["symbolRotate"]] == ["triangle", 90]
+        assert not any("symbol" in one for one in points[:3])
+        notes = read(
+            seen,
+            "return Object.fromEntries([...document.querySelectorAll('[data-chart]')].map((one) => "
+            "[one.dataset.chart, one.querySelector('.beyond').checkVisibility() ? "
+            "one.querySelector('.beyond').textContent : '']))",
+        )
+        name = f"4. {entries_of(board)[3].short}"
+        expected = dict.fromkeys(
+            ("seeds", "curves", "pareto", "differences"),
+            f"Beyond the scale, at least in part: {name}.",
+        )
+        assert {chart: said for chart, said in notes.items() if said} == expected
+
     def test_a_hint_says_what_the_record_of_its_point_says(self, seen, board, axes_home) -> None:
         def hints(chart: str, series: int) -> list[list[str]]:
             data = read(seen, f"return chart('{chart}').getOption().series[{series}].data")
@@ -930,7 +964,7 @@ class TestCharts:
                 wrong = [0.1, 0.2 - 0.1 * place, 0.3 - 0.1 * place]
                 kept = pairs | {"test/error_rate_at_val_threshold_of_pair": wrong}
                 (folder / "test_examples.json").write_text(json.dumps(kept))
-        for trial, value in enumerate((0.3, 0.4, 0.2, 0.25)):
+        for trial, value in enumerate((0.3, 0.4, 0.2, 0.25, 0.95)):  # the last collapsed
             home.write(
                 f"5{trial:011x}",
                 task="verification",
@@ -944,7 +978,11 @@ class TestCharts:
         (tmp_path / "a.html").write_text(page(load_boards(home.path)), encoding="utf-8")
         show(browser, tmp_path / "a.html")
         best = read(browser, "return chart('search').getOption().series[0].data")
-        assert best == [[0, 30], [2, 20], [3, 20]]
+        assert best == [[0, 30], [2, 20], [4, 20]]
+        for chart in ("search", "slice", "parallel"):
+            note = browser.find_element(By.CSS_SELECTOR, f"[data-chart={chart}] .beyond")
+            assert note.text == "1 trial lies beyond the scale."
+        assert read(browser, "return chart('search').getOption().yAxis[0].max") == 45
         tally = browser.find_element(By.CSS_SELECTOR, "[data-chart=examples] .tally").text
         assert tally == "B is better on 2 of 3, A on 0, equal on 1."
         data = read(browser, "return chart('parallel').getOption().series[0].data")

@@ -327,6 +327,41 @@ class TestFile:
         (board,) = load_boards(home.path).boards
         assert [row.name for row in board.rows] == ["head=tanh", "head=sine"]
 
+    @pytest.mark.parametrize(
+        ("said", "first"),
+        [
+            ("metric: test/loss", "tanh"),
+            ("metric: test/loss_raw", "tanh"),
+            ("metric: test/own\nhigher_is_better: false", "tanh"),
+            ("metric: test/own\nhigher_is_better: true", "sine"),
+        ],
+    )
+    def test_another_metric_has_a_direction_of_its_own(
+        self, home, tmp_path, monkeypatch, said: str, first: str
+    ) -> None:
+        (tmp_path / "conf").mkdir()
+        monkeypatch.chdir(tmp_path)
+        self.write(tmp_path / "conf", said, "bounded_heads")
+        for head, value in (("sine", 0.9), ("tanh", 0.4)):
+            metrics = dict.fromkeys(("test/loss", "test/loss_raw", "test/own"), value)
+            home.write(head, head=head, metrics={SEPARATION: 1.0} | metrics, monitor={})
+        (board,) = load_boards(home.path).boards
+        assert board.best.name == f"head={first}"
+        assert [row.standing.place for row in board.rows] == [1, 2]
+
+    def test_a_metric_whose_direction_nobody_says_is_refused(
+        self, three, tmp_path, monkeypatch
+    ) -> None:
+        (tmp_path / "conf").mkdir()
+        monkeypatch.chdir(tmp_path)
+        self.write(tmp_path / "conf", f"metric: {SEPARATION}_std", "bounded_heads")
+        with pytest.raises(ConfigError, match=r"_std: .* say higher_is_better: true or false"):
+            load_boards(three.path)
+        said = f"metric: {SEPARATION}\nhigher_is_better: false"
+        self.write(tmp_path / "conf", said, "bounded_heads")
+        with pytest.raises(ConfigError, match="higher is better for"):
+            load_boards(three.path)
+
     def test_it_may_refuse_code_that_no_commit_holds(self, three, tmp_path, monkeypatch) -> None:
         (tmp_path / "conf").mkdir()
         monkeypatch.chdir(tmp_path)

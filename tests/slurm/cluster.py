@@ -86,7 +86,7 @@ class Cluster:
             SlurmdTimeout=10
             KillWait=10
             MinJobAge=600
-            MaxArraySize=1001
+            MaxArraySize=101
             PreemptType=preempt/partition_prio
             PreemptMode=REQUEUE
             SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1

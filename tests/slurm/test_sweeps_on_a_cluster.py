@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from lightning_sep.errors import ConfigError, NoRoom
+from lightning_sep.launchers.slurm_jobs import stepped
 from tests.faults.harness import (
     ROOT,
     Lab,
@@ -94,6 +96,8 @@ def finished(lab: Lab, cluster: Cluster, name: str = "heads", limit_s: float = 3
         ("launcher.gpus=3", "Requested node configuration is not available"),
         ("launcher.workrs=2", "Did you mean 'workers'?"),
         ("launcher.workers=0", "workers = 0"),
+        ("launcher.limit=200", "200 tasks are more than a job array"),
+        ("launcher.extra=['--array=0-1']", "the launcher says that itself"),
     ],
 )
 def test_what_cannot_run_is_refused_in_a_line_and_nothing_is_queued(
@@ -219,14 +223,41 @@ def test_preflight_asks_slurm_for_the_very_script(
 ) -> None:
     one = write_sweep(tmp_path / "one.py", "yield 'head=tanh'", finalists=0)
     ask = ("preflight", str(one), "launcher=slurm", "--json")
-    code, text = asked(lab, *ask, "launcher.gpus=1")
+    gpus = "$(scontrol show job $SLURM_JOB_ID | grep -om1 gpu:.)"
+    says = f'launcher.setup=["echo on $(hostname): {gpus} $SLURM_CPUS_PER_TASK >&2"]'
+    resources = ("launcher.gpus=1", "launcher.cpus=3", "launcher.extra=['--nodelist=n3']")
+    code, text = asked(lab, *ask, *resources, says)
     assert code == 0, text
-    found = json.loads(text)
+    said, _, text = text.partition("{")
+    assert said.startswith("on n3: gpu:1 3\none: head=tanh: "), (
+        "where a worker would be, as it goes on"
+    )
+    found = json.loads("{" + text)
     assert (found["problems"], found["runs"], found["tried"][0]["steps"]) == ([], 1, 40)
     code, text = asked(lab, *ask, "launcher.partition=short", "launcher.time_min=30")
     assert code == 2
     assert json.loads(text)["problems"] == ["launcher.time_min=30: partition short gives 5:00"]
     assert not lab.home.exists()
+
+
+def test_a_step_for_which_no_node_becomes_free_says_why_and_is_withdrawn(
+    lab: Lab, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in lab.extra.items():
+        monkeypatch.setenv(name, value)
+    cluster.ask("sbatch", "--nodes=4", "--exclusive", "--output=/dev/null", "--wrap=sleep 300")
+    until(lambda: "RUNNING" in cluster.ask("squeue", "-h", "-o", "%T"), 30)
+    said: list[str] = []
+    with pytest.raises(NoRoom, match=r"has not begun within 1 s: .*no node has room"):
+        stepped("step", ["--job-name=step", "true"], 1.0, said.append)
+    [one] = said
+    assert one.startswith("job ")
+    assert one.endswith("queued and waiting for resources")
+    until(lambda: not cluster.ask("squeue", "-h", "--name=step"), 30)
+    cluster.clear()
+    assert stepped("step", ["--job-name=step", "echo", "x"], 30.0, said.append) == "x\n"
+    with pytest.raises(ConfigError, match=r"srun: n.: task 0: Exited with exit code 3"):
+        stepped("step", ["--job-name=step", "sh", "-c", "exit 3"], 30.0, said.append)
 
 
 def test_the_readmes_commands_for_a_cluster_run(lab: Lab, cluster: Cluster) -> None:
@@ -259,12 +290,15 @@ def test_a_sweep_longer_than_its_time_limit_ends_by_itself_without_scontrol(
         (some / name).symlink_to(f"/usr/bin/{name}")
     for name in ("bash", "sh", "date", "env", "sleep", "uname", "hostname"):
         (some / name).symlink_to(f"/bin/{name}")
-    lab = make_lab()
+    lab = make_lab('it\'s my "lab" %j')
     lab.extra["PATH"] = str(some)
     lab.extra |= slowly(0.8)
     ends = "export SLURM_JOB_END_TIME=$(($(date +%s) + 12))"  # of the first task
     limit = f'launcher.setup=["if [ 0$SLURM_ARRAY_TASK_ID = 00 ]; then {ends}; fi"]'
-    assert asked(lab, "sweep", str(path), "launcher=slurm", "launcher.workers=1", limit)[0] == 0
+    extra = "launcher.extra=['--comment=\"a b\" --nice=1']"
+    submit = ("sweep", str(path), "launcher=slurm", "launcher.workers=1", "launcher.limit=6")
+    assert asked(lab, *submit, limit, extra)[0] == 0
+    assert {*cluster.ask("squeue", "-h", "-o", "%k|%y").split("\n")} == {"a b|1", ""}
     finished(lab, cluster, "one")
     logs = [one.read_text() for one in (lab.home / "sweeps/one/slurm").glob("*_*.log")]
     assert sum("the job's time ends soon" in one for one in logs) >= 1
@@ -351,6 +385,8 @@ def _survives(
     lab.extra |= slowly(chaos.pause_s, gate)
     options = [f"launcher.workers={chaos.workers}", f"launcher.cpus={16 // chaos.workers}"]
     assert asked(lab, "sweep", str(path), "launcher=slurm", *options)[0] == 0
+    [array] = json.loads((lab.home / "sweeps/chaos/jobs.json").read_text())["arrays"]
+    assert array["tasks"] == 64, "as many as this cluster takes, halved from 32 for each worker"
 
     # Whoever is first has not done everything before the last one begins.
     until(lambda: len(list(gate.parent.glob(f"{gate.name}.*"))) == chaos.workers)

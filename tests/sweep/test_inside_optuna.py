@@ -1,5 +1,6 @@
 """What is used of Optuna without a public call still does what is asked of it."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
@@ -48,6 +50,42 @@ def test_a_trial_that_is_given_back_waits_and_keeps_what_it_has(study: optuna.St
     assert frozen.state == TrialState.WAITING
     assert frozen.params == {"x": value}
     assert frozen.intermediate_values == {0: 0.5}
+
+
+def test_a_sampler_that_knows_the_space_already_proposes_what_a_new_one_would(
+    study: optuna.Study,
+) -> None:
+    """Some parameters are not in all trials, some trials end late or never."""
+    other = optuna.create_study()
+    looked: list[int] = []
+
+    def tell(number: int, state: TrialState = TrialState.COMPLETE) -> None:
+        for one in (study, other):
+            value = one.trials[number].params["x"]
+            one.tell(number, value if state == TrialState.COMPLETE else None, state=state)
+
+    for number in range(12):
+        inside_optuna.learn_space(study)
+        sampler = TPESampler(seed=number, n_startup_trials=2, multivariate=True)
+        inside_optuna.renew_sampler(study, copy.deepcopy(sampler))
+        other.sampler = sampler
+        for one in (study, other):
+            trial = inside_optuna.new(one)
+            trial.suggest_float("x", 0, 1)
+            trial.suggest_categorical("y", ["a", "b"])
+            if number % 5 != 3:
+                trial.suggest_float("z", 0, 1)
+        known = study.sampler
+        assert isinstance(known, TPESampler)
+        looked.append(known._search_space._cached_trial_number)
+        if number not in (2, 7):
+            tell(number, TrialState.FAIL if number == 4 else TrialState.COMPLETE)
+        if number == 9:
+            tell(2, TrialState.PRUNED)
+    assert [one.params for one in study.trials] == [one.params for one in other.trials]
+    assert looked == [0, 1, 2, 2, 2, 2, 2, 2, 2, 2, 7, 7], (
+        "those that ended are not looked at again"
+    )
 
 
 def written_by_optuna(tmp_path: Path, study: optuna.Study) -> list[dict[str, Any]]:

@@ -2,12 +2,16 @@
 
 import json
 import os
+import pickle
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
+from optuna.distributions import FloatDistribution
 from optuna.storages import JournalStorage
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from lightning_sep.errors import StorageError
 from lightning_sep.leases.lock import FileLock
@@ -188,6 +192,110 @@ def test_records_are_read_from_any_one_on(journal: Path) -> None:
     with journal.open("ab") as file:
         file.write(b'{"op_code":4,"worker')
     assert list(made.read_logs(4)) == records[4:]
+
+
+@pytest.fixture
+def long(journal: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """130 trials, and a snapshot of the first hundred."""
+    made = study(journal)
+    space = {"x": FloatDistribution(0, 1)}
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        for number in range(3, 130):
+            made.add_trial(
+                create_trial(params={"x": 0.5}, distributions=space, value=float(number))
+            )
+    return journal
+
+
+def read(path: Path) -> tuple[int, list[FrozenTrial]]:
+    """How many records a process that opens a study reads, and the trials that it sees."""
+    numbers: list[int] = []
+
+    class Counted(Journal):
+        def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+            for record in super().read_logs(log_number_from):
+                numbers.append(log_number_from)
+                yield record
+
+    made = Counted(path, FileLock(path.with_name("lock")))
+    trials = optuna.load_study(storage=JournalStorage(made), study_name="one").get_trials()
+    return len(numbers), trials
+
+
+def test_who_opens_a_study_of_many_trials_reads_what_came_after_its_snapshot(long: Path) -> None:
+    count, trials = read(long)
+    snapshot = long.with_name("journal.snapshot")
+    kept = snapshot.read_bytes()
+    snapshot.unlink()
+    every, same = read(long)
+    assert trials == same
+    assert [trial.value for trial in trials[3:]] == [float(n) for n in range(3, 130)]
+    assert every == len(long.read_bytes().splitlines())
+    begun = [
+        n for n, line in enumerate(long.read_bytes().splitlines(), 1) if b'"op_code":4' in line
+    ]
+    assert count == every - begun[100]
+    snapshot.write_bytes(kept)
+    made = study(long)  # goes on, and lays the next one
+    made.add_trials(trials[30:])
+    made.tell(made.ask(), 5.0)
+    assert [trial.value for trial in made.get_trials()[-2:]] == [129.0, 5.0]
+    assert snapshot.read_bytes() != kept
+    count, trials = read(long)
+    assert count == 29 + 2, "what came after trial 200"
+    assert trials == made.get_trials()
+    assert sorted(one.name for one in long.parent.iterdir()) == ["journal.log", "journal.snapshot"]
+
+
+def test_a_snapshot_that_does_not_fit_is_not_used(
+    long: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = long.with_name("journal.snapshot")
+    whole, kept = long.read_bytes(), snapshot.read_bytes()
+    every = len(whole.splitlines())
+    first = b'"values":[1.0]'
+    assert first in whole
+    long.write_bytes(whole.replace(first, b'"values":[7.0]', 1))
+    count, trials = read(long)
+    assert (count, trials[0].value) == (every, 7.0), "another journal is in its place"
+    long.write_bytes(whole)
+    for place in (3, len(kept) // 2, len(kept) - 9):
+        snapshot.write_bytes(kept[:place] + bytes([kept[place] ^ 1]) + kept[place + 1 :])
+        assert read(long)[0] == every, f"damaged at byte {place}"
+    for content in (b"", b"[]\n", kept[:-1], kept + b"x"):
+        snapshot.write_bytes(content)
+        assert read(long)[0] == every
+    snapshot.write_bytes(kept)
+    monkeypatch.setattr(optuna, "__version__", "5.99")
+    assert read(long)[0] == every, "another Optuna may write it in another way"
+
+
+class Hostile:
+    """A pickle that makes a folder when it is loaded."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.place),)
+
+
+def test_a_snapshot_that_holds_anything_but_a_study_is_not_loaded(
+    long: Path, tmp_path: Path
+) -> None:
+    """Its checksums fit: whoever can write the home can make them."""
+    place = tmp_path / "made"
+    with_it = Journal(long, FileLock(long.with_name("lock")))
+    every = len(list(with_it.read_logs(0)))
+    with_it.save_snapshot(pickle.dumps([Hostile(place)]))
+    assert read(long)[0] == every
+    assert not place.exists()
+
+
+def test_who_only_looks_opens_no_pickle(long: Path) -> None:
+    assert Journal(long, FileLock(long.with_name("lock"))).load_snapshot() is not None
+    assert Journal(long, None).load_snapshot() is None
 
 
 def test_fault_29_whoever_breaks_a_lock_lets_nobody_append_to_the_old_journal(

@@ -54,6 +54,7 @@ class Server(ThreadingHTTPServer):
         self.runs: dict[str, RunOnServer] = {}
         self.artifacts: dict[str, dict[str, Any]] = {}
         self.queries: list[str] = []
+        self.views: list[dict[str, Any]] = []
         self.refuse = False  # as a server that is down
 
     @property
@@ -157,6 +158,10 @@ class Server(ThreadingHTTPServer):
             }
             edges.append({"node": node})
         return {"createArtifactFiles": {"files": {"edges": edges}}}
+
+    def _UpsertView2(self, given: dict[str, Any]) -> dict[str, Any]:
+        self.views.append(given | {"spec": json.loads(given["spec"])})
+        return {"upsertView": {"view": {"id": "v", "name": given["name"]}, "inserted": True}}
 
     def _CommitArtifact(self, given: dict[str, Any]) -> dict[str, Any]:
         self.artifacts[given["artifactID"]]["committed"] = True

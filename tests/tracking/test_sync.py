@@ -190,6 +190,55 @@ def test_how_a_run_ended_or_that_it_goes_on_is_what_wandb_shows(server, tmp_path
     assert [server.runs[name].complete for name in sorted(found)] == [True, True, None, None]
 
 
+def test_a_project_gets_one_view_of_its_boards(server, tmp_path, capsys):
+    pytest.importorskip("wandb_workspaces")
+
+    def made(name: str, **more: Any) -> None:
+        tracker = begun(tmp_path, name, **more)
+        went_on(tracker, tmp_path / name, 10)
+        ended(tracker, tmp_path / name)
+
+    made("aaa")
+    made("bbb")
+    made("ccc", monitor=("val/equal_error_rate", "min"))
+    said = told(capsys, "sync")
+    [view] = server.views
+    assert (view["entityName"], view["projectName"]) == ("me", "lightning-sep")
+    assert f"view of the boards: {server.url}/me/lightning-sep?nw=" in said
+    section = view["spec"]["section"]
+    [runs] = section["runSets"]
+    assert runs["grouping"] == [{"section": "run", "name": "group"}]
+    order = [(one["key"]["name"], one["ascending"]) for one in runs["sort"]["keys"]]
+    assert order == [("test/equal_error_rate", True), ("test/r2", False)]
+    assert (section["settings"]["xAxis"], section["settings"]["xAxisActive"]) == ("epoch", True)
+    shown = section["panelBankConfig"]["sections"]
+    assert [one["name"] for one in shown] == ["Board by test/equal_error_rate", "Board by test/r2"]
+    scores, curves = (one["config"] for one in shown[1]["panels"])
+    assert (scores["metrics"], curves["metrics"]) == (["test/r2"], ["val/r2"])
+    assert (scores["groupBy"], curves["groupBy"], curves["xAxis"]) == ("group", "group", "epoch")
+    titles = [one["config"]["chartTitle"] for each in shown for one in each["panels"]]
+    assert ["lower" in one for one in titles] == [True, True, False, False]
+    made("ddd")
+    assert "view" not in told(capsys, "sync")
+    assert len(server.views) == 1
+    told(capsys, "sync", "aaa", "--project", "other")
+    assert [one["projectName"] for one in server.views] == ["lightning-sep", "other"]
+
+
+def test_without_the_package_an_upload_says_how_to_get_the_view(
+    server, tmp_path, capsys, monkeypatch
+):
+    for name in ("wandb_workspaces", "wandb_workspaces.reports.v2"):
+        monkeypatch.setitem(sys.modules, name, None)
+    tracker = begun(tmp_path, "aaa")
+    ended(tracker, tmp_path / "aaa")
+    said = told(capsys, "sync")
+    assert said.count("pip install 'lightning_sep[workspaces]'") == 1
+    assert "1 run uploaded" in said
+    assert not server.views
+    assert not (tmp_path / "wandb-views.json").exists()
+
+
 @pytest.mark.slow
 def test_two_hundred_runs_are_uploaded_once_each(server, tmp_path, capsys):
     names = {f"{number:06x}": number for number in range(200)}
