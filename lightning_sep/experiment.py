@@ -25,7 +25,6 @@ from lightning_sep.fsio import (
     PATIENCE,
     append_line,
     make_folder,
-    read_lines,
     set_apart,
     storage_errors,
     write_aside,
@@ -513,7 +512,7 @@ class _Run:
         identities.refuse_edited(self.settings.tree)  # all that was run is imported by now
         self.guard()
         prepared = self.parts.prepared
-        attempts = read_lines(self.folder.path / ATTEMPTS)
+        attempts = self.folder.attempts()
         said = ("started", "generation", "host", "job", "fingerprint_hash", "trained_on_from")
         written = write_record(
             self.folder.path,

@@ -96,6 +96,11 @@ class RunFolder:
             generation = next(iter(self.histories()), 0)
         return read_lines(self.history(generation))
 
+    def attempts(self) -> list[dict[str, Any]]:
+        """What each attempt has noted of itself, the first one first; a damaged line is none."""
+        noted = read_lines(self.path / ATTEMPTS)
+        return [one for one in noted if {"started", "overrides"} <= one.keys()]
+
     def publish(self) -> None:
         """Let ``metrics.jsonl`` be the newest history, whoever wrote that name last.
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lightning_sep.fsio import read_lines
 from lightning_sep.leases.lease import Content
 from lightning_sep.leases.presence import Peers
 from lightning_sep.record import RECORD, read_record
@@ -19,7 +18,7 @@ def standing(folder: Path) -> dict[str, Any]:
     Returns:
         ``epoch``, ``epochs``, ``metric`` and ``value``; empty where nobody has begun.
     """
-    attempts = read_lines(folder / ATTEMPTS)
+    attempts = RunFolder(folder).attempts()
     if not attempts or "epochs" not in attempts[-1]:
         return {}
     rows = RunFolder(folder).rows()
@@ -63,7 +62,7 @@ def singles(home: Path) -> list[dict[str, Any]]:
 
 def run_state(folder: Path) -> dict[str, Any]:
     """How far a run is, whoever began it, as JSON types."""
-    record, attempts = read_record(folder), read_lines(folder / ATTEMPTS)
+    record, attempts = read_record(folder), RunFolder(folder).attempts()
     if record is not None:
         about = {"state": record["state"], "overrides": record.get("overrides") or []}
         found = {"run": folder.name, **about, **standing(folder), "reason": record.get("error")}
@@ -87,7 +86,7 @@ def _open_runs(home: Path) -> Iterator[Path]:
 
 
 def _single(folder: Path, peers: Peers) -> dict[str, Any] | None:
-    attempts = read_lines(folder / ATTEMPTS)
+    attempts = RunFolder(folder).attempts()
     if not attempts or attempts[-1].get("purpose") != "single":
         return None
     return _state(folder, attempts, peers)

@@ -17,9 +17,10 @@ import torch
 from lightning_sep import experiment
 from lightning_sep.callbacks.checkpoint import SafeCheckpointIO
 from lightning_sep.errors import Busy, Interrupted, LeaseLost, NonFiniteLoss
-from lightning_sep.fsio import PATIENCE, read_lines
+from lightning_sep.fsio import PATIENCE, append_line, read_lines
 from lightning_sep.record import misfits, read_record
 from lightning_sep.run_folder import RunFolder
+from lightning_sep.sweep.singles import run_state
 
 
 def history(folder: Path) -> list[dict[str, object]]:
@@ -261,6 +262,10 @@ def test_fault_26_and_4_what_a_frozen_copy_writes_when_it_wakes_is_not_read(
 def test_a_record_tells_every_attempt_and_on_what_it_ran(tmp_path, settings):
     stopped(settings(), tmp_path, after=3, sweep="one", trial=7, purpose="search")
     stopped(settings(), tmp_path, after=3, sweep="one", trial=7, purpose="search")
+    [noted] = tmp_path.glob("*/attempts.jsonl")
+    for damaged in ('{"generation": 9}', "[]", '{"star'):
+        append_line(noted, damaged)
+    assert run_state(noted.parent)["state"] == "stopped"
     record = experiment.run(
         settings(), home=tmp_path, sweep="one", trial=7, purpose="search"
     ).record

@@ -171,6 +171,7 @@ def test_one_batch_of_each_leaves_nothing_behind(settings, home, capsys):
     code = cli.main(["train", *said, "trainer.fast_dev_run=true", "--json"])
     record = json.loads(capsys.readouterr().out)
     assert record["settings"]["trainer"]["limit_batches"] == 1
+    assert record["settings"]["tracking"]["mode"] == "disabled", "nobody is told of it"
     code = cli.main(["sweep", "--grid", "head=tanh,sine", *said, "trainer.fast_dev_run=true"])
     assert code == 2
     assert "trainer.fast_dev_run is for one run" in capsys.readouterr().err

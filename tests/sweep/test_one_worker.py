@@ -268,8 +268,11 @@ def test_what_is_not_done_to_its_end_is_no_result(
     def ended(prepared: object, errand: object) -> Outcome:
         raise error
 
+    given_back: list[bool] = []
+    monkeypatch.setattr(module, "give_memory_back", lambda: given_back.append(True))
     monkeypatch.setattr(sandbox.runner, "run", ended)
     assert worker.step() == ("stopped" if isinstance(error, Interrupted) else "worked")
+    assert given_back, "the next run begins without this one's memory"
     assert not any(trial.state.is_finished() for trial in worker.study.trials())
     assert note(presence)["tokens"] == [], "others may take it at once"
 

@@ -29,8 +29,8 @@ from lightning_sep.sweep import asked, commands, inside_optuna, report, watchdog
 from lightning_sep.sweep import display as display_module
 from lightning_sep.sweep.definition import Sweep, load_sweep
 from lightning_sep.sweep.finals import Finals, finalists
-from lightning_sep.sweep.folder import create, look, open_sweep
-from lightning_sep.sweep.names import stop_file
+from lightning_sep.sweep.folder import create, look, open_sweep, withdraw
+from lightning_sep.sweep.names import stop_file, sweep_folder
 from lightning_sep.sweep.runner import Errand, ExperimentRunner, Outcome, task_monitor
 from lightning_sep.sweep.status import status
 from lightning_sep.sweep.steer import stop as stop_sweep
@@ -204,6 +204,17 @@ def test_another_sweep_under_the_same_name_is_refused(
     file.write_text(json.dumps(harm(sandbox.record(file))))
     with pytest.raises(ConfigError, match=message):
         sandbox.begin()
+
+
+def test_a_sweep_is_taken_off_unless_somebody_has_worked_on_it(
+    sandbox: Any, presence: Presence
+) -> None:
+    withdraw(sandbox.begin(trials=2))
+    assert not sweep_folder(sandbox.home, "quick").joinpath("sweep.json").exists()
+    study = sandbox.begin(trials=2)
+    told(a_worker(study, presence, sandbox.runner), ("a", 3.0))
+    withdraw(study)
+    assert [trial.values for trial in sandbox.open().trials()] == [[3.0]]
 
 
 def test_a_sweep_of_format_1_can_be_looked_at(sandbox: Any) -> None:
@@ -694,7 +705,9 @@ def overrides(trial):
 """
 
 
-def test_a_definition_is_examined_before_any_work(tmp_path: Path, data_home: Path) -> None:
+def test_a_definition_is_examined_before_any_work(
+    tmp_path: Path, data_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     metric, direction = task_monitor(["task=separation"])
     assert (metric, direction) == ("val/si_sdr_improvement_db", "maximize")
     path = tmp_path / "heads.py"
@@ -708,6 +721,14 @@ def test_a_definition_is_examined_before_any_work(tmp_path: Path, data_home: Pat
         path.write_text(SWEEP.format(**{"metric": metric, "direction": direction} | fields))
         with pytest.raises(ConfigError, match="task monitors metric='val/si_sdr_improvement_db'"):
             ExperimentRunner(tmp_path).examine(load_sweep(path))
+    opened = []
+    monkeypatch.setattr(
+        experiment, "open_data", lambda one: opened.append(one.tree["data"]["seed"])
+    )
+    several = "    yield f\"data.seed={trial.suggest_categorical('data', [3, 4])}\"\n"
+    path.write_text(SWEEP.format(metric=metric, direction=direction) + several)
+    ExperimentRunner(tmp_path).examine(load_sweep(path))
+    assert sorted(opened) == [3, 4], "each once, not by all workers at the same time"
 
 
 # --- the command ----------------------------------------------------------------------------
