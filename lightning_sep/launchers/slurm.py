@@ -1,5 +1,6 @@
 """Workers as the tasks of one Slurm job array."""
 
+import os
 import re
 import shlex
 import shutil
@@ -21,6 +22,7 @@ from lightning_sep.launchers.slurm_jobs import Array, Jobs, asked, stepped, subm
 
 FOLDER = "slurm"  # in a sweep's folder: scripts and logs
 LONGEST_ARRAY = 1000  # Slurm's own bound (MaxArraySize), unless a site has moved it
+_PLUGINS = ("PYTHONPATH", "LIGHTNING_SEP_PLUGINS")
 REPORT_MIN = 30
 STEP_MIN = 20  # a job of minutes finds room between those of hours
 # How Slurm refuses an array of more tasks than MaxArraySize, or than a user may have (each counts).
@@ -331,7 +333,10 @@ class Slurm(Launcher):
         )
 
     def _head(self, options: Sequence[str], work: Assignment) -> list[str]:
+        # A site may start jobs without the environment they were submitted from.
+        plugins = {name: os.environ[name] for name in _PLUGINS if name in os.environ}
         kept = {
+            **plugins,
             **thread_environment(work.threads),
             "LIGHTNING_SEP_HOME": str(work.home.resolve()),
             "LIGHTNING_SEP_DATA": str(data_home().resolve()),

@@ -78,6 +78,9 @@ class Progress:
         return f"{self.name}: {', '.join(parts)}"
 
 
+_STOPPED = "stopped; goes on when the sweep is launched again"
+
+
 def progress(study: SweepStudy, finals: Finals | None = None) -> Progress:
     """How far a sweep is; ``finals`` remembers what it has read before."""
     sweep = study.definition.sweep
@@ -191,7 +194,7 @@ def status(study: SweepStudy) -> dict[str, Any]:
     def sort(entry: dict[str, Any], key: str) -> None:
         lease = Content.read(lease_file(study.folder, key))
         if lease is None or not lease.token or lease.owner is None:
-            why = "stopped; goes on when the sweep is launched again"
+            why = _STOPPED
             if lease is not None and lease.about.get("reason"):
                 why = f"another process tries it once more ({lease.about['reason']})"
             waiting.append({**entry, "reason": why})
@@ -226,6 +229,10 @@ def status(study: SweepStudy) -> dict[str, Any]:
     state = "done" if now.done else "running" if running else begun
     if study.stopping and running:
         state = "stopping"
+    if state == "running":
+        for one in waiting:
+            if one["reason"] == _STOPPED:
+                one["reason"] = "the next worker that is free takes it"
     return {
         "sweep": study.definition.name,
         "question": study.definition.sweep.question,

@@ -120,6 +120,7 @@ def test_without_slurm_the_launcher_says_so(lab: Lab, heads: Path) -> None:
 def test_a_dry_run_shows_the_scripts_and_does_nothing(
     lab: Lab, cluster: Cluster, heads: Path
 ) -> None:
+    lab.extra["LIGHTNING_SEP_PLUGINS"] = "my_lab"
     code, text = asked(
         lab,
         *("sweep", str(heads), "launcher=slurm", "launcher.workers=2", "launcher.gpus=1"),
@@ -145,6 +146,8 @@ def test_a_dry_run_shows_the_scripts_and_does_nothing(
     assert "--gres" not in report
     assert array.index("module load x") < array.index("worker heads")
     assert str(lab.home.resolve()) in array
+    assert "\nexport LIGHTNING_SEP_PLUGINS=my_lab\n" in array
+    assert f"\nexport PYTHONPATH={lab.environment()['PYTHONPATH']}\n" in array
     assert queued(cluster) == ""
     assert not (lab.home / "sweeps").exists()
 

@@ -537,6 +537,22 @@ def test_status_tells_who_runs_what_waits_and_what_has_failed(
     )
 
 
+def test_status_says_that_what_waits_goes_on_by_itself_while_somebody_works(
+    sandbox: Any, presence: Presence
+) -> None:
+    study = sandbox.begin(trials=2)
+    worker = a_worker(study, presence, sandbox.runner)
+    works, waits = worker._claim(), worker._claim()
+    assert works is not None
+    assert waits is not None
+    waits.give_back()
+    [one] = report.status(study)["waiting"]
+    assert one["reason"] == "the next worker that is free takes it"
+    works.give_back()
+    whys = {one["reason"] for one in report.status(study)["waiting"]}
+    assert whys == {"stopped; goes on when the sweep is launched again"}
+
+
 def test_status_tells_of_finals_too(sandbox: Any, presence: Presence) -> None:
     study = sandbox.begin(trials=1, finalists=1, final_seeds=3)
     worker = a_worker(study, presence, sandbox.runner)
