@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
-# One sweep a task, and one about bounds; together some seven minutes on two cores.
+# One sweep a task, and one about bounds; together some six minutes on two cores.
 SWEEPS := sweeps/bounded_heads.py sweeps/next_frame_heads.py sweeps/all_ones.py sweeps/margin.py
 
 .PHONY: help install sweep test coverage test-slow bench mutants lint format clean constraints

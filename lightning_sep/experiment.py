@@ -258,6 +258,7 @@ def run(
     alive: Callable[[], None] | None = None,
     presence: Presence | None = None,
     busy: Callable[[Owner | None], None] | None = None,
+    judged: bool = False,
     train_on: str | Path | None = None,
 ) -> Result:
     """Train and test one run, or go on with it, or return it at once when it is finished.
@@ -279,6 +280,8 @@ def run(
         presence: the sign of life of the worker that runs it; one of its own without it.
         busy: called again and again while another process has the run; returning waits for it.
             Without it, ``Busy`` is raised at once.
+        judged: whether this trial's values have been reported before, so that a run which its sweep
+            has pruned is this trial's result; else it goes on from its checkpoint.
         train_on: a finished run of fewer epochs, and else the same settings, whose last checkpoint
             this one begins with.
 
@@ -302,7 +305,8 @@ def run(
             return run(_tried(settings), home=Path(place), data=prepared, should_stop=should_stop)
     identity = identify(settings, prepared)
     folder = RunFolder(home / identity)
-    record = _finished(folder.path, purpose, sweep)
+    judge = sweep if judged else None
+    record = _finished(folder.path, judge)
     if record is not None:
         return _result(folder.path, record)
     refuse_device(settings.tree)
@@ -327,14 +331,14 @@ def run(
         leases = Leases(presence, Peers(workers), path=lambda key: folder.path / LEASE)
         lease = _claim(leases, folder, identity, busy or _refuse(identity))
         try:
-            record = _finished(folder.path, purpose, sweep)  # while this one waited
+            record = _finished(folder.path, judge)  # while this one waited
             if record is None:
                 if shorter is not None:
                     carry_over(shorter, folder, identity, lease.generation)
                 one = _Run(
                     settings, parts, folder, lease, guard, should_stop, alive, report, watched
                 )
-                one.shorter = shorter
+                one.shorter, one.judged = shorter, judged
                 record = one.to_record(sweep=sweep, trial=trial, purpose=purpose)
         finally:
             with storage_errors(lease.path):
@@ -379,6 +383,7 @@ class _Run:
         self.log = _Log(folder.path / LOG)
         self.fingerprint: dict[str, Any] = {}
         self.shorter: RunFolder | None = None
+        self.judged = False
         self._tidy: Callable[[Mapping[str, str]], None] = lambda kept: None
 
     def guard(self) -> None:
@@ -454,6 +459,7 @@ class _Run:
             alive=self.alive,
             report=self.report,
             sweep=about["sweep"],
+            judged=self.judged,
             purpose=about["purpose"],
             log=self.log.write,
             show=partial(_show, tree, self.parts.task.monitor[0], about["purpose"]),
@@ -481,6 +487,7 @@ class _Run:
             "home": str(self.folder.path.parent.resolve()),
             "generation": self.lease.generation,
             "reports": self.report is not None,
+            "judged": self.judged,
         }
         with ExitStack() as shown:
             if bar is not None:
@@ -568,6 +575,7 @@ def follow(order: Order) -> None:
             alive=_nothing,
             report=(lambda epoch, value: False) if order["reports"] else None,
             sweep=order["sweep"],
+            judged=order["judged"],
             purpose=order["purpose"],
             log=_nothing,
             show=_nothing,
@@ -670,8 +678,9 @@ def _refuse(identity: str) -> Callable[[Owner | None], None]:
     return refuse
 
 
-def _finished(folder: Path, purpose: str, sweep: str | None) -> dict[str, Any] | None:
-    """The record of a run that is done for this purpose; None when there is work left.
+def _finished(folder: Path, judge: str | None) -> dict[str, Any] | None:
+    """The record of a run that is done, or that ``judge``, a sweep, has pruned; None when there is
+    work left.
 
     What its hashes do not fit is set apart and named: it is no result.
     """
@@ -687,7 +696,7 @@ def _finished(folder: Path, purpose: str, sweep: str | None) -> dict[str, Any] |
     if record["state"] == "finished":
         return record
     # One sweep's judgement is not another's: what it pruned goes on from its checkpoint.
-    return record if purpose == "search" and record.get("sweep") == sweep else None
+    return record if judge is not None and record.get("sweep") == judge else None
 
 
 def _result(folder: Path, record: dict[str, Any]) -> Result:

@@ -24,7 +24,14 @@ COUNTED = (
     "plans",
 )
 # What every run goes through, whatever its settings name.
-ALWAYS = ("training", "callbacks.average", "callbacks.plan", "callbacks.reweight")
+ALWAYS = (
+    "training",
+    "callbacks.average",
+    "callbacks.history",  # which epoch is the best one
+    "callbacks.plan",
+    "callbacks.reweight",
+    "callbacks.watch",  # when it ends early
+)
 
 
 _NOTED: dict[Path, str] = {}  # what files held before this process imported any of them

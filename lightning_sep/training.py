@@ -61,6 +61,7 @@ class Attempt:
         alive: called after each batch.
         report: gets epoch and monitored value after each validation; ``True`` prunes.
         sweep: the sweep that proposed the run.
+        judged: whether it may have pruned this one before.
         purpose: ``"single"``, ``"search"`` or ``"final"``.
         log: writes a line into the run's log.
         show: gets each line of the history, for whoever watches.
@@ -75,6 +76,7 @@ class Attempt:
     alive: Callable[[], None]
     report: Report | None
     sweep: str | None
+    judged: bool
     purpose: str
     log: Callable[[str], None]
     show: Callable[[dict[str, Any]], None]
@@ -162,6 +164,7 @@ class Training:
             should_stop=attempt.should_stop,
             alive=attempt.alive,
             sweep=attempt.sweep,
+            judged=attempt.judged,
             patience=settings.patience,
             over=lambda: self.stages.now.over,
         )

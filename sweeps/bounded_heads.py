@@ -18,7 +18,7 @@ HEADS = heads_for("separation")
 ITS_OWN = {
     "mu_law_softmax": [
         "head.levels=16",  # what it decodes is their mean; more take longer to become narrow
-        "head.temperature=0.05",
+        "head.temperature=0.1",
         "optimizer.learning_rate=0.02",
     ],
 }

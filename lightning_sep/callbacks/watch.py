@@ -15,7 +15,8 @@ class Watch(pl.callbacks.Checkpoint):
     """Reports each validation, stops a run that is asked to stop.
 
     Its decision is part of the epoch's checkpoint, so a run that has ended stays ended; but for one
-    that another sweep has pruned: that one's judgement is not this one's. Of processes that train
+    that another sweep has pruned, or one of the same name before this: that one's judgement is not
+    this one's. Of processes that train
     together the first one asks, and all of them do what it is told.
 
     Args:
@@ -26,6 +27,7 @@ class Watch(pl.callbacks.Checkpoint):
             interrupts.
         alive: called after each batch: the run makes progress.
         sweep: the sweep on whose behalf runs are pruned.
+        judged: whether it may have pruned this one before.
         patience: epochs without improvement after which training ends; ``None`` is never.
         over: whether the run has come to an end that others know of.
 
@@ -42,6 +44,7 @@ class Watch(pl.callbacks.Checkpoint):
         should_stop: Callable[[], bool],
         alive: Callable[[], None],
         sweep: str | None,
+        judged: bool,
         patience: int | None,
         over: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -51,6 +54,7 @@ class Watch(pl.callbacks.Checkpoint):
         self.should_stop = should_stop
         self.alive = alive
         self.sweep = sweep
+        self.judged = judged
         self.patience = patience
         self.over = over
         self.ended = False
@@ -64,7 +68,7 @@ class Watch(pl.callbacks.Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         given_up = state_dict["pruned"] and (
-            self.report is None or state_dict.get("pruned_by") != self.sweep
+            self.report is None or not self.judged or state_dict.get("pruned_by") != self.sweep
         )
         self.ended = state_dict["ended"] and not given_up
         self.pruned = state_dict["pruned"] and not given_up

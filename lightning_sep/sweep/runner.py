@@ -46,6 +46,7 @@ class Errand:
         guard: called before each write.
         presence: this worker's sign of life.
         busy: called while another process has the run; returning waits for it.
+        judged: whether values of this trial have been reported before.
     """
 
     sweep: str
@@ -56,6 +57,7 @@ class Errand:
     guard: Callable[[], None]
     presence: Presence
     busy: Callable[[Owner | None], None]
+    judged: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,7 @@ class ExperimentRunner:
                 alive=alive,
                 presence=errand.presence,
                 busy=errand.busy,
+                judged=errand.judged,
             )
         pruned = result.state == "pruned"
         return Outcome(result.run_id, "pruned" if pruned else "finished", float(result.monitored))

@@ -24,6 +24,8 @@ class Work(ABC):
     seeds: Sequence[int]
     error: str | None = None
     """Why it cannot be done at all."""
+    judged: bool = False
+    """Whether an earlier worker has reported values of it, so that its run may have been pruned."""
 
     @property
     def failed_by(self) -> list[str]:
@@ -66,6 +68,7 @@ class SearchWork(Work):
         self.proposed = claimed.proposed
         self.seeds = study.definition.sweep.search_seeds
         self.error = claimed.error
+        self.judged = bool(claimed.reported)
 
     def report(self, seed: int, epoch: int, value: float) -> bool:
         """Only the first repeat reports to the pruner: it compares trials at the same epoch."""

@@ -255,6 +255,7 @@ class Worker:
             guard=work.lease.guard,
             presence=self.presence,
             busy=partial(self._busy, run_id),
+            judged=work.judged,
         )
         try:
             with storage_errors(self.study.home / run_id / "record.json"):

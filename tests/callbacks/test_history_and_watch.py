@@ -150,7 +150,7 @@ def test_a_run_stays_pruned_after_a_kill_before_its_record(tmp_path, settings):
     def report(epoch: int, value: float) -> bool:
         raise AssertionError("the run had ended")
 
-    result = experiment.run(settings(), report=report, **about)
+    result = experiment.run(settings(), report=report, judged=True, **about)
     assert result.state == "pruned"
     assert [row["epoch"] for row in history(folder)] == [0, 1]
 
@@ -176,7 +176,14 @@ def test_a_kill_before_the_record_of_a_finished_run_costs_only_the_test(
 
 def test_a_search_takes_a_pruned_run_as_it_is(tmp_path, settings):
     def run() -> experiment.Result:
-        return experiment.run(settings(), home=tmp_path, purpose="search", report=lambda *_: True)
+        return experiment.run(
+            settings(),
+            home=tmp_path,
+            purpose="search",
+            sweep="a",
+            judged=True,
+            report=lambda *_: True,
+        )
 
     first = run()
     written = (first.folder / "record.json").stat().st_mtime_ns

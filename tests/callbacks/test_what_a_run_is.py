@@ -317,19 +317,25 @@ def test_the_outer_guard_is_asked_before_each_write(tmp_path, settings):
         assert "record.json" not in names
 
 
-def test_a_pruned_run_keeps_what_it_could_go_on_from(tmp_path, settings):
+@pytest.mark.parametrize(("sweep", "judged"), [("b", True), ("a", False)])
+def test_a_pruned_run_keeps_what_it_could_go_on_from(tmp_path, settings, sweep, judged):
+    """Another sweep goes on, and so does one of the same name whose trial nobody has judged."""
     pruned = experiment.run(
         settings(), home=tmp_path, purpose="search", sweep="a", report=lambda epoch, _: epoch == 1
     )
     assert [one.step for one in RunFolder(pruned.folder).steps()] == [8, 6]
+    itself = {"home": tmp_path, "purpose": "search", "sweep": "a", "judged": True}
+    assert experiment.run(settings(), **itself).record == pruned.record
     running = []
 
     def report(epoch: int, value: float) -> bool:
         running.append((epoch, read_record(pruned.folder)))
         return False
 
-    result = experiment.run(settings(), home=tmp_path, purpose="search", sweep="b", report=report)
-    assert running == [(2, None)], "another sweep goes on, and there is no record meanwhile"
+    result = experiment.run(
+        settings(), home=tmp_path, purpose="search", sweep=sweep, judged=judged, report=report
+    )
+    assert running == [(2, None)], "it goes on, and there is no record meanwhile"
     assert result.state == "finished"
     assert json.loads((pruned.folder / "record.pruned.json").read_text())["state"] == "pruned"
 

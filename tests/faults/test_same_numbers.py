@@ -104,6 +104,24 @@ def test_a_sweep_without_a_pruner_takes_no_pruned_run_for_its_own(
     invariants(lab, "whole")
 
 
+@pytest.mark.slow
+def test_a_sweep_that_is_begun_anew_under_its_name_takes_no_pruned_run_of_the_first(
+    lab: Lab, undisturbed: Lab, sweeps: Path
+) -> None:
+    body = "yield f\"head={trial.suggest_categorical('head', ['tanh', 'sine'])}\""
+    for pruner in (Raw("optuna.pruners.ThresholdPruner(lower=1000.0)"), None):
+        path = write_sweep(sweeps / "anew.py", body, finalists=0, pruner=pruner)
+        lab.begin(path)
+        lab.worker("anew").end()
+        lab.conclude(path)
+        states = [trial["state"] for trial in lab.report("anew")["trials"]]
+        assert states == ["finished" if pruner is None else "pruned"] * 2
+        if pruner is not None:
+            shutil.rmtree(lab.home / "sweeps" / "anew")
+    for run in lab.runs():
+        equal_runs(undisturbed.home / run.name, run)
+
+
 def test_fault_5_one_of_three_processes_trains_a_run_and_the_others_say_or_wait(
     lab: Lab, undisturbed: Lab, one: Path
 ) -> None:

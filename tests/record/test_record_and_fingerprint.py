@@ -118,7 +118,14 @@ def test_the_rooms_that_decide_numbers_count_and_no_others():
         assert module in reached([f"lightning_sep.{module}.Part"]), room
     for module in ("sweep.study", "leaderboard.board", "launchers.local", "tracking.settings"):
         assert module not in reached([f"lightning_sep.{module}.Part"])
-    assert {"training", "callbacks.plan", "callbacks.reweight"} <= set(reached([]))
+    always = {
+        "training",
+        "callbacks.history",
+        "callbacks.plan",
+        "callbacks.reweight",
+        "callbacks.watch",
+    }
+    assert always <= set(reached([]))
 
 
 def test_what_a_loss_uses_is_reached_through_its_imports():

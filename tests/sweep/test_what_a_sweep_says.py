@@ -689,8 +689,10 @@ def test_a_run_is_done_on_behalf_of_its_trial(
         guard=lambda: None,
         presence=presence,
         busy=lambda owner: None,
+        judged=True,
     )
     assert runner.run(prepared, errand) == Outcome("abc", "pruned", 0.25)
+    assert given["judged"] is True
     assert given["settings"].tree["seed"] == 3
     assert given["data"] is prepared[1]
     assert given["home"] == tmp_path
