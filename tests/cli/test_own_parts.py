@@ -111,6 +111,6 @@ def test_our_sweeps_are_found_where_no_checkout_is(tmp_path, monkeypatch):
     )
     assert load_sweep("sweeps/margin.py").name == "margin"
     (tmp_path / "sweeps").mkdir()
-    own = (ROOT / "sweeps" / "margin.py").read_text().replace("trials=8", "trials=3")
+    own = (ROOT / "sweeps" / "margin.py").read_text().replace("trials=6", "trials=3")
     (tmp_path / "sweeps" / "margin.py").write_text(own)
     assert load_sweep("sweeps/margin.py").sweep.trials == 3

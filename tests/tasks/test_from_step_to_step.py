@@ -106,7 +106,7 @@ def test_seed_and_step_change_what_is_drawn_and_rank_what_others_draw(
     for seed, step, rank in [(5, 7, 2), (5, 7, 0), (5, 0, 2), (0, 7, 2)]:
         task = task_of(f"seed={seed}")
         monkeypatch.setattr(type(task), "global_step", step)
-        monkeypatch.setattr(type(task), "global_rank", rank)
+        monkeypatch.setattr("lightning_sep.tasks.base.own_rank", lambda rank=rank: rank)
         own = torch.rand(3, generator=task.generator(batch_of()))
         expected = torch.Generator().manual_seed(step_seed(seed, step))
         assert torch.equal(own, torch.rand(3, generator=expected))
