@@ -23,6 +23,7 @@ from lightning_sep.fsio import PATIENCE, Patience
 from lightning_sep.launchers.base import Assignment, Crew, Launcher
 from lightning_sep.leases.lock import FileLock
 from lightning_sep.leases.presence import Peers, Presence, patience_s
+from lightning_sep.parts import identify
 from lightning_sep.run_id import code_versions
 from lightning_sep.settings import compose
 from lightning_sep.sweep import asked, commands, inside_optuna, report, watchdog
@@ -678,7 +679,7 @@ def test_a_run_is_done_on_behalf_of_its_trial(
     runner = ExperimentRunner(tmp_path)
     told = ["task=separation", "tracking=none", "seed=3", "trainer.hang_s=77"]
     run_id, prepared = runner.prepare(told)
-    assert run_id == experiment.identify(compose(told), prepared[1])
+    assert run_id == identify(compose(told), prepared[1])
 
     errand = Errand(
         sweep="quick",
