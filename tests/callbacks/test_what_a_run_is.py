@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from lightning_sep import experiment, training
+from lightning_sep import experiment, parts, training
 from lightning_sep.callbacks import history
 from lightning_sep.callbacks.reweight import Reweight
 from lightning_sep.checkpoint_files import best_weights
@@ -104,7 +104,8 @@ def test_what_a_part_draws_depends_on_the_seed_alone(tmp_path, settings, monkeyp
         return [one for each in found for one in each]
 
     prepared = open_data(settings())
-    monkeypatch.setattr(experiment, "open_data", None)  # what is open is not opened again
+    for room in (experiment, parts):
+        monkeypatch.setattr(room, "open_data", None)  # what is open is not opened again
 
     states = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
     try:

@@ -17,7 +17,7 @@ from typing import Any
 import optuna
 import pytest
 
-from lightning_sep import experiment
+from lightning_sep import experiment, parts
 from lightning_sep.errors import ConfigError, LeaseLost, SweepError
 from lightning_sep.fsio import PATIENCE, Patience
 from lightning_sep.launchers.base import Assignment, Crew, Launcher
@@ -741,9 +741,7 @@ def test_a_definition_is_examined_before_any_work(
         with pytest.raises(ConfigError, match="task monitors metric='val/si_sdr_improvement_db'"):
             ExperimentRunner(tmp_path).examine(load_sweep(path))
     opened = []
-    monkeypatch.setattr(
-        experiment, "open_data", lambda one: opened.append(one.tree["data"]["seed"])
-    )
+    monkeypatch.setattr(parts, "open_data", lambda one: opened.append(one.tree["data"]["seed"]))
     several = "    yield f\"data.seed={trial.suggest_categorical('data', [3, 4])}\"\n"
     path.write_text(SWEEP.format(metric=metric, direction=direction) + several)
     ExperimentRunner(tmp_path).examine(load_sweep(path))
