@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import yaml
-from torch import Tensor, nn
 
 from lightning_sep import run_id as identities
-from lightning_sep.data.facts import Facts, facts_from
-from lightning_sep.data.progress import ProgressLine
-from lightning_sep.errors import Busy, ConfigError, DataError, Interrupted, LeaseLost
+from lightning_sep.devices import device_of, refuse_device
+from lightning_sep.errors import Busy, ConfigError, Interrupted, LeaseLost
 from lightning_sep.faults import is_machines
 from lightning_sep.fingerprint import digest, fingerprint, host, software
 from lightning_sep.fsio import (
@@ -29,11 +27,18 @@ from lightning_sep.fsio import (
     storage_errors,
     write_aside,
 )
-from lightning_sep.functional.processes import own_rank, world_size
-from lightning_sep.homes import data_home
 from lightning_sep.leases.lease import Lease, Leases
 from lightning_sep.leases.presence import Peers, Presence, patience_s
 from lightning_sep.leases.process import Owner
+from lightning_sep.parts import (
+    Built,
+    build_parts,
+    build_task,
+    identify,
+    loader_of,
+    open_data,
+    refuse_tracking,
+)
 from lightning_sep.ranks import Order, dismiss, refuse_missing, together
 from lightning_sep.record import (
     RECORD,
@@ -44,13 +49,11 @@ from lightning_sep.record import (
     write_record,
 )
 from lightning_sep.run_folder import ATTEMPTS, FAILED, LEASE, LOG, RunFolder
-from lightning_sep.settings import FILLED_IN, Settings, build, locate
+from lightning_sep.settings import Settings, build
 from lightning_sep.settings.fitting import refuse_unfit
-from lightning_sep.settings.signature import arguments
-from lightning_sep.tasks.base import Parts, Task
-from lightning_sep.terminal import duration
 from lightning_sep.train_on import carry_over, shorter_run
-from lightning_sep.warm_start import pinned, weights_for
+from lightning_sep.warm_start import pinned
+from lightning_sep.watching import announce, is_watched, show_epoch
 
 if TYPE_CHECKING:
     from lightning_sep.training import Attempt, Training
@@ -75,173 +78,6 @@ class Result:
     state: str
     record: dict[str, Any]
     monitored: float
-
-
-@dataclass(frozen=True)
-class Built:
-    """A run's objects, built from its settings."""
-
-    run_id: str
-    prepared: Any
-    examples: Any
-    task: Task
-    start: dict[str, Tensor] | None = None  # what `init_from` brings, in the place of drawn weights
-
-
-def open_data(settings: Settings) -> Any:
-    """The prepared corpus of a run; stderr tells how far it is where it has to be prepared first.
-
-    Raises:
-        DataError: it is not prepared, not usable, or for testing only.
-    """
-    prepared = build(settings.tree["data"]).open(data_home(), ProgressLine())
-    if prepared.test_only:
-        raise DataError(
-            f"{prepared.name} was prepared for testing only, so nothing can be trained on it: "
-            "lightning-sep evaluate RUN data=... tests a run on it; data.test_only=false splits it"
-        )
-    return prepared
-
-
-def identify(settings: Settings, prepared: Any | None = None) -> str:
-    """The run id: what the settings, the data and the package's version make of it."""
-    prepared = prepared if prepared is not None else open_data(settings)
-    return identities.run_id(settings.tree, prepared.hash)
-
-
-def build_parts(settings: Settings, prepared: Any | None = None, *, follows: bool = False) -> Built:
-    """Everything a run consists of, on the CPU, initialised under the run's seed.
-
-    Args:
-        settings: what the run is, pinned.
-        prepared: the corpus, where it is open already.
-        follows: another process begins the run, and gives its weights to this one.
-
-    Raises:
-        ConfigError: parts do not go together.
-        DataError: the data are not prepared, or not usable.
-    """
-    refuse_unfit(settings.tree, settings.choices)
-    prepared = prepared if prepared is not None else open_data(settings)
-    build(settings.tree["plan"]).check(patience=settings.tree["trainer"]["patience"])
-    examples = build(settings.tree["examples"])
-    task = build_task(settings.tree, examples.facts(prepared))
-    trainer = build(settings.tree["trainer"])
-    ranks = trainer.ranks
-    task.refuse_sharing(ranks, trainer.accumulate)
-    if ranks > examples.batch_size:
-        raise ConfigError(
-            f"examples.batch_size = {examples.batch_size}: {ranks} devices share a batch, and each "
-            "needs an example of it"
-        )
-    warm = settings.tree.get("init_from") is not None and not follows
-    start = weights_for(task, settings) if warm else None
-    return Built(identify(settings, prepared), prepared, examples, task, start)
-
-
-def build_task(tree: Mapping[str, Any], facts: Facts, *, to_train: bool = True) -> Task:
-    """A task with its net, head and loss, initialised under the run's seed.
-
-    Args:
-        tree: resolved settings.
-        facts: what the examples said of the data when the run was trained.
-        to_train: give it an optimizer, which makes it a ``LightningModule``.
-
-    Raises:
-        ConfigError: parts do not go together.
-    """
-
-    def make_net(*, inputs: int, outputs: int) -> nn.Module:
-        net: nn.Module = build(tree["net"], inputs=inputs, outputs=outputs)
-        return net
-
-    def make_loss(**known: int) -> nn.Module:
-        takes = arguments(locate(tree["loss"])) or {}
-        asked = {name: known[name] for name in FILLED_IN["loss"] if name in takes}
-        loss: nn.Module = build(tree["loss"], **asked)
-        return loss
-
-    make_optimizer = None
-    if to_train:
-        trainer = tree["trainer"]
-        # Lightning cannot clip the gradients of a fused optimizer under mixed precision.
-        fused = trainer["precision"] == "32" or trainer["gradient_clip"] is None
-        make_optimizer = partial(build(tree["optimizer"]).build, fused=fused)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(tree["seed"])
-        task: Task = build(
-            tree["task"],
-            parts=Parts(
-                make_net=make_net,
-                head=build(tree["head"]),
-                loss_class=locate(tree["loss"]),
-                make_loss=make_loss,
-                make_optimizer=make_optimizer,
-                facts=facts,
-                seed=tree["seed"],
-            ),
-        )
-    return task
-
-
-def recorded_facts(tree: Mapping[str, Any], plain: Mapping[str, Any]) -> Facts:
-    """The facts in a record, of the kind that its task needs.
-
-    Args:
-        tree: resolved settings.
-        plain: what the record says.
-
-    Raises:
-        DataError: they are of another kind or version.
-    """
-    task: Any = locate(tree["task"])
-    kind: type[Facts] = task.facts_type
-    return facts_from(kind, plain)
-
-
-def print_model(settings: Settings) -> str:
-    """The net's layers, the shape of what each gives, and the parameter count."""
-    parts = build_parts(settings, follows=True)
-    task = parts.task
-    batch = next(iter(parts.examples.loader(parts.prepared, "val", seed=0)))
-    shapes: dict[str, str] = {}
-
-    def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, given: Any, gives: Any) -> None:
-            first = gives[0] if isinstance(gives, tuple) else gives
-            shapes[name] = str(list(first.shape)) if isinstance(first, Tensor) else ""
-
-        return hook
-
-    named = [(name, module) for name, module in task.get_submodule("net").named_modules() if name]
-    hooks = [module.register_forward_hook(note(name)) for name, module in named]
-    with torch.no_grad():
-        raw = task.raw(batch, None)
-    for hook in hooks:
-        hook.remove()
-    lines = [f"{'layer':40} {'type':20} {'gives':24} parameters"]
-    for name, module in named:
-        count = sum(value.numel() for value in module.parameters())
-        lines.append(f"{name:40} {type(module).__name__:20} {shapes.get(name, ''):24} {count:,}")
-    lines.append(f"raw values for a batch of {len(batch)}: {list(raw.shape)}")
-    lines.append(f"parameters: {sum(value.numel() for value in task.parameters()):,}")
-    return "\n".join(lines)
-
-
-def print_config(settings: Settings, *, home: Path) -> str:
-    """The settings of a run as YAML, with its id and what is there of it as a comment on top.
-
-    Raises:
-        ConfigError: parts do not go together.
-        DataError: the data are not prepared, or not usable.
-    """
-    refuse_unfit(settings.tree, settings.choices)
-    settings = pinned(settings, home)
-    identity = identify(settings)
-    record = read_record(home / identity)
-    begun = "begun" if (home / identity / ATTEMPTS).exists() else "not begun"
-    state = begun if record is None else record["state"]
-    return f"# run {identity}: {state}\n" + yaml.safe_dump(settings.tree, sort_keys=False)
 
 
 def run(
@@ -316,11 +152,11 @@ def run(
         shorter = shorter_run(train_on, settings.tree, prepared.hash, home)
     with ExitStack() as cleanup:
         cleanup.enter_context(_threads(trainer.threads))
-        cuda = _device(settings.tree) == "cuda"
+        cuda = device_of(settings.tree) == "cuda"
         refuse_missing(devices=trainer.devices, nodes=trainer.nodes, cuda=cuda)
-        watched = _watched(settings.tree, purpose)
+        watched = is_watched(settings.tree, purpose)
         if watched:
-            _announce(settings.tree, prepared, folder.path)
+            announce(settings.tree, prepared, folder.path)
         parts = build_parts(settings, prepared)  # what is refused leaves no folder behind
         identities.refuse_edited(settings.tree)
         with storage_errors(folder.path / RECORD):
@@ -336,9 +172,18 @@ def run(
                 if shorter is not None:
                     carry_over(shorter, folder, identity, lease.generation)
                 one = _Run(
-                    settings, parts, folder, lease, guard, should_stop, alive, report, watched
+                    settings,
+                    parts,
+                    folder,
+                    lease,
+                    outer_guard=guard,
+                    should_stop=should_stop or _no,
+                    alive=alive or _nothing,
+                    report=report,
+                    judged=judged,
+                    shorter=shorter,
+                    watched=watched,
                 )
-                one.shorter, one.judged = shorter, judged
                 record = one.to_record(sweep=sweep, trial=trial, purpose=purpose)
         finally:
             with storage_errors(lease.path):
@@ -356,35 +201,26 @@ def _tried(settings: Settings) -> Settings:
     return replace(settings, tree={**settings.tree, "trainer": trainer, "tracking": untold})
 
 
+@dataclass
 class _Run:
     """One attempt, from the claim to the record."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        parts: Built,
-        folder: RunFolder,
-        lease: Lease,
-        guard: Callable[[], None] | None,
-        should_stop: Callable[[], bool] | None,
-        alive: Callable[[], None] | None,
-        report: Callable[[int, float], bool] | None,
-        watched: bool = False,
-    ) -> None:
-        self.settings = settings
-        self.parts = parts
-        self.folder = folder
-        self.lease = lease
-        self.outer_guard = guard
-        self.should_stop = should_stop or (lambda: False)
-        self.alive = alive or (lambda: None)
-        self.report = report
-        self.watched = watched
-        self.log = _Log(folder.path / LOG)
-        self.fingerprint: dict[str, Any] = {}
-        self.shorter: RunFolder | None = None
-        self.judged = False
-        self._tidy: Callable[[Mapping[str, str]], None] = lambda kept: None
+    settings: Settings
+    parts: Built
+    folder: RunFolder
+    lease: Lease
+    outer_guard: Callable[[], None] | None
+    should_stop: Callable[[], bool]
+    alive: Callable[[], None]
+    report: Callable[[int, float], bool] | None
+    judged: bool
+    shorter: RunFolder | None
+    watched: bool
+    fingerprint: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.log = _Log(self.folder.path / LOG)
+        self._tidy: Callable[[Mapping[str, str]], None] = _nothing
 
     def guard(self) -> None:
         """Called before every write.
@@ -462,7 +298,7 @@ class _Run:
             judged=self.judged,
             purpose=about["purpose"],
             log=self.log.write,
-            show=partial(_show, tree, self.parts.task.monitor[0], about["purpose"]),
+            show=partial(show_epoch, tree, self.parts.task.monitor[0], about["purpose"]),
             callbacks=() if bar is None else (bar,),
         )
 
@@ -481,7 +317,7 @@ class _Run:
                 self._tidy = training.tidy
             return outcome
 
-        cuda = _device(tree) == "cuda"
+        cuda = device_of(tree) == "cuda"
         order = {
             **mirrored,
             "home": str(self.folder.path.parent.resolve()),
@@ -498,7 +334,7 @@ class _Run:
             return _trained(tree, self.parts, attempt, mirrored, conclude)
 
     def _note_attempt(self, purpose: str) -> None:
-        trainer, device = build(self.settings.tree["trainer"]), _device(self.settings.tree)
+        trainer, device = build(self.settings.tree["trainer"]), device_of(self.settings.tree)
         self.fingerprint = fingerprint(device, trainer.deterministic, ranks=trainer.ranks)
         attempt = {
             "started": now(),
@@ -571,7 +407,7 @@ def follow(order: Order) -> None:
             folder=RunFolder(Path(order["home"]) / parts.run_id),
             generation=order["generation"],
             guard=_nothing,
-            should_stop=lambda: False,
+            should_stop=_no,
             alive=_nothing,
             report=(lambda epoch, value: False) if order["reports"] else None,
             sweep=order["sweep"],
@@ -596,28 +432,11 @@ def _crowded(tree: Mapping[str, Any], parts: Built) -> str | None:
 
 
 def _nothing(*_: Any) -> None:
-    """What the processes that write nothing do."""
+    """In the place of what nobody has asked for."""
 
 
-def loader_of(tree: Mapping[str, Any], parts: Built) -> Callable[..., Any]:
-    """Gives the batches of a split, of which each process that trains together has its share."""
-
-    settings = build(tree["trainer"])
-
-    def loader(split: str, **where: Any) -> Any:
-        given = {"rank": own_rank(), "world": world_size(), **where}
-        workers = tree["trainer"]["workers"]
-        return parts.examples.loader(
-            parts.prepared,
-            split,
-            seed=tree["seed"],
-            workers=workers,
-            times=settings.accumulate,
-            limit=settings.limit_batches,
-            **given,
-        )
-
-    return loader
+def _no() -> bool:
+    return False
 
 
 def _trained(
@@ -741,81 +560,3 @@ def _quiet(write: Callable[[str], None]) -> Iterator[None]:
             lightning.setLevel(level)
             for warning in caught:
                 write(f"warning: {str(warning.message).splitlines()[0]}")
-
-
-def _device(tree: Mapping[str, Any]) -> str:
-    """Where a run computes: ``cpu`` or ``cuda``."""
-    asked: str = tree["trainer"]["device"]
-    return ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked
-
-
-def refuse_device(tree: Mapping[str, Any]) -> None:
-    """See that this machine computes on what the settings say, as they say it: what is recorded
-    is what ran.
-
-    Raises:
-        ConfigError: there is no GPU, or the processor takes another precision instead.
-    """
-    device = _device(tree)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            "trainer.device = 'cuda': torch finds no GPU here; trainer.device=auto takes one when "
-            "there is one"
-        )
-    if device == "cpu" and tree["trainer"]["precision"] == "16-mixed":
-        raise ConfigError(
-            "trainer.precision = '16-mixed' needs a GPU, and torch finds none here; on a CPU take "
-            "32 or bf16-mixed"
-        )
-
-
-def refuse_tracking(tree: Mapping[str, Any]) -> None:
-    """See that what mirrors a run is installed.
-
-    Raises:
-        ConfigError: it is not; a tracker with a method ``check`` says so.
-    """
-    check = getattr(build(tree["tracking"]), "check", None)
-    if check is not None:
-        check()
-
-
-def _watched(tree: Mapping[str, Any], purpose: str) -> bool:
-    """Whether somebody looks at this run on a terminal."""
-    return purpose == "single" and tree["trainer"]["progress"] and sys.stderr.isatty()
-
-
-def _announce(tree: Mapping[str, Any], prepared: Any, folder: Path) -> None:
-    """What is about to be trained, where and on what."""
-    device, threads = _device(tree), tree["trainer"]["threads"]
-    if device == "cuda":
-        device = torch.cuda.get_device_name()
-    else:
-        device = f"CPU, {threads} thread{'s' if threads > 1 else ''}"
-    ranks = build(tree["trainer"]).ranks
-    if ranks > 1:
-        device = f"{ranks} x {device}"
-    print(
-        f"run {folder.name} on {device}, data {prepared.name}: {folder}",
-        file=sys.stderr,
-        flush=True,
-    )
-
-
-def _show(tree: Mapping[str, Any], name: str, purpose: str, row: dict[str, Any]) -> None:
-    """One line per epoch on stderr: where it stands and how long it will take."""
-    if purpose != "single" or not tree["trainer"]["progress"]:
-        return
-    done, epochs = row["epoch"] + 1, tree["trainer"]["epochs"]
-    loss, value = (
-        "not finite" if one is None else f"{one:.4g}"  # a history has null in place of it
-        for one in (row["train/loss"], row[name])
-    )
-    time = f"{row['time_s']:.0f} s"
-    left = f"{duration(row['time_s'] / done * (epochs - done))} left" if done < epochs else ""
-    if sys.stderr.isatty():  # where 80 columns must do
-        line = f"epoch {done}/{epochs} · loss {loss} · {name} {value} · {left or time}"
-    else:
-        line = f"epoch {done}/{epochs} · train/loss {loss} · {name} {value} · {time}"
-        line += f", about {left}" if left else ""
-    print(line, file=sys.stderr, flush=True)

@@ -109,7 +109,8 @@ def storage_errors(path: Path) -> Iterator[None]:
     """Turn what the disk refuses into one line that says what to do.
 
     Raises:
-        StorageError: the disk is full, a quota is reached or the folder may not be written.
+        StorageError: the disk is full, a quota or a limit of files' size is reached, or the folder
+            may not be written.
     """
     try:
         yield
@@ -118,6 +119,11 @@ def storage_errors(path: Path) -> Iterator[None]:
             raise StorageError(
                 f"no space left on the disk of {path.parent} for {path.name}: what was there "
                 "before is whole. Free some space and say the same command again"
+            ) from error
+        if error.errno == errno.EFBIG:
+            raise StorageError(
+                f"{path.name} would be larger than a file may be in {path.parent}: raise this "
+                "shell's limit (ulimit -f), or see what its disk allows"
             ) from error
         if error.errno in _REFUSED:
             homes = {"LIGHTNING_SEP_DATA": data_home(), "LIGHTNING_SEP_HOME": runs_home()}
@@ -152,7 +158,8 @@ def write_aside_with(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     the old file or the new one, never a torn one.
 
     Raises:
-        StorageError: the disk is full, a quota is reached or the folder may not be written.
+        StorageError: the disk is full, a quota or a limit of files' size is reached, or the folder
+            may not be written.
     """
 
     def place() -> None:
@@ -171,7 +178,8 @@ def link_first(path: Path, text: str) -> bool:
         Whether the file holds this text.
 
     Raises:
-        StorageError: the disk is full, a quota is reached or the folder may not be written.
+        StorageError: the disk is full, a quota or a limit of files' size is reached, or the folder
+            may not be written.
     """
 
     def place() -> bool:
@@ -237,7 +245,8 @@ def write_aside(path: Path, data: bytes | str) -> None:
     """Write ``data`` to ``path``: aside, synced, renamed.
 
     Raises:
-        StorageError: the disk is full, a quota is reached or the folder may not be written.
+        StorageError: the disk is full, a quota or a limit of files' size is reached, or the folder
+            may not be written.
     """
     content = data.encode() if isinstance(data, str) else data
     write_aside_with(path, lambda file: file.write(content))
@@ -273,7 +282,8 @@ def append_line(path: Path, line: str, guard: Callable[[], None] | None = None) 
             the old one, which nobody reads any more.
 
     Raises:
-        StorageError: the disk is full, a quota is reached or the folder may not be written.
+        StorageError: the disk is full, a quota or a limit of files' size is reached, or the folder
+            may not be written.
     """
 
     def place() -> None:

@@ -20,6 +20,7 @@ from lightning_sep.leaderboard.archive import ARCHIVES
 from lightning_sep.leaderboard.metric import Metric, metric_of
 from lightning_sep.leaderboard.runs import VERIFICATIONS, read_run
 from lightning_sep.leaderboard.statistics import prediction_interval
+from lightning_sep.parts import identify, open_data
 from lightning_sep.record import RECORD, misfits, now, read_record, read_records
 from lightning_sep.settings import Settings, build, from_tree
 from lightning_sep.use import load_run
@@ -118,7 +119,7 @@ def reproduce(
     # What it begins with may be in the archive, or with whoever unpacked it.
     others = [home.parent.parent] if archived else []
     settings = pinned(from_tree(record["settings"]), home, *others)
-    prepared = experiment.open_data(settings)
+    prepared = open_data(settings)
     here = {prepared.name: prepared.hash}
     if here != record["data"]:
         raise DataError(
@@ -127,7 +128,7 @@ def reproduce(
         )
     prepared.verify(ProgressLine())
     differs: dict[str, tuple[Any, Any]] = {}
-    identity = experiment.identify(settings, prepared)
+    identity = identify(settings, prepared)
     if identity != record["run_id"]:
         differs["run id, by the code that its settings reach"] = record["run_id"], identity
     now_here = software()

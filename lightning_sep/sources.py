@@ -31,6 +31,7 @@ ALWAYS = (
     "callbacks.plan",
     "callbacks.reweight",
     "callbacks.watch",  # when it ends early
+    "parts",  # what is drawn under the run's seed
 )
 
 

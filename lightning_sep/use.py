@@ -28,11 +28,11 @@ from lightning_sep.data.audio_files import (
     doubts_of_the_end,
 )
 from lightning_sep.errors import ConfigError, DataError
-from lightning_sep.experiment import build_task, recorded_facts
 from lightning_sep.find import find_run
 from lightning_sep.fingerprint import weights_hash
 from lightning_sep.fsio import storage_errors, write_aside_with, write_json
 from lightning_sep.homes import runs_home
+from lightning_sep.parts import build_task, recorded_facts
 from lightning_sep.record import misfits, read_record, read_records
 from lightning_sep.run_folder import RunFolder
 from lightning_sep.settings import from_tree

@@ -73,12 +73,13 @@ def _run(arguments: argparse.Namespace) -> int | None:
     settings = compose(given, arguments.config_dir)
     tell_twice(arguments.settings)
     from lightning_sep import experiment, ranks
+    from lightning_sep.parts import print_config, print_model
 
     if arguments.print_config:
-        print(experiment.print_config(settings, home=runs_home()), end="")
+        print(print_config(settings, home=runs_home()), end="")
         return None
     if arguments.print_model:
-        print(experiment.print_model(settings))
+        print(print_model(settings))
         return None
     place = ranks.seat(os.environ)
     if place is not None:

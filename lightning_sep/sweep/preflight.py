@@ -215,6 +215,7 @@ def _covering(
 def _train(settings: Any, place: Path) -> tuple[float, int, int]:
     """Seconds of a step, steps of a whole run, and bytes of what is kept of it."""
     from lightning_sep import experiment
+    from lightning_sep.parts import build_parts, loader_of, open_data
 
     times: list[float] = []
 
@@ -222,10 +223,8 @@ def _train(settings: Any, place: Path) -> tuple[float, int, int]:
         times.append(time.perf_counter())
         return len(times) >= STEPS
 
-    data = experiment.open_data(settings)
-    steps = len(
-        experiment.loader_of(settings.tree, experiment.build_parts(settings, data))("train")
-    )
+    data = open_data(settings)
+    steps = len(loader_of(settings.tree, build_parts(settings, data))("train"))
     # What several devices would share, one does here: the same numbers, in as many device hours.
     trainer = {**settings.tree["trainer"], "devices": 1, "nodes": 1}
     alone = replace(settings, tree={**settings.tree, "trainer": trainer})

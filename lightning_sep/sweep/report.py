@@ -78,9 +78,6 @@ class Progress:
         return f"{self.name}: {', '.join(parts)}"
 
 
-_STOPPED = "stopped; goes on when the sweep is launched again"
-
-
 def progress(study: SweepStudy, finals: Finals | None = None) -> Progress:
     """How far a sweep is; ``finals`` remembers what it has read before."""
     sweep = study.definition.sweep
@@ -194,7 +191,7 @@ def status(study: SweepStudy) -> dict[str, Any]:
     def sort(entry: dict[str, Any], key: str) -> None:
         lease = Content.read(lease_file(study.folder, key))
         if lease is None or not lease.token or lease.owner is None:
-            why = _STOPPED
+            why = None  # what it waits for depends on whether anything runs
             if lease is not None and lease.about.get("reason"):
                 why = f"another process tries it once more ({lease.about['reason']})"
             waiting.append({**entry, "reason": why})
@@ -229,10 +226,10 @@ def status(study: SweepStudy) -> dict[str, Any]:
     state = "done" if now.done else "running" if running else begun
     if study.stopping and running:
         state = "stopping"
-    if state == "running":
-        for one in waiting:
-            if one["reason"] == _STOPPED:
-                one["reason"] = "the next worker that is free takes it"
+    idle = "stopped; goes on when the sweep is launched again"
+    for one in waiting:
+        if one["reason"] is None:
+            one["reason"] = "the next worker that is free takes it" if state == "running" else idle
     return {
         "sweep": study.definition.name,
         "question": study.definition.sweep.question,

@@ -150,20 +150,20 @@ class ExperimentRunner:
                 f"{definition.path}: metric={sweep.metric!r}, direction={sweep.direction!r}: its "
                 f"task monitors metric={metric!r}, direction={direction!r}"
             )
-        from lightning_sep import experiment
+        from lightning_sep.parts import open_data, refuse_tracking
 
         for settings in data.values():
-            experiment.refuse_tracking(settings.tree)
-            experiment.open_data(settings)  # once, not by all workers at the same time
+            refuse_tracking(settings.tree)
+            open_data(settings)  # once, not by all workers at the same time
         return Examined(sorted(paths), sorted(entries), **most)
 
     def prepare(self, overrides: Sequence[str]) -> tuple[str, Any]:
         """The run id, and the composed settings with their data, whose hash is part of the id."""
-        from lightning_sep import experiment
+        from lightning_sep.parts import identify, open_data
 
         settings = self._compose(overrides)
-        data = experiment.open_data(settings)
-        return experiment.identify(settings, data), (settings, data)
+        data = open_data(settings)
+        return identify(settings, data), (settings, data)
 
     def run(self, prepared: Any, errand: Errand) -> Outcome:
         """Train and test, resume, or return what was finished before."""

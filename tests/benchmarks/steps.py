@@ -85,6 +85,7 @@ def child(name: str, folder: str) -> None:
 
     from lightning_sep import experiment
     from lightning_sep.memory import keep_freed_memory
+    from lightning_sep.parts import build_parts
     from lightning_sep.reweighting.loss_softmax import LossSoftmax
     from lightning_sep.settings import compose
     from lightning_sep.tasks.base import Task
@@ -129,7 +130,7 @@ def child(name: str, folder: str) -> None:
             return self.task[0].configure_optimizers()
 
     def barebones() -> None:
-        built = experiment.build_parts(compose(overrides))
+        built = build_parts(compose(overrides))
         trainer = pl.Trainer(accelerator="cpu", max_epochs=1, gradient_clip_val=5.0, barebones=True)
         trainer.fit(Plain(built.task), built.examples.loader(built.prepared, "train", seed=0))
 

@@ -17,6 +17,7 @@ from lightning_sep import experiment
 from lightning_sep.callbacks.history import History
 from lightning_sep.errors import Interrupted, LeaseLost, NonFiniteLoss
 from lightning_sep.fsio import append_line, read_lines
+from lightning_sep.parts import build_parts
 from lightning_sep.record import read_record
 from lightning_sep.run_folder import RunFolder
 from lightning_sep.settings import compose
@@ -196,7 +197,7 @@ def test_training_ends_after_epochs_without_improvement(tmp_path, settings):
     result = experiment.run(made, home=tmp_path)
     assert result.state == "finished"
     assert [row["epoch"] for row in history(result.folder)] == [0, 1]
-    parts = experiment.build_parts(made)
+    parts = build_parts(made)
     assert result.record["coverage"] == parts.examples.coverage(parts.prepared, seed=0, epochs=2)
 
 

@@ -11,6 +11,7 @@ from lightning_sep.callbacks.plan import losses
 from lightning_sep.checkpoint_files import best_weights
 from lightning_sep.errors import ConfigError, Interrupted
 from lightning_sep.fsio import read_lines
+from lightning_sep.parts import identify
 from lightning_sep.plans.constant import Constant
 from lightning_sep.plans.on_plateau import OnPlateau
 from lightning_sep.plans.second_stage import SecondStage
@@ -186,7 +187,7 @@ def test_a_second_stage_goes_on_from_the_best_weights_in_larger_batches(
 
 def test_the_plan_is_part_of_what_a_run_is(settings, data_home):
     ids = {
-        experiment.identify(settings(f"plan={name}"))
+        identify(settings(f"plan={name}"))
         for name in ("constant", "warmup_cosine", "on_plateau", "second_stage")
     }
     assert len(ids) == 4

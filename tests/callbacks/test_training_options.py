@@ -9,6 +9,7 @@ from lightning_sep import cli, experiment
 from lightning_sep.callbacks.average import Average
 from lightning_sep.checkpoint_files import best_weights
 from lightning_sep.errors import ConfigError, Interrupted
+from lightning_sep.parts import build_parts, identify
 from lightning_sep.run_folder import RunFolder
 from lightning_sep.tasks.separation import Separation
 from tests.callbacks.hooks import Seen
@@ -45,7 +46,7 @@ def test_all_of_it_together_goes_on_bit_for_bit(settings, data_home, tmp_path):
     assert parts.record["metrics"] == whole.record["metrics"]
     assert parts.record["hashes"]["weights"] == whole.record["hashes"]["weights"]
     assert history(whole.folder)[0]["step"] == 3
-    large = experiment.build_parts(settings("examples.train=32", "examples.batch_size=4"))
+    large = build_parts(settings("examples.train=32", "examples.batch_size=4"))
     assert whole.record["coverage"] == large.examples.coverage(
         large.prepared, seed=0, epochs=len(history(whole.folder)), limit=3
     )
@@ -72,7 +73,7 @@ def test_micro_batches_are_a_run_of_large_ones(settings, undisturbed, tmp_path, 
 
 def test_the_mean_of_the_weights_is_validated_kept_and_tested(settings, data_home, tmp_path):
     found = experiment.run(settings("trainer.ema=0.75", SEEN, "trainer.epochs=2"), home=tmp_path)
-    first = experiment.build_parts(settings()).task
+    first = build_parts(settings()).task
     mean = {name: value.detach().clone() for name, value in first.named_parameters()}
     means = []
     for weights in Seen.after_steps:
@@ -119,7 +120,7 @@ def test_a_second_stage_begins_with_a_mean_of_its_own(settings, data_home, tmp_p
 def test_a_hook_of_ones_own_is_part_of_the_id_and_may_end_the_run(settings, data_home, tmp_path):
     plain, hooked = settings("trainer.epochs=3"), settings("trainer.epochs=3", SEEN)
     other = settings("trainer.epochs=3", SEEN.replace("2.0", "1.0"))
-    assert len({experiment.identify(one) for one in (plain, hooked, other)}) == 3
+    assert len({identify(one) for one in (plain, hooked, other)}) == 3
     ends = SEEN.replace("factor: 2.0", "stop_after: 1")
     assert len(history(experiment.run(settings(ends), home=tmp_path).folder)) == 1
 
@@ -156,7 +157,7 @@ def test_a_limit_and_a_profile_leave_a_record_of_what_ran(settings, undisturbed,
     said = (found.folder / f"fit-profile.{1}.txt").read_text()
     assert "run_training_epoch" in said
     unwatched = settings("trainer.limit_batches=1", "trainer.epochs=1")
-    assert experiment.identify(unwatched) == found.run_id
+    assert identify(unwatched) == found.run_id
 
 
 def test_one_batch_of_each_leaves_nothing_behind(settings, home, capsys):

@@ -9,6 +9,7 @@ from lightning_sep import experiment
 from lightning_sep.checkpoint_files import best_weights
 from lightning_sep.errors import ConfigError, Interrupted
 from lightning_sep.fsio import read_lines
+from lightning_sep.parts import build_parts, identify, print_config
 from lightning_sep.reproduce import reproduce
 from lightning_sep.run_folder import RunFolder
 from lightning_sep.settings import compose, from_tree
@@ -41,7 +42,7 @@ def test_training_begins_with_the_best_weights_of_the_parent(undisturbed, home, 
     def report(epoch: int, value: float) -> bool:
         reported.append(epoch)
         if len(reported) == 2:
-            for path in RunFolder(home / experiment.identify(pinned(still, home))).bests():
+            for path in RunFolder(home / identify(pinned(still, home))).bests():
                 path.unlink()
         return False
 
@@ -59,22 +60,22 @@ def test_training_begins_with_the_best_weights_of_the_parent(undisturbed, home, 
 def test_the_id_is_that_of_the_weights_wherever_they_lie(undisturbed, home, settings, tmp_path):
     begun = pinned(settings(f"init_from={undisturbed.run_id}"), home)
     by_folder = pinned(settings(f"init_from={home / undisturbed.run_id}"), tmp_path)
-    assert experiment.identify(begun) == experiment.identify(by_folder)
-    assert experiment.identify(begun) != undisturbed.run_id
+    assert identify(begun) == identify(by_folder)
+    assert identify(begun) != undisturbed.run_id
     elsewhere = from_tree(begun.tree)  # as a record of somebody else says it
-    assert experiment.identify(pinned(elsewhere, tmp_path)) == experiment.identify(begun)
+    assert identify(pinned(elsewhere, tmp_path)) == identify(begun)
     overrides = ["init_from=" + undisturbed.run_id, *settings().overrides]
     of_a_sweep, _ = ExperimentRunner(home, None).prepare(overrides)
-    assert of_a_sweep == experiment.identify(begun)
+    assert of_a_sweep == identify(begun)
     file = tmp_path / "mine.yaml"
-    file.write_text(experiment.print_config(settings(f"init_from={undisturbed.run_id}"), home=home))
+    file.write_text(print_config(settings(f"init_from={undisturbed.run_id}"), home=home))
     taken_back = compose(read_settings(file))
     assert taken_back.tree == begun.tree
-    assert experiment.identify(taken_back) == experiment.identify(begun)
+    assert identify(taken_back) == identify(begun)
 
 
 def test_head_and_loss_begin_anew_where_they_are_others(undisturbed, home, settings):
-    start = experiment.build_parts(
+    start = build_parts(
         pinned(settings(f"init_from={undisturbed.run_id}", "head=sine"), home)
     ).start
     assert start is not None

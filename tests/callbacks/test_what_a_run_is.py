@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from lightning_sep import experiment, training
+from lightning_sep import experiment, parts, training
 from lightning_sep.callbacks import history
 from lightning_sep.callbacks.reweight import Reweight
 from lightning_sep.checkpoint_files import best_weights
@@ -24,10 +24,12 @@ from lightning_sep.evaluate import evaluate
 from lightning_sep.fingerprint import digest, fingerprint, software, weights_hash
 from lightning_sep.fsio import read_lines
 from lightning_sep.heads.tanh import Tanh
+from lightning_sep.parts import build_parts, identify, loader_of, open_data, print_model
 from lightning_sep.record import read_record
 from lightning_sep.run_folder import RunFolder
 from lightning_sep.run_id import config_hash, run_id
 from lightning_sep.settings import Settings, compose
+from lightning_sep.watching import show_epoch
 
 MONITOR = "val/si_sdr_improvement_db"
 
@@ -60,9 +62,9 @@ def test_the_best_epochs_weights_are_tested_not_the_last_ones(undisturbed):
 def test_a_seed_decides_weights_and_batches(settings, data_home):
     def start(seed: int) -> tuple[str, torch.Tensor]:
         made = settings(f"seed={seed}")
-        parts = experiment.build_parts(made)
+        parts = build_parts(made)
         assert parts.task.seed == seed, "of what a task draws at each step"
-        batch = next(iter(experiment.loader_of(made.tree, parts)("train")))
+        batch = next(iter(loader_of(made.tree, parts)("train")))
         return weights_hash(parts.task.state_dict()), batch.waveform
 
     state = torch.random.get_rng_state()
@@ -74,7 +76,7 @@ def test_a_seed_decides_weights_and_batches(settings, data_home):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         torch.rand(3)
-        assert weights_hash(experiment.build_parts(settings("seed=0")).task.state_dict()) == first
+        assert weights_hash(build_parts(settings("seed=0")).task.state_dict()) == first
 
 
 def draws() -> tuple[float, float, float]:
@@ -101,8 +103,9 @@ def test_what_a_part_draws_depends_on_the_seed_alone(tmp_path, settings, monkeyp
         experiment.run(made, home=home, report=report, data=prepared)
         return [one for each in found for one in each]
 
-    prepared = experiment.open_data(settings())
-    monkeypatch.setattr(experiment, "open_data", None)  # what is open is not opened again
+    prepared = open_data(settings())
+    for room in (experiment, parts):
+        monkeypatch.setattr(room, "open_data", None)  # what is open is not opened again
 
     states = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
     try:
@@ -155,20 +158,18 @@ def test_a_run_that_failed_is_tried_again_by_its_own_sweep_too(tmp_path, setting
 
 def test_an_id_is_that_of_settings_and_data(settings, data_home):
     made = settings()
-    prepared = experiment.open_data(made)
-    assert experiment.identify(made, prepared) == run_id(made.tree, prepared.hash)
-    assert experiment.identify(made) == experiment.identify(made, prepared)
-    assert experiment.identify(made, SimpleNamespace(hash="another")) == run_id(
-        made.tree, "another"
-    )
+    prepared = open_data(made)
+    assert identify(made, prepared) == run_id(made.tree, prepared.hash)
+    assert identify(made) == identify(made, prepared)
+    assert identify(made, SimpleNamespace(hash="another")) == run_id(made.tree, "another")
 
 
 def test_a_record_says_what_was_run_on_what(undisturbed, settings):
     record, made = undisturbed.record, settings()
-    prepared = experiment.open_data(made)
+    prepared = open_data(made)
     machine = fingerprint("cpu", made.tree["trainer"]["deterministic"])
     expected = {
-        "run_id": experiment.identify(made, prepared),
+        "run_id": identify(made, prepared),
         "config_hash": config_hash(made.tree),
         "state": "finished",
         "purpose": "single",
@@ -183,7 +184,7 @@ def test_a_record_says_what_was_run_on_what(undisturbed, settings):
         "fingerprint_hash": digest(machine),
         "environment": {**software(), **machine},
         "attempts": 1,
-        "parameters": sum(one.numel() for one in experiment.build_parts(made).task.parameters()),
+        "parameters": sum(one.numel() for one in build_parts(made).task.parameters()),
     }
     assert {name: record[name] for name in expected} == json.loads(json.dumps(expected))
     shown = values(undisturbed.folder)
@@ -201,10 +202,8 @@ def test_a_record_says_what_was_run_on_what(undisturbed, settings):
     assert hashes["data"] == digest(record["data"])
     [attempted] = record["attempted"]
     assert attempted.keys() == {"started", "generation", "host", "fingerprint_hash"}
-    assert record["facts"] == experiment.build_parts(made).task.facts.plain()
-    assert record["coverage"] == experiment.build_parts(made).examples.coverage(
-        prepared, seed=0, epochs=3
-    )
+    assert record["facts"] == build_parts(made).task.facts.plain()
+    assert record["coverage"] == build_parts(made).examples.coverage(prepared, seed=0, epochs=3)
     assert yaml.safe_load((undisturbed.folder / "settings.yaml").read_text()) == made.tree
     [told] = read_lines(undisturbed.folder / "attempts.jsonl")
     assert told["fingerprint"] == machine
@@ -414,7 +413,7 @@ def test_what_watches_hears_of_each_epoch_and_each_batch(tmp_path, settings, cap
 def test_a_line_of_progress_says_where_it_stands_and_how_long_it_takes(settings, capsys):
     tree = settings("trainer.progress=true", "trainer.epochs=5").tree
     row = {"epoch": 1, "time_s": 30.0, "train/loss": 1.25, MONITOR: -3.5}
-    experiment._show(tree, MONITOR, "single", row)
+    show_epoch(tree, MONITOR, "single", row)
     assert capsys.readouterr().err == (
         f"epoch 2/5 · train/loss 1.25 · {MONITOR} -3.5 · 30 s, about 45 s left\n"
     )
@@ -422,7 +421,7 @@ def test_a_line_of_progress_says_where_it_stands_and_how_long_it_takes(settings,
 
 def test_a_damaged_record_of_a_failed_run_does_not_stop_the_next(tmp_path, settings: Any) -> None:
     made: Settings = settings()
-    folder = tmp_path / experiment.identify(made)
+    folder = tmp_path / identify(made)
     folder.mkdir()
     (folder / "record.json").write_text("{")
     assert experiment.run(made, home=tmp_path).state == "finished"
@@ -448,7 +447,7 @@ parameters: 3,068
 
 
 def test_a_model_is_told_layer_by_layer(settings, data_home):
-    told = experiment.print_model(settings("net.levels=2", "net.filters=4"))
+    told = print_model(settings("net.levels=2", "net.filters=4"))
     assert [line.split() for line in told.splitlines()] == [
         line.split() for line in MODEL.strip().splitlines()
     ]
@@ -473,7 +472,6 @@ def test_fault_31_a_source_edited_while_a_run_trains_leaves_no_record(
     monkeypatch.syspath_prepend(package.parent)
     monkeypatch.setenv("LIGHTNING_SEP_PLUGINS", name)
     made = compose([*settings().overrides, "head=own"], tmp_path / "entries")
-    build_parts = experiment.build_parts
 
     def edited() -> None:
         if f"{name}.late" not in sys.modules:

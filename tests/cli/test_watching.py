@@ -8,7 +8,7 @@ from contextlib import redirect_stderr
 import pytest
 
 from lightning_sep.cli import main
-from lightning_sep.experiment import _show
+from lightning_sep.watching import show_epoch
 
 CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 RUN = [
@@ -99,8 +99,8 @@ def test_the_line_of_an_epoch_fits_a_terminal_and_says_more_beside_one():
     told = []
     for stream in (Terminal(), io.StringIO()):
         with redirect_stderr(stream):
-            _show(tree, metric, "single", row)
-            _show(tree, metric, "single", {**row, "epoch": 19})
+            show_epoch(tree, metric, "single", row)
+            show_epoch(tree, metric, "single", {**row, "epoch": 19})
         told += stream.getvalue().splitlines()
     value = "val/si_sdr_improvement_db -10.23"
     assert told == [

@@ -19,7 +19,7 @@ from lightning_sep.data.progress import ProgressLine
 ROOT = Path(__file__).parents[2]
 OPEN = """
 import os
-from lightning_sep.experiment import open_data
+from lightning_sep.parts import open_data
 from lightning_sep.settings import compose
 print(open_data(compose(["data=folder", f"data.path={os.environ['SOUNDS']}"])).name)
 """

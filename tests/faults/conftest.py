@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_sep import experiment
+from lightning_sep.parts import open_data
 from lightning_sep.settings import compose
 from tests.faults.harness import TINY, Lab, write_sweep
 
@@ -13,7 +13,7 @@ from tests.faults.harness import TINY, Lab, write_sweep
 @pytest.fixture(scope="session")
 def data(data_home: Path) -> Path:
     """Where data lie; prepared before any process starts, so that all of them do the same."""
-    experiment.open_data(compose(TINY))
+    open_data(compose(TINY))
     return data_home
 
 

@@ -130,6 +130,7 @@ def test_a_file_that_is_not_there_has_no_lines(tmp_path):
         (errno.EDQUOT, "no space left"),
         (errno.EACCES, "cannot be written"),
         (errno.EROFS, "cannot be written"),
+        (errno.EFBIG, r"ulimit -f"),
     ],
 )
 def test_what_the_disk_refuses_is_said_in_one_line(tmp_path, number, said):

@@ -17,6 +17,7 @@ from lightning_sep.leaderboard.audio import sounds_folder, wants_sounds
 from lightning_sep.leaderboard.board import Board, load_boards
 from lightning_sep.leaderboard.page import page
 from lightning_sep.listen import try_to_write_sounds
+from lightning_sep.parts import build_parts
 from lightning_sep.settings import compose
 from lightning_sep.use import load_run
 
@@ -133,7 +134,7 @@ def test_the_pairs_that_are_furthest_wrong(made: Path) -> None:
         task = load_run(row.run_id, made)
         run = row.scores[0].run
         settings = compose([*SMALL, *TASKS["verification"]])
-        built = experiment.build_parts(settings)
+        built = build_parts(settings)
         draw = built.examples.draw(built.prepared, "test")
         batch = draw.batch(seed=8, epoch=0, index=np.arange(draw.count))
         with torch.no_grad():

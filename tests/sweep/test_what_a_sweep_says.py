@@ -17,12 +17,13 @@ from typing import Any
 import optuna
 import pytest
 
-from lightning_sep import experiment
+from lightning_sep import experiment, parts
 from lightning_sep.errors import ConfigError, LeaseLost, SweepError
 from lightning_sep.fsio import PATIENCE, Patience
 from lightning_sep.launchers.base import Assignment, Crew, Launcher
 from lightning_sep.leases.lock import FileLock
 from lightning_sep.leases.presence import Peers, Presence, patience_s
+from lightning_sep.parts import identify
 from lightning_sep.run_id import code_versions
 from lightning_sep.settings import compose
 from lightning_sep.sweep import asked, commands, inside_optuna, report, watchdog
@@ -678,7 +679,7 @@ def test_a_run_is_done_on_behalf_of_its_trial(
     runner = ExperimentRunner(tmp_path)
     told = ["task=separation", "tracking=none", "seed=3", "trainer.hang_s=77"]
     run_id, prepared = runner.prepare(told)
-    assert run_id == experiment.identify(compose(told), prepared[1])
+    assert run_id == identify(compose(told), prepared[1])
 
     errand = Errand(
         sweep="quick",
@@ -740,9 +741,7 @@ def test_a_definition_is_examined_before_any_work(
         with pytest.raises(ConfigError, match="task monitors metric='val/si_sdr_improvement_db'"):
             ExperimentRunner(tmp_path).examine(load_sweep(path))
     opened = []
-    monkeypatch.setattr(
-        experiment, "open_data", lambda one: opened.append(one.tree["data"]["seed"])
-    )
+    monkeypatch.setattr(parts, "open_data", lambda one: opened.append(one.tree["data"]["seed"]))
     several = "    yield f\"data.seed={trial.suggest_categorical('data', [3, 4])}\"\n"
     path.write_text(SWEEP.format(metric=metric, direction=direction) + several)
     ExperimentRunner(tmp_path).examine(load_sweep(path))

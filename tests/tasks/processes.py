@@ -82,7 +82,7 @@ def trees() -> dict[str, dict[str, Any]]:
 def measured(rank: int, world: int, *, trees: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Loss, gradient and metrics of every task and rule, as this process has them in the end."""
     from lightning_sep.callbacks.reweight import Reweight
-    from lightning_sep.experiment import build_task
+    from lightning_sep.parts import build_task
     from lightning_sep.settings import build
 
     found: dict[str, Any] = {}

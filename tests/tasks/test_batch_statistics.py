@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lightning_sep import experiment
 from lightning_sep.errors import ConfigError, Interrupted
 from lightning_sep.nets.abilities import BatchNet
+from lightning_sep.parts import build_parts, build_task, loader_of
 from lightning_sep.settings import compose
 from lightning_sep.tasks import base
 from lightning_sep.use import load_run
@@ -62,8 +63,8 @@ def test_it_is_trained_resumed_and_loaded_with_its_statistics(
     norm = task.get_submodule("net.layers.1")
     assert int(norm.num_batches_tracked) in (6, 12)  # of the best epoch
     assert (norm.running_var != 1).all()
-    built = experiment.build_parts(settings)
-    batch = next(iter(experiment.loader_of(settings.tree, built)("test")))
+    built = build_parts(settings)
+    batch = next(iter(loader_of(settings.tree, built)("test")))
     with torch.no_grad():
         heard = task.eval().audio_examples(batch, 1)
     for name, waveform in heard.items():
@@ -85,7 +86,7 @@ def test_micro_batches_are_refused_before_a_run_has_a_folder(
 
 def test_several_processes_are_refused(entry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree = compose(["task=separation", "net=normed"], entry).tree
-    task = experiment.build_task(tree, facts.MIXTURES)
+    task = build_task(tree, facts.MIXTURES)
     assert isinstance(task.net, BatchNet)
     task.on_train_start()
     monkeypatch.setattr(base, "world_size", lambda: 2)

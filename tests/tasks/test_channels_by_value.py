@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_sep.data.batch import Batch
 from lightning_sep.errors import ConfigError
-from lightning_sep.experiment import build_task
+from lightning_sep.parts import build_task
 from lightning_sep.settings import compose
 from lightning_sep.tasks.separation import Separation
 from tests.tasks import facts, oracles

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_sep.experiment import build_task
+from lightning_sep.parts import build_task
 from lightning_sep.reweighting.uniform import Uniform
 from lightning_sep.settings import compose
 from lightning_sep.tasks.base import Scored, _rows_kept

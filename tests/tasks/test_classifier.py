@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from lightning_sep.data.batch import Batch
 from lightning_sep.errors import ConfigError
-from lightning_sep.experiment import build_task, run
+from lightning_sep.experiment import run
+from lightning_sep.parts import build_task
 from lightning_sep.record import read_records
 from lightning_sep.reweighting.class_bias import ClassBias
 from lightning_sep.settings import compose

@@ -11,7 +11,7 @@ from lightning_sep.data.batch import Batch
 from lightning_sep.data.folder import Folder
 from lightning_sep.data.mixtures import Mixtures, mix
 from lightning_sep.errors import ConfigError
-from lightning_sep.experiment import build_task
+from lightning_sep.parts import build_task
 from lightning_sep.settings import compose
 from lightning_sep.tasks.separation import Separation
 from tests.tasks import facts, oracles

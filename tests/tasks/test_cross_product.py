@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from lightning_sep.data.batch import Batch
-from lightning_sep.experiment import build_task
 from lightning_sep.heads.base import EmbeddingHead, WaveformHead
+from lightning_sep.parts import build_task
 from lightning_sep.reweighting.gather import global_weights
 from lightning_sep.settings import build, compose, entries, locate
 from lightning_sep.tasks.base import Task

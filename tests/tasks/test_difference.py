@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from lightning_sep.errors import ConfigError
-from lightning_sep.experiment import build_task
 from lightning_sep.heads.base import WaveformHead
+from lightning_sep.parts import build_task
 from lightning_sep.settings import compose
 from lightning_sep.tasks.separation import Separation
 from tests import contracts

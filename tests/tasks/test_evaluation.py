@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lightning_sep.experiment import build_task
+from lightning_sep.parts import build_task
 from lightning_sep.settings import compose
 from lightning_sep.tasks.evaluation import Means
 from tests.tasks import facts

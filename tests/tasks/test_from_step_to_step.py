@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_sep.data.batch import Batch
-from lightning_sep.experiment import build_task
+from lightning_sep.parts import build_task
 from lightning_sep.settings import compose
 from lightning_sep.tasks.autoregression import Autoregression
 from lightning_sep.tasks.base import Task, step_seed

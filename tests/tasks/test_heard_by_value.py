@@ -3,7 +3,7 @@
 import torch
 
 from lightning_sep.data.batch import Batch
-from lightning_sep.experiment import build_task
+from lightning_sep.parts import build_task
 from lightning_sep.settings import compose
 from tests.tasks import facts
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightning_sep.errors import ConfigError
-from lightning_sep.experiment import build_task
+from lightning_sep.parts import build_task
 from lightning_sep.settings import build, compose
 from tests.tasks import processes
 from tests.tasks.test_batch_statistics import Normed

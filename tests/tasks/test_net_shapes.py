@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightning_sep.data.batch import Batch
 from lightning_sep.errors import ConfigError
-from lightning_sep.experiment import build_task
+from lightning_sep.parts import build_task
 from lightning_sep.settings import compose
 from lightning_sep.tasks.base import Task
 from tests.tasks import facts

@@ -12,8 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lightning_sep import callbacks
 from lightning_sep.callbacks.reweight import Reweight
 from lightning_sep.data.batch import Batch
-from lightning_sep.experiment import build_task
 from lightning_sep.functional import step_sums
+from lightning_sep.parts import build_task
 from lightning_sep.settings import build, compose
 from tests.tasks.processes import FACTS
 

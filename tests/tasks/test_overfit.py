@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lightning_sep.data.batch import Batch
-from lightning_sep.experiment import build_task
+from lightning_sep.parts import build_task
 from lightning_sep.settings import compose
 from lightning_sep.tasks.autoregression import Autoregression
 from lightning_sep.tasks.base import Task

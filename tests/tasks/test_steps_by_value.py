@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from lightning_sep.callbacks.reweight import Reweight
 from lightning_sep.data.batch import Batch
-from lightning_sep.experiment import build_task
+from lightning_sep.parts import build_task
 from lightning_sep.reweighting.curriculum import Curriculum
 from lightning_sep.settings import compose
 from lightning_sep.tasks.base import Task

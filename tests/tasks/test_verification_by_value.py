@@ -10,9 +10,9 @@ from torch import Tensor
 
 from lightning_sep.data.batch import Batch
 from lightning_sep.errors import ConfigError
-from lightning_sep.experiment import build_task
 from lightning_sep.functional.log_mel import log_mel
 from lightning_sep.functional.verification import equal_error_rate
+from lightning_sep.parts import build_task
 from lightning_sep.reweighting.class_bias import ClassBias
 from lightning_sep.reweighting.loss_softmax import LossSoftmax
 from lightning_sep.settings import compose

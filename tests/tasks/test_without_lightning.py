@@ -11,7 +11,7 @@ from torch import nn
 
 from lightning_sep.data.facts import facts_from
 from lightning_sep.errors import ConfigError
-from lightning_sep.experiment import build_task
+from lightning_sep.parts import build_task
 from lightning_sep.settings import compose
 from tests.tasks import facts
 

@@ -14,6 +14,7 @@ import pytest
 from lightning_sep import experiment
 from lightning_sep.errors import ConfigError, Interrupted, LightningSepWarning
 from lightning_sep.fsio import PATIENCE, append_line, read_lines
+from lightning_sep.parts import identify
 from lightning_sep.settings import compose
 from lightning_sep.tracking import Tracker, Tracking
 from tests.tracking.conftest import SETTINGS, mirror
@@ -178,7 +179,7 @@ def test_an_unknown_mode_is_refused(monkeypatch):
 
 def test_fault_18_a_run_finishes_without_its_mirror_and_says_so_in_a_line(home, capsys):
     settings = compose([*SETTINGS, "seed=2"])
-    folder = home / experiment.identify(settings)
+    folder = home / identify(settings)
     folder.mkdir(parents=True)
     (folder / "wandb").write_text("a file in the way")
     result = experiment.run(settings, home=home)

@@ -13,6 +13,7 @@ from lightning_sep.data.draws import uniform
 from lightning_sep.errors import ConfigError, DataError
 from lightning_sep.evaluate import evaluate
 from lightning_sep.homes import data_home as prepared_home
+from lightning_sep.parts import open_data
 from lightning_sep.record import read_record
 from lightning_sep.settings import build, compose
 from lightning_sep.use import load_run
@@ -134,7 +135,7 @@ def test_what_cannot_be_evaluated_is_refused(home, runs, told, message):
 def test_a_set_for_testing_only_is_not_trained_on(home, sounds):
     told = ["data=folder", f"data.path={sounds}", "data.test_only=true"]
     with pytest.raises(DataError, match="was prepared for testing only"):
-        experiment.open_data(compose(told))
+        open_data(compose(told))
 
 
 def test_the_command_prints_the_metrics_or_the_result(home, runs, capsys):

@@ -9,7 +9,7 @@ import soundfile
 import torch
 
 from lightning_sep import use
-from lightning_sep.experiment import build_task
+from lightning_sep.parts import build_task
 from lightning_sep.settings import compose
 from lightning_sep.tasks.separation import Separation
 from tests.tasks import facts

@@ -11,7 +11,7 @@ import soxr
 import torch
 
 from lightning_sep import use
-from lightning_sep.experiment import build_task
+from lightning_sep.parts import build_task
 from lightning_sep.settings import compose
 from tests.tasks import facts
 
