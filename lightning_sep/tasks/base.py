@@ -293,7 +293,10 @@ class Task(Module, ABC):
             scored = scored._replace(mask=scored.mask & counts)
         finite = scored.losses.detach().isfinite()
         mask = scored.mask & finite
-        keep.append(lambda: _rows_kept(scored, mask, len(batch)))
+        # Of the losses nothing: their graph leads to the raw values, whose hook would hold them, a
+        # circle through autograd that nobody collects.
+        rows = scored._replace(losses=scored.losses.detach())
+        keep.append(lambda: _rows_kept(rows, mask, len(batch)))
         weights = self._weights(scored, mask)
         loss = weighted_sum(scored.losses, weights, mask)
         counted = mask
