@@ -1,6 +1,8 @@
 """One run: settings → data, net, head, loss → fit → test → record."""
 
 import json
+import os
+import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -754,9 +756,17 @@ def refuse_device(tree: Mapping[str, Any]) -> None:
     is what ran.
 
     Raises:
-        ConfigError: there is no GPU, or the processor takes another precision instead.
+        ConfigError: there is no GPU, though one was asked for, of Slurm or by the settings; or the
+            processor takes another precision instead.
     """
     device = _device(tree)
+    promised = os.environ.get("SLURM_JOB_GPUS") or os.environ.get("SLURM_STEP_GPUS")
+    if device == "cpu" and tree["trainer"]["device"] == "auto" and promised:
+        raise ConfigError(
+            f"this job has GPUs ({promised}), and torch finds none on {socket.gethostname()}: "
+            "`nvidia-smi` and `python -c 'import torch; print(torch.version.cuda)'` tell which of "
+            "the two lacks it; trainer.device=cpu computes without"
+        )
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             "trainer.device = 'cuda': torch finds no GPU here; trainer.device=auto takes one when "
