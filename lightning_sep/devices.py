@@ -1,5 +1,7 @@
 """Where a run computes."""
 
+import os
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,9 +21,17 @@ def refuse_device(tree: Mapping[str, Any]) -> None:
     is what ran.
 
     Raises:
-        ConfigError: there is no GPU, or the processor takes another precision instead.
+        ConfigError: there is no GPU, though one was asked for, of Slurm or by the settings; or the
+            processor takes another precision instead.
     """
     device = device_of(tree)
+    promised = os.environ.get("SLURM_JOB_GPUS") or os.environ.get("SLURM_STEP_GPUS")
+    if device == "cpu" and tree["trainer"]["device"] == "auto" and promised:
+        raise ConfigError(
+            f"this job has GPUs ({promised}), and torch finds none on {socket.gethostname()}: "
+            "`nvidia-smi` and `python -c 'import torch; print(torch.version.cuda)'` tell which of "
+            "the two lacks it; trainer.device=cpu computes without"
+        )
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             "trainer.device = 'cuda': torch finds no GPU here; trainer.device=auto takes one when "

@@ -164,7 +164,8 @@ def _driver() -> str:
 @cache
 def _installed() -> dict[str, str | None]:
     """Hashes of what is installed and of the committed lock, where there is one."""
-    names = {f"{one.metadata['Name']}=={one.version}".lower() for one in metadata.distributions()}
+    said = [one.metadata for one in metadata.distributions()]  # read anew whenever it is asked for
+    names = {f"{one['Name']}=={one['Version']}".lower() for one in said}
     lock = PACKAGE.parent / "constraints.txt"
     try:
         locked = hashlib.sha256(lock.read_bytes()).hexdigest()

@@ -3,7 +3,9 @@
 import contextlib
 import ctypes
 import gc
+import sys
 from collections.abc import Iterator
+from importlib import import_module
 
 # Numbers of <malloc.h>.
 _TRIM_THRESHOLD = -1
@@ -44,6 +46,15 @@ def give_memory_back() -> None:
         _frozen = True
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def load(*modules: str) -> None:
+    """Import modules; neither now nor later are circles looked for in what they hold: it stays."""
+    if any(one not in sys.modules for one in modules):
+        with no_collection():
+            for one in modules:
+                import_module(one)
+            gc.freeze()
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import ast
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -155,7 +155,7 @@ def _tree(path: Path) -> ast.Module:
 def _imports(module: str) -> tuple[str, ...]:
     """Modules of ours that a module imports, wherever in it."""
     found = []
-    for node in ast.walk(_tree(file_of(module))):
+    for node in _statements(_tree(file_of(module))):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -168,30 +168,41 @@ def _imports(module: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def _statements(node: object) -> Iterator[ast.AST]:
+    """The statements within a node, at any depth: no expression holds one."""
+    for name in ("body", "handlers", "cases", "orelse", "finalbody"):
+        within = getattr(node, name, None)
+        for one in within if isinstance(within, list) else ():  # else a lambda's
+            yield one
+            yield from _statements(one)
+
+
 @cache
 def _meaning(path: Path) -> str:
     """A source's syntax tree as text: without positions, comments and docstrings."""
-    return "".join(_written(_tree(path)))
+    text: list[str] = []
+    _write(_tree(path), text.append)
+    return "".join(text)
 
 
-def _written(node: object) -> Iterator[str]:
+def _write(node: object, add: Callable[[str], None]) -> None:
     # Not ast.dump, whose text changes with the version of Python: empty fields are left out.
     if isinstance(node, ast.AST):
-        yield type(node).__name__ + "("
+        add(type(node).__name__ + "(")
         for name, value in ast.iter_fields(node):
             if value is None or value == [] or name in ("ctx", "kind", "type_comment"):
                 continue
             if name == "body" and isinstance(value, list) and _is_docstring(value[0]):
                 value = value[1:]
-            yield name + "="
-            yield from _written(value)
-        yield ")"
+            add(name + "=")
+            _write(value, add)
+        add(")")
     elif isinstance(node, list):
         for one in node:
-            yield from _written(one)
-            yield ","
+            _write(one, add)
+            add(",")
     else:
-        yield repr(node)
+        add(repr(node))
 
 
 def _is_docstring(node: object) -> bool:

@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -18,15 +19,15 @@ from lightning_sep.homes import data_home
 from lightning_sep.launchers.base import Assignment, Launcher, own_command, refuse_sharing
 from lightning_sep.launchers.local import thread_environment
 from lightning_sep.launchers.shared_disk import unseen
-from lightning_sep.launchers.slurm_jobs import Array, Jobs, asked, stepped, submitted
+from lightning_sep.launchers.slurm_jobs import FOLDER, FULL, Array, Jobs, asked, stepped, submitted
 
-FOLDER = "slurm"  # in a sweep's folder: scripts and logs
 LONGEST_ARRAY = 1000  # Slurm's own bound (MaxArraySize), unless a site has moved it
 _PLUGINS = ("PYTHONPATH", "LIGHTNING_SEP_PLUGINS")
 REPORT_MIN = 30
 STEP_MIN = 20  # a job of minutes finds room between those of hours
-# How Slurm refuses an array of more tasks than MaxArraySize, or than a user may have (each counts).
-_TOO_LONG = ("Invalid job array specification", "job submit limit")
+# How Slurm refuses an array of more tasks than MaxArraySize, than a user may have (each counts), or
+# than it takes of all users together.
+_TOO_LONG = ("Invalid job array specification", "job submit limit", FULL)
 SIGNAL_S = 120
 
 
@@ -131,7 +132,7 @@ class Slurm(Launcher):
         self._refuse_unfit(work)
         jobs = Jobs(work.folders)
         with jobs.locked():
-            queue = jobs.queue()
+            queue = jobs.relied_on()
             missing = self._count(work) - queue.workers
             if missing < 1:
                 return f"{queue.line()}; nothing is added. {_watch(work)}"
@@ -157,6 +158,8 @@ class Slurm(Launcher):
                     jobs.cancel([number])
                     raise
             except ConfigError:
+                with suppress(ConfigError):  # it was taken, and the answer lost?
+                    jobs.end([array])
                 jobs.forget(array)
                 script.unlink()
                 report.unlink()

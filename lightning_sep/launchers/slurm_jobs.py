@@ -5,6 +5,7 @@ loses it. Each question is one call of ``squeue``, since a scheduler serves ever
 """
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from lightning_sep.leases.lock import FileLock
 
 FORMAT = 1
 FILE = "jobs.json"  # in a sweep's folder
+FOLDER = "slurm"  # there too: scripts and logs
 _PATIENCE_S = 60
+FULL = "sleeping and retrying"  # what `sbatch` says where Slurm has as many jobs as it takes
 
 # What Slurm calls the reasons that people ask about.
 _REASONS = {
@@ -41,7 +44,14 @@ _REASONS = {
     "ReqNodeNotAvail": "the nodes that it could use are down or reserved",
     "PartitionDown": "the partition is down",
     "PartitionTimeLimit": "it asks for more time than the partition gives: lower launcher.time_min",
+    "PartitionConfig": "the partition has no such node: fewer launcher.cpus, memory_gb or gpus",
+    "MaxMemPerLimit": "it asks for more memory than the partition gives: lower launcher.memory_gb",
+    "None": "Slurm has not looked at it yet",
 }
+_LIMITS = re.compile(r"(QOS|Assoc|Max)\w*(Limit|Resource)\b|AssociationJobLimit")
+# A worker's last words where it could not work.
+_REFUSAL = re.compile(r"\d\d:\d\d:\d\d (\w+Error: .*)")
+_TAIL = 8192  # bytes of a log that hold them
 
 
 @dataclass(frozen=True)
@@ -53,12 +63,14 @@ class Array:
         workers: tasks that run at once.
         tasks: in all.
         sweeps: that they work on.
+        stopped: its workers were asked to stop, so that nobody counts on them.
     """
 
     name: str
     workers: int
     tasks: int
     sweeps: tuple[str, ...]
+    stopped: bool = False
 
     @property
     def report(self) -> str:
@@ -96,6 +108,11 @@ class Task:
         return self.state == "PENDING"
 
     @property
+    def ends(self) -> bool:
+        """Whether Slurm is ending it, or waits for the last of its processes."""
+        return self.state == "COMPLETING"
+
+    @property
     def held(self) -> bool:
         """Whether somebody has to let it go; some of several that wait together do not count."""
         reasons = self.reason.lower().split(",")
@@ -129,7 +146,7 @@ class Queue:
         total = 0
         for job in self.jobs:
             own = [task for task in self.tasks if task.job == job]
-            count = sum(task.count for task in own if not task.held)
+            count = sum(task.count for task in own if not task.held and not task.ends)
             bounds = [task.throttle for task in own if task.throttle]
             if not bounds and any("JobArrayTaskLimit" in task.reason for task in own):
                 # Slurm leaves the bound out where a task was requeued: as many run as may
@@ -215,6 +232,25 @@ class Jobs:
         """
         return self.named(*(array.name for array in self.arrays()))
 
+    def relied_on(self) -> Queue:
+        """Those of them whose workers nobody has asked to stop.
+
+        Raises:
+            ConfigError: Slurm does not answer.
+        """
+        return self.named(*(array.name for array in self.arrays() if not array.stopped))
+
+    def refusals(self) -> Counter[str]:
+        """Why tasks of the latest array ended that could not work, and how many."""
+        found = Counter[str]()
+        folder = self.folders[0] / FOLDER
+        for array in self.arrays()[-1:]:
+            with suppress(OSError):
+                since_s = (folder / f"{array.name}.sh").stat().st_mtime
+                logs = [one for one in folder.glob("*_*.log") if one.stat().st_mtime >= since_s]
+                found.update(said for one in logs if (said := _refusal(one)))
+        return found
+
     @staticmethod
     def named(*names: str) -> Queue:
         """What Slurm has of the jobs of these names.
@@ -233,10 +269,17 @@ class Jobs:
         if jobs:
             asked(["scancel", *(["--state=PENDING"] if waiting_only else []), *jobs], late=True)
 
-    def withdraw(self, arrays: Sequence[Array]) -> None:
-        """End the tasks of these arrays that wait; those that run are left alone."""
-        waiting = self.named(*(array.name for array in arrays)).waiting
-        self.cancel(sorted({task.job for task in waiting}), waiting_only=True)
+    def stop(self, arrays: Sequence[Array]) -> None:
+        """Let these arrays end: tasks that wait at once, those that run when they have saved.
+
+        Nobody counts on what else works on the sweep either: whoever was asked to leave it does not
+        come back.
+        """
+        tasks = self.named(*(array.name for array in arrays))
+        self.cancel(sorted({task.job for task in tasks.waiting}), waiting_only=True)
+        _save_and_end(tasks.running)
+        with self.locked():
+            self._write([replace(array, stopped=True) for array in self.arrays()])
 
     def end(self, arrays: Sequence[Array]) -> None:
         """End these arrays, with the workers that run and the reports after them."""
@@ -272,10 +315,27 @@ class Jobs:
             else:  # no number of tasks that Slurm knows of means none
                 self.cancel([job], waiting_only=True)
             running = sorted((one for one in own if not one.waits), key=lambda one: int(one.task))
-            if surplus := [f"{one.job}_{one.task}" for one in running[share:]]:
-                asked(["scancel", "--batch", "--signal=USR1", *surplus], late=True)
-                ends += len(surplus)
+            surplus = running[share:]
+            _save_and_end(surplus)
+            ends += len(surplus)
         return ", ".join(said) + (f"; {ends} save what they have and end" if ends else "")
+
+
+def _save_and_end(tasks: Sequence[Task]) -> None:
+    """Let the workers of tasks that run save what they have and leave."""
+    if tasks:
+        named = [f"{one.job}_{one.task}" for one in tasks]
+        asked(["scancel", "--batch", "--signal=USR1", *named], late=True)
+
+
+def _refusal(log: Path) -> str | None:
+    """The last words of a task's log where its worker could not work."""
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+        lines = file.read().decode(errors="replace").splitlines()
+    said = [line for line in lines if re.match(r"\d\d:\d\d:\d\d ", line)]
+    words = _REFUSAL.fullmatch(said[-1]) if said else None
+    return words and words[1]
 
 
 def submitted(command: Sequence[str]) -> str:
@@ -358,19 +418,34 @@ def asked(command: Sequence[str], *, late: bool = False) -> str:
     """
     if shutil.which(command[0]) is None:
         raise ConfigError(f"there is no `{command[0]}` on PATH: use a node of the cluster")
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False
-        )
-    except subprocess.TimeoutExpired as error:
+    with (
+        tempfile.TemporaryFile("w+") as output,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE, text=True
+        ) as process,
+    ):
+        assert process.stderr is not None
+        timer = threading.Timer(_PATIENCE_S, process.kill)
+        timer.start()
+        said = []
+        for line in process.stderr:
+            said.append(line.rstrip())
+            if FULL in line:  # `sbatch` would try again and again, for minutes
+                process.kill()
+        process.wait()
+        silent = timer.finished.is_set()
+        timer.cancel()
+        output.seek(0)
+        answer = output.read()
+    if silent:
         raise ConfigError(
             f"`{command[0]}` has not answered for {_PATIENCE_S} s: try again when Slurm is back"
-        ) from error
-    ended = late and all("already" in one or "No error" in one for one in done.stderr.splitlines())
-    if done.returncode and not ended:
-        lines = [re.sub(r"^\w+: error: ", "", one) for one in done.stderr.splitlines() if one]
+        )
+    ended = late and all("already" in one or "No error" in one for one in said)
+    if process.returncode and not ended:
+        lines = [re.sub(r"^\w+: error: ", "", one) for one in said if one]
         raise ConfigError(f"{command[0]}: {'; '.join(dict.fromkeys(lines)) or 'refused'}")
-    return done.stdout
+    return answer
 
 
 def in_words(reason: str) -> str:
@@ -378,6 +453,8 @@ def in_words(reason: str) -> str:
     known = [one for one in reason.split(",") if one in _REASONS]
     if len(known) > 1:
         return "; ".join(f"{one}: {_REASONS[one]}" for one in known)
+    if not known and _LIMITS.search(reason):
+        return f"{reason}: a limit of the account, the user or the partition"
     return f"{reason}: {_REASONS[known[0]]}" if known else reason
 
 

@@ -152,10 +152,10 @@ def _withdrawn_if_refused(study: SweepStudy) -> Iterator[None]:
 
 
 def report(sweeps: Sequence[str], home: Path | None = None) -> int:
-    """Write the reports and the page of sweeps that are done, as `launch` does at its end.
+    """Write the reports and the page of those sweeps that are done, as `launch` does at its end.
 
     Returns:
-        The exit code: as that of `launch`, 75 when there is work left.
+        The exit code: as that of `launch`, 75 when there is work left in one of them.
 
     Raises:
         ConfigError: there is no sweep of one of these names, or it was begun with other versions.
@@ -165,7 +165,9 @@ def report(sweeps: Sequence[str], home: Path | None = None) -> int:
     left = [study for study in studies if not Finals(study).done()]
     for study in left:
         print(f"not done yet: {reports.progress(study).line()}")
-    return WORK_LEFT if left else _conclude(studies, home, _page)
+    done = [study for study in studies if study not in left]
+    code = _conclude(done, home, _page) if done else 0
+    return WORK_LEFT if left else code
 
 
 def _amount(definition: Definition, trials: int) -> str:

@@ -10,16 +10,17 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, TPESampler
+from optuna.storages import JournalStorage
 from optuna.storages.journal._base import BaseJournalSnapshot
 from optuna.storages.journal._file import BaseJournalFileLock
-from optuna.storages.journal._storage import JournalOperation
+from optuna.storages.journal._storage import JournalOperation, JournalStorageReplayResult
 from optuna.trial import FixedTrial, FrozenTrial, Trial, TrialState
 
 __all__ = [
     "BaseJournalFileLock",
     "BaseJournalSnapshot",
     "RecordingTrial",
-    "is_snapshot",
+    "Storage",
     "learn_space",
     "new",
     "renew_sampler",
@@ -77,16 +78,23 @@ class _Snapshot(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def is_snapshot(content: bytes) -> bool:
-    """Whether a pickle, perhaps somebody else's, is of an Optuna study and of nothing else.
+class Storage(JournalStorage):
+    """Takes a snapshot, perhaps somebody else's, that is of a study and of nothing else.
 
-    A pickle may call what it likes when it is loaded, as `JournalStorage` does with a snapshot.
+    A pickle may call what it likes when it is loaded, as `JournalStorage` does.
     """
-    try:
-        _Snapshot(io.BytesIO(content)).load()
-    except Exception:  # whatever a hostile or torn one can raise
-        return False
-    return True
+
+    def restore_replay_result(self, snapshot: bytes) -> None:
+        """Go on from a snapshot, or from the first record where it is none."""
+        try:
+            found = _Snapshot(io.BytesIO(snapshot)).load()
+        except Exception:  # whatever a hostile or torn one can raise
+            return
+        if isinstance(found, JournalStorageReplayResult):
+            found._worker_id_prefix = self._worker_id_prefix
+            found._worker_id_to_owned_trial_id = {}
+            found._last_created_trial_id_by_this_process = -1
+            self._replay_result = found
 
 
 def shape_of(record: object) -> str | None:

@@ -21,7 +21,6 @@ from lightning_sep.leases.lock import FileLock
 from lightning_sep.sweep.inside_optuna import (
     BaseJournalFileLock,
     BaseJournalSnapshot,
-    is_snapshot,
     shape_of,
 )
 from lightning_sep.terminal import plain
@@ -115,8 +114,9 @@ class Journal(JournalFileBackend, BaseJournalSnapshot):
     def load_snapshot(self) -> bytes | None:
         """The last one that was kept, where it fits.
 
-        Who only looks at a sweep, perhaps another one's, reads its records: a snapshot is a pickle,
-        and one that holds anything but a study is never used.
+        A snapshot is a pickle: :class:`lightning_sep.sweep.inside_optuna.Storage` uses none that
+        holds anything but a study, and who only looks at a sweep, perhaps another one's, reads its
+        records.
         """
         if self.lock is None:
             return None
@@ -125,7 +125,7 @@ class Journal(JournalFileBackend, BaseJournalSnapshot):
                 about, snapshot = json.loads(file.readline()), file.read()
             with self.path.open("rb") as file:
                 beginning = file.read(about["bytes"])
-            if about != _about(about["records"], beginning, snapshot) or not is_snapshot(snapshot):
+            if about != _about(about["records"], beginning, snapshot):
                 return None
         except (OSError, ValueError, TypeError, KeyError):
             return None

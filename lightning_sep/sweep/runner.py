@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from lightning_sep.errors import ConfigError
 from lightning_sep.leases.presence import Presence
 from lightning_sep.leases.process import Owner
+from lightning_sep.memory import load
 from lightning_sep.run_folder import RunFolder
 from lightning_sep.sweep.definition import Definition
 from lightning_sep.sweep.watchdog import watched
@@ -159,6 +159,7 @@ class ExperimentRunner:
 
     def prepare(self, overrides: Sequence[str]) -> tuple[str, Any]:
         """The run id, and the composed settings with their data, whose hash is part of the id."""
+        load("lightning_sep.experiment")
         from lightning_sep.parts import identify, open_data
 
         settings = self._compose(overrides)
@@ -169,8 +170,7 @@ class ExperimentRunner:
         """Train and test, resume, or return what was finished before."""
         from lightning_sep import experiment
 
-        for module in _IMPORTED_LATE:
-            import_module(module)
+        load(*_IMPORTED_LATE)
         settings, data = prepared
         with watched(settings.tree["trainer"]["hang_s"]) as alive:
             result = experiment.run(

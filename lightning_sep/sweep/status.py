@@ -97,12 +97,14 @@ class _Queues:
         if time.monotonic() - at_s > SLURM_S:
             try:
                 queue = jobs.queue()
-                said = {**queue.as_json(), "line": queue.line()}
+                refused = dict(jobs.refusals())
+                said = {**queue.as_json(), "line": queue.line(), "refused": refused}
             except ConfigError as error:
                 said = {"unknown": str(error)}
             self._asked[folder] = time.monotonic(), said
-        if found["state"] in ("stopped", "queued") and said.get("tasks"):
-            found["state"] = "running" if said["running"] else "queued"
+        if found["state"] in ("stopped", "queued") and "tasks" in said:
+            waits = "queued" if said["tasks"] else "stopped"
+            found["state"] = "running" if said["running"] else waits
         return {**found, "jobs": said}
 
 
@@ -115,6 +117,8 @@ def _status_lines(one: dict[str, Any]) -> Iterator[str]:
         yield f"    {kind}: {total} in all" + (f", {listed}" if listed else "")
     if jobs := one.get("jobs"):
         yield "    jobs: " + (jobs.get("unknown") or jobs["line"] or "none waits or runs")
+        for why, count in jobs.get("refused", {}).items():
+            yield f"    {count} task{'s' if count > 1 else ''} could not work: {why}"
     if one["best"]:
         best = one["best"]
         overrides = " ".join(best["overrides"])

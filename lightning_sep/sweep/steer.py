@@ -11,8 +11,7 @@ from lightning_sep.errors import ConfigError
 from lightning_sep.find import begun_run
 from lightning_sep.fsio import write_aside
 from lightning_sep.homes import runs_home
-from lightning_sep.launchers import slurm
-from lightning_sep.launchers.slurm_jobs import Jobs
+from lightning_sep.launchers.slurm_jobs import FOLDER, Jobs
 from lightning_sep.leases.lease import Content
 from lightning_sep.run_folder import LOG
 from lightning_sep.sweep import report as reports
@@ -47,7 +46,7 @@ def stop(sweep: str, home: Path | None = None, *, now: bool = False) -> int:
         _kill(study)
         what = "they are ended"
     else:
-        jobs.withdraw(own)
+        jobs.stop(own)
         what = "they save and stop"
     print(f"{sweep}: {running} running; {what}. The same `lightning-sep sweep` lets it go on.")
     return 0
@@ -86,7 +85,7 @@ def logs(sweep: str, trial: int | None, home: Path | None = None) -> int:
         print((run / LOG).read_text(errors="replace"), end="")
         return 0
     folder = look(home, sweep).folder
-    found = [*folder.glob("worker-*.log"), *(folder / slurm.FOLDER).glob("*.log")]
+    found = [*folder.glob("worker-*.log"), *(folder / FOLDER).glob("*.log")]
     said = False
     for path in sorted(found, key=lambda one: one.stat().st_mtime):
         lines = list(_of_trial(path, sweep, trial))

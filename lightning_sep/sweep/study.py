@@ -10,7 +10,6 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from lightning_sep.errors import ConfigError, LeaseLost
@@ -74,7 +73,7 @@ class SweepStudy:
         self.journal = Journal(self.folder / JOURNAL, None if look else self.lock)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with no_collection():
-            storage = JournalStorage(self.journal)
+            storage = inside_optuna.Storage(self.journal)
         self._study: optuna.Study | None = None
         known = [study.study_name for study in storage.get_all_studies()]
         if definition.name not in known:
@@ -136,8 +135,10 @@ class SweepStudy:
         with self.lock:
             trials = self.trials()
             for frozen in trials:
+                if frozen.state not in OPEN:
+                    continue
                 key = trial_key(frozen.number)
-                if _is_guess(frozen) or (frozen.state in OPEN and leases.maybe_free(key)):
+                if _is_guess(frozen) or leases.maybe_free(key):
                     lease = leases.claim(key)
                     if lease is not None:
                         return self._claimed(inside_optuna.take(self.study, frozen), lease)

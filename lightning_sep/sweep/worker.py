@@ -1,5 +1,6 @@
 """A worker: one process that takes trials of one or more sweeps until their budgets are spent."""
 
+import gc
 import math
 import os
 import signal
@@ -29,7 +30,7 @@ from lightning_sep.launchers.local import LAUNCHER_PID
 from lightning_sep.leases.lease import Lease, Leases, Mark
 from lightning_sep.leases.presence import Peers, Presence, positive_seconds
 from lightning_sep.leases.process import Owner
-from lightning_sep.memory import give_memory_back
+from lightning_sep.memory import give_memory_back, no_collection
 from lightning_sep.sweep.finals import Finals
 from lightning_sep.sweep.folder import open_sweep
 from lightning_sep.sweep.names import lease_file, trial_key, workers_folder
@@ -322,7 +323,9 @@ def main(
                 "all runs (runs/ of the working folder without it)"
             )
         PATIENCE.home = home
-        studies = [open_sweep(home, name) for name in names]
+        with no_collection():
+            studies = [open_sweep(home, name) for name in names]
+            gc.freeze()  # trials stay as well
         presence = Presence(folder, patience_s=max(study.patience_s for study in studies))
         presence.chores.append(partial(peers.look_after, presence))
         presence.start()

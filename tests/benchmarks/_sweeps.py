@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -216,8 +217,54 @@ def among(home: Path, name: str, count: int) -> dict[str, Any]:
     return {"began": runner.began_s, "ended": runner.ended_s}
 
 
+class FirstStep:
+    """Notes when the first run of another runner has made a step, and ends its own process then."""
+
+    def __init__(self, runner: Any, clock: Callable[[], float]) -> None:
+        self.runner = runner
+        self.clock = clock
+        self.made_s: float | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.runner, name)
+
+    def run(self, prepared: Any, errand: Any) -> Any:
+        def asked() -> bool:  # after each step
+            if self.made_s is None:
+                self.made_s = self.clock()
+                os.kill(os.getpid(), signal.SIGTERM)
+            stop: bool = errand.should_stop()
+            return stop
+
+        return self.runner.run(prepared, replace(errand, should_stop=asked))
+
+
+def first_step(
+    home: Path, name: str, count: int, clock: Callable[[], float] = time.process_time
+) -> dict[str, Any]:
+    """CPU of a worker, imports and all, until it has made a step of training."""
+    from lightning_sep.sweep.runner import ExperimentRunner
+    from lightning_sep.sweep.worker import main
+
+    runner = FirstStep(ExperimentRunner(home), clock)
+    main([name], home, runner=runner)
+    return {"began": [runner.made_s]}
+
+
+def stepping(home: Path, name: str, count: int) -> dict[str, Any]:
+    """Seconds until the last of ``count`` workers has made a step of training."""
+    import lightning_sep.settings
+    import lightning_sep.sweep.worker
+    import lightning_sep.training  # noqa: F401
+
+    def do(home: Path, name: str, count: int) -> dict[str, Any]:
+        return first_step(home, name, count, time.time)
+
+    return {"all_work": _all_work(do, home, name, count)}
+
+
 def starting(home: Path, name: str, count: int) -> dict[str, Any]:
-    """Seconds until the last of ``count`` workers has begun a trial."""
+    """Seconds until the last of ``count`` workers has begun a trial, which trains nothing."""
     import lightning_sep.sweep.worker  # noqa: F401
 
     return {"all_work": _all_work(among, home, name, count)}

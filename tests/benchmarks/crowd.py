@@ -2,12 +2,13 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from _measure import PROGRAM, Line, environment, in_turn, run, told
+from _measure import PROGRAM, Line, cpu_s, environment, in_turn, run, told
 from _sweeps import TINY, child, template
 
 CROWDS = (1, 8, 32)
@@ -47,16 +48,29 @@ def lines(rounds: int, folder: Path) -> Iterator[Line]:
 
     run(child("fill", folder / "runs", "many", BEHIND), env)
     run(child("begin", folder / "runs", "many", BEHIND + 100 * START), env)
+    run(child("begin", folder / "runs", "few", 100 * START), env)
 
-    def all_work(do: str) -> float:
-        taken: float = told(child(do, folder / "runs", "many", START), env)["all_work"]
+    def all_work(do: str, name: str = "many") -> float:
+        taken: float = told(child(do, folder / "runs", name, START), env)["all_work"]
         return taken
 
     ours, theirs = in_turn(
         rounds, lambda: all_work("starting"), lambda: all_work("optuna_starting")
     )
-    what = f"until {START} workers work, {BEHIND:,} finished before, imports aside"
+    what = f"until {START} workers have a trial, {BEHIND:,} finished before, imports aside"
     yield Line("crowd", what, "Optuna alone", ours, theirs, "s")
+    ours, theirs = in_turn(
+        rounds, lambda: all_work("stepping"), lambda: all_work("stepping", "few")
+    )
+    what = f"until {START} workers train, {BEHIND:,} finished before, imports aside"
+    yield Line("crowd", what, "none finished before", ours, theirs, "s")
+
+    # Imports scale with cores, and not with the study: what they are of each worker's start.
+    first = child("first_step", folder / "runs", "many", 1)
+    bare = [sys.executable, "-c", "import lightning_sep.sweep.worker, lightning_sep.training"]
+    ours, theirs = in_turn(rounds, lambda: told(first, env)["began"][0], lambda: cpu_s(bare, env))
+    what = f"until a worker trains, {BEHIND:,} finished before, imports and all"
+    yield Line("crowd", what, "its imports alone", ours, theirs)
 
 
 def _crowd(

@@ -44,11 +44,15 @@ def refused(capsys, *arguments: str) -> str:
     [
         ("trainer.device=cuda", "trainer.device = 'cuda': torch finds no GPU here"),
         ("trainer.precision=16-mixed", "trainer.precision = '16-mixed' needs a GPU, and torch"),
+        ("SLURM_JOB_GPUS=0,1", "this job has GPUs (0,1), and torch finds none on "),
     ],
 )
 def test_what_this_machine_does_not_compute_is_refused_and_leaves_no_run(
-    capsys, home, setting, told
+    capsys, home, setting, told, monkeypatch
 ):
+    if setting.startswith("SLURM"):  # set by Slurm in a job with GPUs
+        monkeypatch.setenv(*setting.split("="))
+        setting = "trainer.device=auto"
     assert refused(capsys, *TINY, setting).startswith(told)
     assert not home.exists()
 

@@ -34,6 +34,28 @@ def test_memory_given_back_is_not_cleared_anew_at_every_step() -> None:
     assert page_faults("returned") > 5 * page_faults("kept")
 
 
+LOADED = """
+import gc, sys
+sys.path.insert(0, sys.argv[1])
+from lightning_sep.memory import load
+counts = [gc.get_freeze_count()]
+for _ in range(2):
+    load("some", "more")
+    counts.append(gc.get_freeze_count())
+import some
+assert gc.isenabled() and not some.searched
+assert counts[0] < counts[1] == counts[2], counts
+"""
+
+
+def test_modules_that_stay_are_searched_neither_while_nor_after_they_are_loaded(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "some.py").write_text("import gc\nsearched = gc.isenabled()\n")
+    (tmp_path / "more.py").touch()
+    subprocess.run([sys.executable, "-c", LOADED, str(tmp_path)], cwd=ROOT, check=True)
+
+
 GIVEN = """
 import sys
 from pathlib import Path

@@ -50,6 +50,9 @@ def test_what_is_held_among_those_that_wait_together_is_named() -> None:
     line = found.line()
     assert "5 wait (JobArrayTaskLimit: as many as are wanted" in line
     assert "; JobHeldUser: held by its user" in line
+    assert "(AssocGrpCpuLimit: a limit of the account" in (
+        queue("12|3|PENDING|AssocGrpCpuLimit||x").line()
+    )
     assert "1 wait (ReqNodeNotAvail, UnavailableNodes:n1: the nodes" in (
         queue("12|3|PENDING|ReqNodeNotAvail, UnavailableNodes:n1||x").line()
     )
@@ -138,6 +141,7 @@ def task(folder: Path, codes: str) -> subprocess.Popen[bytes]:
         ("12|5|PENDING|JobHeldUser||x", 0),
         ("12|1,3-5,...%2|PENDING|Priority||x", 2),
         ("12|0,2-5|PENDING|JobArrayTaskLimit,None||x\n12|1|RUNNING|None|n1|x", 1),
+        ("12|0|COMPLETING|None|n1|x", 0),
     ],
 )
 def test_how_many_work_at_once_when_there_is_room(text: str, workers: int) -> None:
@@ -182,7 +186,35 @@ def test_status_asks_the_queue_now_and_then_and_says_what_it_has(
         assert seen["jobs"]["line"] == queue(LINES).line()
     assert queues.beside({"state": "done"}, tmp_path) == {"state": "done"}
     program.write_text("#!/bin/sh\nexit 0\n")
-    assert status._Queues().beside({"state": "queued"}, tmp_path)["state"] == "queued"
+    assert status._Queues().beside({"state": "queued"}, tmp_path)["state"] == "stopped"
+
+
+def test_why_tasks_of_the_latest_array_could_not_work_is_counted(tmp_path: Path) -> None:
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    refusal = "10:00:01 ConfigError: trainer.device = 'cuda': torch finds no GPU here\n"
+    logs = {
+        "7_0": refusal,  # of an array before
+        "9_0": "10:00:00 a: trial 0: head=tanh\n" + refusal + "srun: error: Exited with 2\n",
+        "9_1": "x" * 9000 + "\n" + refusal,
+        "9_2": "10:00:00 StorageError: no space\n10:00:09 a: done\n9_1: No error\n",
+        "9_3": "",
+    }
+    for name, text in logs.items():
+        (folder / f"{name}.log").write_text(text)
+        os.utime(folder / f"{name}.log", (200, 200) if name < "8" else (300, 300))
+    jobs = Jobs([tmp_path])
+    assert jobs.refusals() == {}
+    for name in ("old", "new"):
+        jobs.add(Array(name, 2, 64, ("a",)))
+        (folder / f"{name}.sh").touch()
+        os.utime(folder / f"{name}.sh", (150, 150) if name == "old" else (250, 250))
+    why = "ConfigError: trainer.device = 'cuda': torch finds no GPU here"
+    assert jobs.refusals() == {why: 2}
+    shown = {"sweep": "a", "state": "stopped", "question": "", "trials": {"total": 1}}
+    shown |= {"finals": {"total": 0}, "best": None, "running": [], "waiting": [], "failed": []}
+    lines = list(status._status_lines(shown | {"jobs": {"line": "", "refused": {why: 2}}}))
+    assert lines[-2:] == ["    jobs: none waits or runs", f"    2 tasks could not work: {why}"]
 
 
 def test_a_refusal_is_one_line_without_the_programs_prefix(tmp_path: Path) -> None:
@@ -193,6 +225,9 @@ def test_a_refusal_is_one_line_without_the_programs_prefix(tmp_path: Path) -> No
         asked(["not-a-program"])
     ended = "echo 'Job has already finished' >&2; exit 1"
     assert asked(["sh", "-c", ended], late=True) == ""
+    full = "echo 'sbatch: error: temporarily unable to accept job, sleeping and retrying' >&2"
+    with pytest.raises(ConfigError, match="unable to accept job"):
+        asked(["sh", "-c", f"{full}; exec sleep 50"])
     with pytest.raises(ConfigError, match="already finished"):
         asked(["sh", "-c", ended])
 

@@ -1,11 +1,13 @@
 """What a record proves: the code, the machine, the files and the weights behind a number."""
 
+import ast
 import hashlib
 import json
 import platform
 import shutil
 import subprocess
 import sys
+import textwrap
 from importlib import metadata
 from pathlib import Path
 
@@ -126,6 +128,33 @@ def test_the_rooms_that_decide_numbers_count_and_no_others():
         "callbacks.watch",
     }
     assert always <= set(reached([]))
+
+
+def test_imports_are_found_wherever_statements_stand():
+    text = """
+        import a
+        class K:
+            import b
+            def f(x=lambda: 1):
+                with x: import c
+                async def g():
+                    for _ in x: import d
+                    else: import e
+        while 1: import f
+        else: import g
+        try: import h
+        except A: import i
+        else: import j
+        finally: import k
+        match a:
+            case 1:
+                if a: import l
+                elif b: import m
+                else: import n
+    """
+    tree = ast.parse(textwrap.dedent(text))
+    found = [one.names[0].name for one in sources._statements(tree) if isinstance(one, ast.Import)]
+    assert "".join(found) == "abcdefghijklmn"
 
 
 def test_what_a_loss_uses_is_reached_through_its_imports():

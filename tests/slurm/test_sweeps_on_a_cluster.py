@@ -154,7 +154,7 @@ def test_a_dry_run_shows_the_scripts_and_does_nothing(
 
 def test_a_sweep_is_steered_while_it_runs(lab: Lab, cluster: Cluster, heads: Path) -> None:
     lab.extra |= slowly(0.5)
-    submit = ("sweep", str(heads), LONG, "launcher=slurm")
+    submit = ("sweep", str(heads), LONG, "trainer.device=cpu", "launcher=slurm")
     for count in (1, 3):  # the second time, those that are missing
         assert asked(lab, *submit, f"launcher.workers={count}")[0] == 0
     until(lambda: len(running(cluster)) == 3)
@@ -176,6 +176,12 @@ def test_a_sweep_is_steered_while_it_runs(lab: Lab, cluster: Cluster, heads: Pat
         until(lambda count=count: len(running(cluster)) == count, 30)
         assert status(lab)["jobs"]["workers"] == count  # type: ignore[index]
 
+    before = running(cluster)
+    assert asked(lab, "stop", "heads")[0] == 0
+    code, text = asked(lab, *submit, "launcher.workers=1")
+    assert "was submitted" in text, "those that still save come back no more"
+    until(lambda: len(running(cluster)) == 1, 30)
+    assert running(cluster)[0] not in before
     assert asked(lab, "stop", "heads")[0] == 0
     until(lambda: not queued(cluster), 60)
     found = status(lab)
@@ -229,7 +235,8 @@ def test_preflight_asks_slurm_for_the_very_script(
     gpus = "$(scontrol show job $SLURM_JOB_ID | grep -om1 gpu:.)"
     says = f'launcher.setup=["echo on $(hostname): {gpus} $SLURM_CPUS_PER_TASK >&2"]'
     resources = ("launcher.gpus=1", "launcher.cpus=3", "launcher.extra=['--nodelist=n3']")
-    code, text = asked(lab, *ask, *resources, says)
+    device = "trainer.device=cpu"  # these GPUs are none
+    code, text = asked(lab, *ask, *resources, says, device)
     assert code == 0, text
     said, _, text = text.partition("{")
     assert said.startswith("on n3: gpu:1 3\none: head=tanh: "), (

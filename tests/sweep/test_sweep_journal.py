@@ -10,20 +10,18 @@ from typing import Any
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
-from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from lightning_sep.errors import StorageError
 from lightning_sep.leases.lock import FileLock
+from lightning_sep.sweep.inside_optuna import Storage
 from lightning_sep.sweep.journal import Journal
 from lightning_sep.sweep.journal import mend as mend_open
 
 
 def study(path: Path) -> optuna.Study:
     journal = Journal(path, FileLock(path.with_name("lock")))
-    return optuna.create_study(
-        storage=JournalStorage(journal), study_name="one", load_if_exists=True
-    )
+    return optuna.create_study(storage=Storage(journal), study_name="one", load_if_exists=True)
 
 
 def mend(path: Path) -> Path | None:
@@ -219,7 +217,7 @@ def read(path: Path) -> tuple[int, list[FrozenTrial]]:
                 yield record
 
     made = Counted(path, FileLock(path.with_name("lock")))
-    trials = optuna.load_study(storage=JournalStorage(made), study_name="one").get_trials()
+    trials = optuna.load_study(storage=Storage(made), study_name="one").get_trials()
     return len(numbers), trials
 
 

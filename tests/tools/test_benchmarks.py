@@ -108,5 +108,6 @@ def test_sweeps_are_begun_and_worked_on_as_the_benchmarks_do(tmp_path: Path) -> 
     assert set(do("opening", 0)) == {"cpu_s"}
     worked = do("work", 4)
     assert 0 < worked["between"] <= worked["each"]
-    do("begin", 6)
+    do("begin", 8)
     assert do("optuna_alone", 2)["each"] > 0
+    assert do("stepping", 1)["all_work"] > 0
