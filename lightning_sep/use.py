@@ -24,8 +24,10 @@ from lightning_sep.checks import finite_number
 from lightning_sep.data.audio_files import (
     SILENCE_DBFS,
     SILENCE_RMS,
+    UNKNOWN,
     BadAudio,
     doubts_of_the_end,
+    promised_frames,
 )
 from lightning_sep.errors import ConfigError, DataError
 from lightning_sep.find import find_run
@@ -252,7 +254,7 @@ def _separate_file(
         _remark(
             f"{file} lasts {lasts_s:.2g} s, less than an example in training ({trained_s:.2g} s)"
         )
-    read = partial(_blocks, file, rate, task.facts.channels)
+    read = partial(_blocks, file, about.frames, rate, task.facts.channels)
     level = _level(read(), task.facts.normalise)
     paths = [out / f"{file.stem}-source-{number}.wav" for number in range(1, task.sources + 1)]
     with storage_errors(paths[0]), ExitStack() as opened:
@@ -372,13 +374,17 @@ def _info(path: Path) -> Any:
     try:
         doubts = doubts_of_the_end(path)
         about = soundfile.info(path)
+        with path.open("rb", buffering=0) as file:
+            about.frames, unread = promised_frames(file, about.format, about.frames)
     except BadAudio as error:
         raise DataError(f"{path} {error}") from error
     except (soundfile.SoundFileError, OSError) as error:
         raise DataError(f"{path} cannot be read as audio: {error}") from error
     if not about.frames:
         raise DataError(f"{path} is empty: it holds no samples")
-    for doubt in doubts:
+    if about.frames >= UNKNOWN:
+        raise DataError(f"{path} does not say how long it is: write it anew")
+    for doubt in [*doubts, *filter(None, [unread])]:
         _remark(f"{path}: {doubt}")
     return about
 
@@ -388,11 +394,14 @@ def _remark(line: str) -> None:
     print(plain(line), file=sys.stderr, flush=True)
 
 
-def _blocks(path: Path, sample_rate: int, channels: int) -> Iterator[NDArray[np.float32]]:
+def _blocks(
+    path: Path, frames: int, sample_rate: int, channels: int
+) -> Iterator[NDArray[np.float32]]:
     """A file at ``sample_rate``, in parts of a few seconds, ``[channel, time]`` each.
 
     Args:
         path: of the file.
+        frames: samples of a channel that it holds.
         sample_rate: in Hz.
         channels: 1 takes the mean of the file's; of more, the file has as many, or one.
 
@@ -401,7 +410,7 @@ def _blocks(path: Path, sample_rate: int, channels: int) -> Iterator[NDArray[np.
     """
     try:
         with soundfile.SoundFile(path) as file:
-            rate, left = file.samplerate, file.frames
+            rate, left = file.samplerate, frames
             resample = _resampler(rate, sample_rate, 1 if channels == 1 else file.channels)
             while left:
                 samples = file.read(round(_PIECE_S * rate), dtype="float32", always_2d=True)

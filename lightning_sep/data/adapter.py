@@ -2,13 +2,15 @@
 
 import csv
 import json
+import unicodedata
 from abc import abstractmethod
 from collections import Counter
 from pathlib import Path
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from lightning_sep.data.corpus import Corpus, Prepared
 from lightning_sep.data.manifests import Entry, Origin, Progress, build, sweep_builds
+from lightning_sep.data.names import shown
 from lightning_sep.errors import ConfigError, DataError
 from lightning_sep.fsio import sha256_file
 
@@ -184,16 +186,23 @@ def read_source(source: Path, columns: tuple[str, ...]) -> tuple[list[Row], dict
 def read_table(path: Path, columns: tuple[str, ...]) -> list[Row]:
     """Rows of a table with a column ``filename`` and the other ``columns``.
 
+    Values but file names are in one Unicode form (NFC), so that one name is one name.
+
     Raises:
-        DataError: the table cannot be read, lacks a column or names a file outside the folder.
+        DataError: the table cannot be read, lacks a column or has one twice, has a row of more
+            values than columns, or names a file outside the folder.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            header = reader.fieldnames or []
-            rows = [{k: (v or "").strip() for k, v in row.items() if k} for row in reader]
+            # A quote that is never closed would make one value of all the rows after it.
+            reader = csv.DictReader(file, strict=True)
+            header = list(reader.fieldnames or [])
+            rows = [_row(path, number, row) for number, row in enumerate(reader, start=2)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as a table ({error})") from error
+    twice = sorted({name for name in header if name and header.count(name) > 1})
+    if twice:
+        raise DataError(f"{path} has several columns {', '.join(twice)}: which one counts?")
     lacking = [name for name in ("filename", *columns) if name not in header]
     if lacking:
         raise DataError(
@@ -206,3 +215,22 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[Row]:
         if not row["filename"] or name.is_absolute() or ".." in name.parts:
             raise DataError(f"{path}, line {number}: '{row['filename']}' is no file of this folder")
     return rows
+
+
+def _row(path: Path, number: int, row: dict[str | None, Any]) -> Row:
+    """The values of a row by column.
+
+    Raises:
+        DataError: it has more values than there are columns.
+    """
+    beyond = [value for value in row.get(None) or () if value.strip()]
+    if beyond:
+        raise DataError(
+            f"{path}, line {number}: '{shown(beyond[0])}' is in no column. A value with a comma "
+            "in it stands in quotes"
+        )
+    values = {name: (value or "").strip() for name, value in row.items() if name}
+    return {
+        name: value if name == "filename" else unicodedata.normalize("NFC", value)
+        for name, value in values.items()
+    }

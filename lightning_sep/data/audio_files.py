@@ -19,6 +19,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from lightning_sep.data.mpeg import frames_of
+
 Int16 = NDArray[np.int16]
 
 SUFFIXES = (
@@ -42,7 +44,7 @@ BLOCK = 1 << 18  # samples read at once, over all channels
 _OGG_PAGE = 27 + 255 + 255 * 255  # bytes of the longest page
 _PIPE = 0xFFFFFF00  # sizes from here on are those of programs that could not know them
 _CHUNKS = 64  # looked at before the audio; a header with more is not followed
-_UNKNOWN = 1 << 62  # libsndfile gives the largest number where a header does not say the length
+UNKNOWN = 1 << 62  # libsndfile gives the largest number where a header does not say the length
 
 
 class BadAudio(Exception):
@@ -101,6 +103,7 @@ class AudioFile:
         self.source_rate = self.channels = self.clipped = 0
         self.kept: list[str] = []
         self._expected = sha256
+        self._promised = 0  # samples of a channel
         self._levels = _Levels(averaged=wanted_channels == 1)
 
     def blocks(self) -> Iterator[Int16]:
@@ -145,10 +148,14 @@ class AudioFile:
             if faults and not self.keep:  # before hours of it are made of a wrong rate
                 raise BadAudio("; ".join(faults), keepable=True)
             wanted = self.sample_rate or self.source_rate
+            self._promised, unread = promised_frames(file, sound.format, sound.frames)
+            if unread and not self.keep:
+                raise BadAudio(unread, keepable=True)
+            faults += [unread] if unread else []
             exact = sound.subtype == "PCM_16"
             alike = self.channels == self.wanted_channels and self.source_rate == wanted
             same = exact and alike
-            self.as_is = same and sound.format in ("FLAC", "WAV") and sound.frames < _UNKNOWN
+            self.as_is = same and sound.format in ("FLAC", "WAV") and sound.frames < UNKNOWN
             size = min(BLOCK, int(BLOCK * self.source_rate / wanted))  # of what is made of it, too
             native = self._native(sound, exact, max(size // self.channels, 1))
             if same:
@@ -178,8 +185,8 @@ class AudioFile:
                 yield block
         if infinite:
             raise BadAudio(f"holds {infinite} samples that are NaN or infinite: write it again")
-        if found < sound.frames < _UNKNOWN:
-            raise BadAudio(f"is cut off after {found} of {sound.frames} samples: fetch it again")
+        if found < self._promised < UNKNOWN:
+            raise BadAudio(f"is cut off after {found} of {self._promised} samples: fetch it again")
         if found == 0:
             raise BadAudio("holds 0 samples: remove it")
 
@@ -440,6 +447,31 @@ def write_flac(path: Path, samples: Int16, sample_rate: int) -> None:
         writer.write(samples)
 
 
+def promised_frames(file: FileIO, form: str, frames: int) -> tuple[int, str]:
+    """Samples of a channel that can be read of an open file, and what is wrong where it holds more.
+
+    Args:
+        file: of any place in it, where it stays.
+        form: as soundfile calls it.
+        frames: how many libsndfile promises, which guesses those of some MP3 files.
+    """
+    found = frames_of(file) if form == "MP3" else None
+    if found is None:
+        return frames, ""
+    whole = found.count * found.samples
+    if found.told is None:
+        unread = whole - frames >= found.samples and (
+            f"does not say how long it is, so that {frames} of its {whole} samples can be read: "
+            "write it anew (ffmpeg does it)"
+        )
+        return min(frames, whole), unread or ""
+    unread = found.count > found.told + 1 and (
+        f"goes on after the {found.told} frames of its header (several files joined?), and the "
+        f"other {found.count - found.told} cannot be read: write it anew"
+    )
+    return frames, unread or ""
+
+
 def doubts_of_the_end(path: Path) -> list[str]:
     """What the size and the last bytes of a file say against it that can be overlooked.
 
@@ -474,6 +506,8 @@ def _faults_of_the_end(file: IO[bytes]) -> list[str]:
     segments = page[27 : 27 + page[26]] if len(page) > 26 else b""
     if len(page) < 27 or len(page) < 27 + page[26] + sum(segments):
         raise BadAudio("is cut off, its end is missing: fetch it again or remove it")
+    if page[14:18] != head[14:18]:  # numbers of streams
+        return ["it holds several Ogg streams, of which the first alone is read"]
     if page[5] & 4:  # the header type's flag for the last page of a stream
         return []
     return ["its last Ogg page does not end the stream, so the rest may be missing"]

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import chain, combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from lightning_sep.data.cache import Reader
 from lightning_sep.data.commands import entry
 from lightning_sep.data.corpus import Corpus, Prepared, Table
 from lightning_sep.data.manifests import Progress
+from lightning_sep.data.names import shown, some
 from lightning_sep.data.splits import SPLITS
 from lightning_sep.errors import ConfigError, DataError
 from lightning_sep.settings import build
@@ -149,7 +151,7 @@ class Combination(Prepared):
         priors: share of each, where the user gave any.
 
     Raises:
-        DataError: their rates or channels differ.
+        DataError: their rates or channels differ, or a sound is in two parts.
     """
 
     def __init__(
@@ -197,6 +199,7 @@ class Combination(Prepared):
             for one in part.mixture_names
         )
         self.stem_names = sorted({one for part in parts for one in part.stem_names})
+        _refuse_shared(self.names, self.parts)
         self._statistics = _merged([part.all_statistics for part in parts])
 
     @property
@@ -254,6 +257,13 @@ class Combination(Prepared):
         """See :meth:`Prepared.remark`."""
         return "; ".join(filter(None, (part.remark() for part in self.parts)))
 
+    def sounds(self) -> dict[str, list[tuple[str, str, int, int]]]:
+        """See :meth:`Prepared.sounds`."""
+        found: dict[str, list[tuple[str, str, int, int]]] = {}
+        for sound, pieces in chain.from_iterable(part.sounds().items() for part in self.parts):
+            found.setdefault(sound, []).extend(pieces)
+        return found
+
     def cuts(self, split: str) -> Any:
         """lhotse ``CutSet`` of one split, set after set."""
         from lhotse import CutSet
@@ -264,6 +274,33 @@ class Combination(Prepared):
         """See :meth:`Prepared.verify`."""
         for part in self.parts:
             part.verify(progress)
+
+
+def _refuse_shared(names: Sequence[str], parts: Sequence[Prepared]) -> None:
+    """No sound is in one part of one set and in another part of another.
+
+    Raises:
+        DataError: one is; up to three are named.
+    """
+    sounds = [part.sounds() for part in parts]
+    torn = []
+    for (one, first), (other, second) in combinations(zip(names, sounds, strict=True), 2):
+        for sound in sorted(first.keys() & second.keys()):
+            for (name, split, low, high), (alike, where, start, stop) in product(
+                first[sound], second[sound]
+            ):
+                if split != where and max(low, start) < min(high, stop):
+                    torn.append(
+                        f"'{shown(name)}' in {split} of {one} and '{shown(alike)}' in {where} of "
+                        f"{other}"
+                    )
+                    break
+    if torn:
+        raise DataError(
+            f"{len(torn)} recordings of {' and '.join(names)} are in two parts, which would be "
+            f"trained and tested on: {some(torn)}. Leave one of the sets out, or give both one "
+            "split"
+        )
 
 
 class JoinedReader(Reader):

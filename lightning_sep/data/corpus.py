@@ -340,6 +340,19 @@ class Prepared:
                 f"{shown(path)} has changed since {self.name} was prepared: prepare it again"
             )
 
+    def sounds(self) -> dict[str, list[tuple[str, str, int, int]]]:
+        """By a hash of what a recording holds, unless it is silent: its name, and the split, first
+        and last sample of each of its pieces."""
+        items, recordings = self._columns["items"], self._columns["recordings"]
+        columns = (items[name] for name in ("recording", "split", "start", "samples", "silent"))
+        found: dict[str, list[tuple[str, str, int, int]]] = {}
+        for number, split, start, samples, silent in zip(*columns, strict=True):
+            if not silent:
+                about = recordings[number]
+                piece = (about["id"], split, start, start + samples)
+                found.setdefault(about["sha256"], []).append(piece)
+        return found
+
     def verify(self, progress: Progress | None = None) -> None:
         """Read every byte of the set and compare it with its checksums.
 

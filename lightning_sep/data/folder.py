@@ -205,8 +205,9 @@ class Folder(InPlace):
         root = self.root()
         found = self.found(home)
         self.note(found)
-        table = _Table.read(root, found) if (root / TABLE).is_file() else _Table.of_names(found)
-        if not (root / TABLE).is_file() and (known := known_tree(sorted(found.files))):
+        listed = _has_table(root, found)
+        table = _Table.read(root, found) if listed else _Table.of_names(found)
+        if not listed and (known := known_tree(sorted(found.files))):
             raise DataError(f"{shown(root)} {known}")
         if not table.rows:
             refuse_empty(root, found)
@@ -248,6 +249,20 @@ def refuse_empty(root: Path, found: Found) -> None:
     others = [f"{len(names)} {reason}" for reason, names in sorted(found.left_out(set()).items())]
     there = f"; it holds {', '.join(others)}" if others else ""
     raise DataError(f"{shown(root)} holds no audio file ({', '.join(SUFFIXES)}){there}")
+
+
+def _has_table(root: Path, found: Found) -> bool:
+    """Whether there is a table.
+
+    Raises:
+        DataError: there is one that would be passed over, and with it all that it says.
+    """
+    alike = [name for name in found.files if name.lower() == TABLE]
+    if alike:
+        raise DataError(f"{shown(root / alike[0])}: call it {TABLE}, or it is not read")
+    if os.path.lexists(root / TABLE) and not (root / TABLE).is_file():
+        raise DataError(f"{shown(root / TABLE)} is no file, or a link that leads nowhere")
+    return (root / TABLE).is_file()
 
 
 @dataclass(frozen=True)
@@ -356,7 +371,9 @@ class FolderSplit:
             self.rule = f"the folders {', '.join(sorted(tops))}"
             self.given = {name: split_named(_parts(name)[0]) for name in self.names}
         self.classes = [
-            parts[depth] if len(parts := _parts(name)) > depth + 1 else "sound"
+            unicodedata.normalize("NFC", parts[depth])
+            if len(parts := _parts(name)) > depth + 1
+            else "sound"
             for name in self.names
         ]
 

@@ -22,7 +22,7 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 from uuid import uuid4
 
@@ -54,6 +54,7 @@ _LEFTOVER = re.compile(rf"{re.escape(BUILDING)}(?P<name>.+)-(?:\d+|made|old)-[0-
 MIXTURE, NOISE = "mixture", "noise"
 """Stems that are no source: the recorded sum of all, and what is heard and not to be estimated."""
 _SHOWN = 10  # bad files named in one error
+_LONGEST = 240  # bytes of a copy's name before suffixes; file systems hold 255
 _CUSTOM = ("session", "mixture", "stem")  # fields of a supervision that few sets have
 _TOLD = 1 << 24  # samples of a long file between two words about it
 
@@ -248,6 +249,27 @@ def _common(
     return sample_rate or rate, max((count for _, count in known.values()), default=1)
 
 
+def stored_names(ids: Sequence[str]) -> dict[str, str]:
+    """Where the copy of each file lies in the folder of its set, by id; no two in one place.
+
+    Example:
+        >>> stored_names(["b.wav", "b.wav.flac"])
+        {'b.wav': 'audio/b.wav.flac', 'b.wav.flac': 'audio/b.wav.flac.flac'}
+    """
+    taken = {str(folder) for one in ids for folder in PurePosixPath(one).parents}
+    names = {}
+    for one in ids:
+        folder, _, last = one.rpartition("/")
+        if len(os.fsencode(last)) > _LONGEST:
+            last = hashlib.sha256(last.encode("utf-8", "surrogateescape")).hexdigest()
+        name = f"{folder}/{last}" if folder else last
+        while not name.endswith(".flac") or name in taken:
+            name += ".flac"
+        taken.add(name)
+        names[one] = f"audio/{name}"
+    return names
+
+
 class _Draft:
     """The folder of a set while it is being built."""
 
@@ -270,6 +292,7 @@ class _Draft:
         self.store_all = store_all
         self.keep = keep
         self.progress = progress
+        self.names = stored_names([entry.id for entry in entries])
         self.recordings: list[dict[str, Any]] = []
         self.files: dict[str, dict[str, Any]] = {}
         self.counts: Counter[str] = Counter()
@@ -319,7 +342,7 @@ class _Draft:
         digest, moments = hashlib.sha256(), _Moments()
         place = str(entry.path.resolve())
         copied = self.store_all or entry.temporary or not is_text(place)
-        name = f"audio/{entry.id if entry.id.endswith('.flac') else f'{entry.id}.flac'}"
+        name = self.names[entry.id]
         stored = False
         try:
             with contextlib.ExitStack() as stack:

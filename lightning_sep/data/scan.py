@@ -10,7 +10,8 @@ from lightning_sep.data.audio_files import SUFFIXES
 from lightning_sep.data.names import is_text, shown, some
 from lightning_sep.errors import DataError
 
-_MAC = "__MACOSX"  # what macOS's zip adds beside the files
+# What systems put beside the files: zips of macOS, waste baskets of Windows, disks of Synology.
+_SYSTEM = ("__MACOSX", "$RECYCLE.BIN", "System Volume Information", "@eaDir")
 _STAMPED = 1000  # folders and files, each, that a stamp looks at
 
 Stamp = dict[str, list[list[Any]]]
@@ -131,7 +132,7 @@ def _reason(name: str, kind: str) -> str:
     if name.startswith("."):
         return "hidden"
     if kind == "folder":
-        return _MAC if name == _MAC else ""
+        return name if name in _SYSTEM else ""
     suffix = os.path.splitext(name)[1].lower()
     return "" if suffix in SUFFIXES else shown(suffix) or "no suffix"
 

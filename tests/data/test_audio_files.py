@@ -17,6 +17,7 @@ from lightning_sep.data.audio_files import (
     to_int16,
     write_flac,
 )
+from lightning_sep.data.mpeg import Frames, frames_of
 
 
 class Decoded:
@@ -256,6 +257,71 @@ def test_an_ogg_file_without_the_end_of_its_stream_is_refused_unless_kept(tmp_pa
     decoded = decode(path, sample_rate=None, keep=True)
     assert 0 < len(decoded.samples) < 120_000
     assert len(decoded.kept) == 1
+
+
+def test_of_several_ogg_streams_the_first_alone_is_read_which_is_refused_unless_kept(tmp_path):
+    path = tmp_path / "a.ogg"
+    for number, seconds in enumerate((1, 2)):
+        sound = np.random.default_rng(number).normal(0, 0.1, 8000 * seconds)
+        soundfile.write(tmp_path / f"{number}.ogg", sound, 8000)
+    path.write_bytes(b"".join((tmp_path / f"{number}.ogg").read_bytes() for number in (0, 1)))
+    with pytest.raises(BadAudio, match="several Ogg streams, of which the first alone is read"):
+        decode(path, sample_rate=None)
+    assert len(decode(path, sample_rate=None, keep=True).samples) == 8000
+
+
+def mp3(path, *, seconds=2, mode="CONSTANT", channels=1, rate=8000):
+    """Writes an MP3 and gives what it is without the first frame, which tells its length."""
+    time = np.arange(rate * seconds)[:, None] / rate
+    loud = 0.01 + 0.3 * (time > seconds / 2) * np.sin(2 * np.pi * 440 * time)
+    sound = loud * np.random.default_rng(0).normal(size=(len(time), channels))
+    form = {"format": "MP3", "bitrate_mode": mode, "compression_level": 0.5}
+    with soundfile.SoundFile(path, "w", rate, channels, **form) as file:
+        file.write(sound)
+    content = path.read_bytes()
+    second = next(n for n in range(4, len(content)) if content[n : n + 2] == content[:2])
+    return content[second:]
+
+
+@pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
+@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (16000, 2), (44100, 1), (48000, 2)])
+def test_the_frames_of_an_mp3_are_as_many_as_its_encoder_says(tmp_path, mode, rate, channels):
+    path = tmp_path / "a.mp3"
+    without = mp3(path, mode=mode, rate=rate, channels=channels)
+    with path.open("rb") as file:
+        found = frames_of(file)
+    assert found.count == found.told >= 2 * rate / found.samples
+    tagged = b"ID3\3\0\0\0\0\1\0" + b"\xff\xfb\x90\xc4" * 32 + without + b"TAG" + bytes(125)
+    path.write_bytes(tagged)
+    with path.open("rb") as file:
+        assert frames_of(file) == Frames(found.count, found.samples, None)
+
+
+def test_no_frame_is_found_in_what_is_no_mp3(tmp_path):
+    (tmp_path / "a").write_bytes(np.random.default_rng(0).bytes(2000) + b"\xff\xfb\x90\xc4ID3")
+    with (tmp_path / "a").open("rb") as file:
+        assert frames_of(file) is None
+
+
+def test_an_mp3_of_one_bit_rate_that_does_not_say_its_length_is_read_whole(tmp_path):
+    path = tmp_path / "a.mp3"
+    path.write_bytes(mp3(path, rate=44100))
+    with path.open("rb") as file:
+        found = frames_of(file)
+    assert len(decode(path, sample_rate=None).samples) == found.count * found.samples
+
+
+def test_an_mp3_that_would_be_read_in_part_is_refused_unless_kept(tmp_path):
+    path = tmp_path / "a.mp3"
+    guessed, joined = mp3(path, mode="VARIABLE", rate=44100), 2 * path.read_bytes()
+    for content, message in [
+        (guessed, "does not say how long it is, so that [0-9]+ of its [0-9]+ samples can be read"),
+        (joined, r"goes on after the 78 frames of its header \(several files joined\?\)"),
+    ]:
+        path.write_bytes(content)
+        with pytest.raises(BadAudio, match=message):
+            decode(path, sample_rate=None)
+        assert 0 < len(decode(path, sample_rate=None, keep=True).samples) <= 2 * 44100
 
 
 @pytest.mark.parametrize("samples", [2**33, 2**36 - 1, 40_001])

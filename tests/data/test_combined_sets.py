@@ -212,3 +212,29 @@ def test_stems_and_mixtures_of_unlike_sets_keep_their_names(songs, mixtures, tmp
                 assert both.mixture_names[table.mixture[row]] == whole
                 row += 1
         assert row == len(table)
+
+
+def test_a_sound_in_two_parts_of_two_sets_is_refused_and_in_one_part_taken(tmp_path, tone):
+    made = []
+    for name, splits in (  # of each sound by its number; 0 is silence, which is heard nowhere
+        ("one", {0: "train", 1: "val", 2: "test", 3: "train"}),
+        ("two", {0: "test", 1: "test", 4: "val", 5: "train"}),
+        ("three", {1: "val", 2: "test", 3: "train"}),
+    ):
+        (tmp_path / name).mkdir()
+        for number in splits:
+            sound = np.sign(number) * tone(number, 0.1)
+            soundfile.write(tmp_path / name / f"{number}.wav", sound, 8000)
+        rows = [f"{number}.wav,{split}" for number, split in splits.items()]
+        (tmp_path / name / "metadata.csv").write_text("\n".join(["filename,split", *rows]))
+        made.append(Folder(str(tmp_path / name)).open(tmp_path / "home"))
+    one, two, three = made
+    told = (
+        "1 recordings of a and b are in two parts.*: '1.wav' in val of a and '1.wav' in test of b"
+    )
+    with pytest.raises(DataError, match=told):
+        Combination(["a", "b"], [one, two], None)
+    both = Combination(["a", "b"], [one, three], None)
+    assert len(both.table("train")) == 3
+    with pytest.raises(DataError, match="recordings of both and c are in two parts"):
+        Combination(["both", "c"], [both, two], None)

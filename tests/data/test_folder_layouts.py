@@ -81,11 +81,14 @@ def test_what_is_left_out_is_counted_by_its_reason_with_examples(root, fill, pre
     fill("dog/0.wav", "dog/1.wav", "dog/2.wav", ".hidden/3.wav", "__MACOSX/dog/4.wav")
     for name in ("notes.txt", "dog/a.txt", "dog/README", "song.m4a", "dog/._0.wav", ".DS_Store"):
         (root / name).write_bytes(b"x")
+    system = ["__MACOSX", "$RECYCLE.BIN", "System Volume Information", "@eaDir"]
+    fill(*(f"{name}/5.wav" for name in system[1:]))
     prepared = prepare()
-    assert left_out(prepared) == {".txt": 2, "no suffix": 1, ".m4a": 1, "hidden": 3, "__MACOSX": 1}
+    others = {".txt": 2, "no suffix": 1, ".m4a": 1, "hidden": 3}
+    assert left_out(prepared) == {**others, **dict.fromkeys(system, 1)}
     assert prepared.source["left_out"][".txt"]["examples"] == ["dog/a.txt", "notes.txt"]
     counts = prepared.source["counts"]
-    assert prepared.source["found"] == 11 == counts["files"] + sum(left_out(prepared).values())
+    assert prepared.source["found"] == 14 == counts["files"] + sum(left_out(prepared).values())
     assert prepared.class_names == ["dog"]
 
 
@@ -245,6 +248,26 @@ def test_names_in_other_unicode_forms_are_the_same_file(root, fill, prepare):
     assert composed in set().union(*everything(prepared))
     assert prepared.source["left_out"] == {}
     assert "1 names of metadata.csv are written with other Unicode" in prepared.source["notes"][0]
+
+
+def test_a_class_and_a_speaker_in_two_unicode_forms_are_one(root, fill, prepare):
+    forms = [unicodedata.normalize(form, "Vögel") for form in ("NFC", "NFD")]
+    fill(*(f"{forms[n % 2]}/{n}.wav" for n in range(6)))
+    assert prepare().class_names == [forms[0]]
+    rows = [f"{forms[n % 2]}/{n}.wav,{forms[n % 2]}{n // 2}" for n in range(6)]
+    (root / "metadata.csv").write_text("filename,speaker\n" + "\n".join(rows))
+    assert prepare().speaker_names == [f"{forms[0]}{number}" for number in range(3)]
+
+
+def test_copies_have_places_of_their_own_whatever_the_files_are_called(root, tone, tmp_path):
+    names = ["a.wav", "a.wav.flac", "b.flac", "c.wav", "c.wav.flac/d.wav", f"{'e' * 250}.wav"]
+    for number, name in enumerate(names):
+        (root / name).parent.mkdir(exist_ok=True)
+        soundfile.write(root / name, tone(number, 0.1), 8000, subtype="PCM_24")
+    copied = Folder(str(root), cache_limit_mb=0).open(tmp_path / "home")
+    for number, name in enumerate(names):
+        sound = copied.reader.whole(number, 0, 800)[0]
+        assert np.array_equal(sound, to_int16(soundfile.read(root / name)[0])[0]), name
 
 
 def test_one_file_under_two_spellings_is_listed_twice(root, fill, prepare):
@@ -655,13 +678,30 @@ def test_tables_as_spreadsheets_write_them_are_read(root, fill, prepare, table):
         (ROWS.replace(",", "\t").encode(), r"no column filename: it has filename\tclass"),
         (ROWS.encode("utf-16"), r"metadata.csv cannot be read as a table"),
         (ROWS.replace("filename", "Filename").encode(), r"no column filename: it has Filename"),
+        (ROWS.replace("c1", '"c1').encode(), r"cannot be read as a table"),
+        (ROWS.replace("5.wav,c1", '5.wav,"c1').encode(), r"cannot be read as a table \(unexpected"),
+        (ROWS.replace("c1", "c1,d1").encode(), r"line 3: 'd1' is in no column. A value with a"),
+        (ROWS.replace("class", "class,class").encode(), r"has several columns class: which"),
     ],
-    ids=["semicolons", "tabs", "UTF-16", "upper case"],
+    ids=["semicolons", "tabs", "UTF-16", "upper case", "quotes", "a quote", "commas", "columns"],
 )
 def test_tables_in_another_form_are_refused(root, fill, prepare, table, message):
     fill(*(f"{number}.wav" for number in range(6)))
     (root / "metadata.csv").write_bytes(table)
     with pytest.raises(DataError, match=message):
+        prepare()
+
+
+@pytest.mark.parametrize("there", ["Metadata.CSV", "a link", "a folder"])
+def test_a_table_that_would_be_passed_over_is_refused(root, fill, prepare, there):
+    fill(*(f"{number}.wav" for number in range(6)))
+    if there == "a link":
+        (root / "metadata.csv").symlink_to("nowhere.csv")
+    elif there == "a folder":
+        (root / "metadata.csv").mkdir()
+    else:
+        (root / there).write_text(ROWS)
+    with pytest.raises(DataError, match=r"Metadata.CSV: call it metadata.csv|csv is no file"):
         prepare()
 
 

@@ -97,6 +97,8 @@ def test_autoregression_tells_the_share_of_samples_beyond_the_bounds():
     metrics = evaluated(task, batch, raw)
     assert metrics["val/targets_beyond_bounds"] == pytest.approx(2 / 16)
     assert metrics["val/outputs_beyond_bounds"] == pytest.approx(1 / 16)
+    boundless = task_of("task=autoregression", "task.frame_samples=4", "head=linear")
+    assert evaluated(boundless, batch, raw)["val/targets_beyond_bounds"] == 0
 
 
 @pytest.mark.parametrize("head", ["tanh", "clip_at_eval", "mu_law_softmax"])

@@ -245,7 +245,7 @@ def test_a_fixed_order_is_evaluated_as_it_stands() -> None:
     assert max(wrong) < min(right) - 10
 
 
-def test_a_silent_source_costs_nothing_in_a_fixed_order() -> None:
+def test_a_silent_source_costs_nothing_or_what_is_heard_in_its_place_in_a_fixed_order() -> None:
     task, batch = task_of("loss=si_sdr", "task.order=fixed"), batch_of()
     assert batch.sources is not None
     batch.sources[1, 0] = 0
@@ -255,6 +255,12 @@ def test_a_silent_source_costs_nothing_in_a_fixed_order() -> None:
     made = one_signal(raw[1, 1].squeeze(-1).tanh())
     expected = -oracles.si_sdr(made, one_signal(batch.sources[1, 1]))
     assert float(scored.losses[1]) == pytest.approx(expected, rel=1e-6)
+    task = task_of("loss=thresholded_snr", "task.order=fixed", "task.level=source")
+    made, silence, mixture = map(
+        one_signal, (raw[1, 0].squeeze(-1).tanh(), batch.sources[1, 0], batch.waveform[1])
+    )
+    expected = oracles.thresholded_snr(made, silence, mixture)  # silence under the mixture's level
+    assert float(task.scores(batch, raw).losses[2]) == pytest.approx(expected, rel=1e-6)
 
 
 def test_an_unknown_order_is_refused() -> None:
