@@ -150,7 +150,8 @@ def load_boards(
     runs, skipped = read_runs(home)
     groups: dict[tuple[str, str], list[Run]] = {}
     singles: dict[tuple[str, str], list[Run]] = {}
-    for run in [*runs, *reused_runs(home, runs)]:
+    reused, lost = reused_runs(home, runs)
+    for run in [*runs, *reused]:
         if run.sweep is not None:
             groups.setdefault((run.sweep, run.task), []).append(run)
         elif run.purpose == "single":
@@ -176,6 +177,7 @@ def load_boards(
             f"{sweep}/{task}" if tasks[sweep] > 1 else sweep,
             members,
             asks=asks_of(home, sweep),
+            lost=lost.get(sweep, ()),
             protocol=protocol_of(sweep) if protocol is None else protocol,
         )
         for (sweep, task), members in sorted(
@@ -206,6 +208,7 @@ def build_board(
     runs: Sequence[Run],
     asks: Asks | None = None,
     protocol: Protocol | None = None,
+    lost: Sequence[str] = (),
 ) -> Board:
     """Rank the final (or single) runs of one task; its search runs become plots.
 
@@ -214,6 +217,7 @@ def build_board(
         runs: all runs of one sweep and task, at least one.
         asks: what the sweep asks for, where that is known.
         protocol: what ranked runs must share; nothing without it.
+        lost: finals that the sweep lists, and that are not among ``runs``.
     """
     protocol = Protocol(equal=()) if protocol is None else protocol
     told = told_by_most(runs)
@@ -286,6 +290,7 @@ def build_board(
             *_unvalidated(ranked),
             *_notes(ranked, metric),
             *(f"Not counted: {one}." for one in beside),
+            *_lost(lost),
         ],
         search=search_of(searched, names, labels),
         axes=names,
@@ -498,6 +503,13 @@ def _unvalidated(rows: Sequence[Row]) -> list[str]:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     said = ", ".join(names[:3]) + more
     return [f"Without validation scores of all runs, and so not chosen as the best: {said}."]
+
+
+def _lost(names: Sequence[str]) -> list[str]:
+    """Finals that are listed and not there."""
+    more = [f"{len(names) - 4} more"] if len(names) > 5 else []
+    said = ", ".join([*names[: 4 if more else 5], *more])
+    return [f"Listed by the sweep, without a record that can be used: {said}."] if names else []
 
 
 def _notes(rows: Sequence[Row], metric: Metric) -> list[str]:

@@ -132,22 +132,30 @@ def _read_runs(home: Path) -> tuple[list[Run], list[Skipped]]:
     return list(runs.values()), skipped
 
 
-def reused_runs(home: Path, runs: Sequence[Run]) -> list[Run]:
-    """Runs that a sweep took over as they were, as members of that sweep.
+def reused_runs(home: Path, runs: Sequence[Run]) -> tuple[list[Run], dict[str, list[str]]]:
+    """Runs that a sweep took over as they were, as members of that sweep; and, by sweep, finals
+    that it lists as finished and that no record here knows, each in words.
 
     The same settings are never trained twice, so a trial or a final may be a run that was already
     there: made by ``train``, or by another sweep. Its record names whoever made it; the sweep's own
     lists name it too.
     """
     known = {run.run_id: run for run in runs}
-    reused = []
+    reused: list[Run] = []
+    lost: dict[str, list[str]] = {}
     for path in sorted(home.glob("sweeps/*/finals/*.json")):
         try:
             final = json.loads(path.read_text(encoding="utf-8"))
-            run, trial = known[final["run_id"]], final["trial"]
-        except (OSError, ValueError, KeyError, TypeError):
+            run, trial = known.get(final["run_id"]), final["trial"]
+            state, seed = final.get("state"), final.get("seed")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
         sweep = path.parents[1].name
+        if run is None:
+            if state == "finished":
+                said = f"seed {seed} of trial {trial} (run {final['run_id']})"
+                lost.setdefault(sweep, []).append(said)
+            continue
         if run.purpose == "search":
             run = _with_examples(run)
         if (run.sweep, run.purpose) != (sweep, "final"):
@@ -164,7 +172,7 @@ def reused_runs(home: Path, runs: Sequence[Run]) -> list[Run]:
             for run, number in members
             if run.sweep != sweep
         ]
-    return reused
+    return reused, lost
 
 
 def _with_examples(run: Run) -> Run:

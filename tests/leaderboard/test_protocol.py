@@ -352,6 +352,15 @@ def test_a_run_that_its_sweep_lists_is_named_once(three) -> None:
         "4 of 5 fresh seeds count",
         "seed 1002 (run tanh1002): threads 64, this board's is 1",
     ]
+    shutil.rmtree(three.path / "tanh1002")
+    for seed in (1, 2):
+        final = {"run_id": f"gone{seed}", "trial": 7, "seed": seed}
+        state = "finished" if seed == 1 else "failed"  # which may leave no record
+        (finals / f"gone{seed}.json").write_text(json.dumps(final | {"state": state}))
+    (finals / "tanh1002.json").write_text('{"run_id": ["tanh1002"], "trial": 2, "state": 1}')
+    assert load_boards(three.path).boards[0].notes == [
+        "Listed by the sweep, without a record that can be used: seed 1 of trial 7 (run gone1)."
+    ]
 
 
 def test_code_that_all_share_is_ranked_and_named_if_no_commit_holds_it(three) -> None:
