@@ -12,7 +12,7 @@ from lightning_sep.fsio import PATIENCE, finite, json_text, link_first, set_apar
 
 FORMAT = 2  # version of the record's format; 1 is read too, a newer one is refused
 RECORD = "record.json"
-_STATES = ("failed", "pruned", "finished")  # the later says more
+STATES = ("failed", "pruned", "finished")  # the later says more
 
 
 def now() -> str:
@@ -70,28 +70,39 @@ def misfits(
     Raises:
         OSError: the disk does not answer.
     """
-    if record.get("format") != FORMAT:
-        return []
     hashes = record.get("hashes")
-    if not isinstance(hashes, Mapping) or not isinstance(record.get("run_id"), str):
+    if record.get("format") != FORMAT:
+        if isinstance(hashes, Mapping) and "record" in hashes:
+            return [f"{folder / RECORD} says format {record.get('format')}, which has no hashes"]
+        return []
+    kept = record.get("checkpoints") or {}
+    if (
+        not isinstance(hashes, Mapping)
+        or not isinstance(kept, Mapping)
+        or not isinstance(record.get("run_id"), str)
+    ):
         return [f"{folder / RECORD} has lost fields"]
     if hashes.get("record") != _own_hash(record):
         return [f"{folder / RECORD} was changed after it was written"]
     if record["run_id"] != folder.name:
         return [f"{folder / RECORD} is the record of run {record['run_id']}"]
-    files = {}
+    files: list[tuple[str, Any, Any]] = []
     if examples and record.get("examples_file"):
-        files[record["examples_file"]] = hashes.get("examples")
+        files.append(("", record["examples_file"], hashes.get("examples")))
     if checkpoint:
-        best = (record.get("checkpoints") or {}).items()
-        files |= {f"checkpoints/{name}": known for name, known in best if name.startswith("best.")}
+        best = [name for name in kept if name.startswith("best.")]
+        files += [("checkpoints/", name, kept[name]) for name in best]
     found = []
-    for name, known in files.items():
+    for place, name, known in files:
+        if not isinstance(name, str) or os.path.basename(name) != name:
+            found.append(f"{folder / RECORD} names {name!r}, which is no file of its folder")
+            continue
+        path = folder / f"{place}{name}"
         try:
-            if sha256_file(folder / name) != known:
-                found.append(f"{folder / name} was changed after it was written")
+            if sha256_file(path) != known:
+                found.append(f"{path} was changed after it was written")
         except FileNotFoundError:
-            found.append(f"{folder / name} is not there")
+            found.append(f"{path} is not there")
     return found
 
 
@@ -119,7 +130,7 @@ def read_records(home: Path) -> list[dict[str, Any]]:
 
 def _says(record: Mapping[str, Any]) -> int:
     state = record.get("state")
-    return _STATES.index(state) if state in _STATES else -1
+    return STATES.index(state) if state in STATES else -1
 
 
 def _own_hash(record: Mapping[str, Any]) -> str:

@@ -37,8 +37,9 @@ def _run(arguments: argparse.Namespace) -> int | None:
 
     from lightning_sep.errors import ConfigError
     from lightning_sep.leaderboard import archive, exports
+    from lightning_sep.leaderboard.board import board_name
 
-    name, home = exports.board_name(arguments.board), runs_home()
+    name, home = board_name(arguments.board), runs_home()
     others = {
         arguments.csv: exports.write_csv,
         arguments.parquet: exports.write_parquet,

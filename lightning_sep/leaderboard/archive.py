@@ -206,7 +206,7 @@ def runs_of(home: Path, name: str) -> tuple[list[Run], list[dict[str, str]]]:
         ConfigError: there is no such board.
     """
     runs, skipped = read_runs(home)
-    everyone = [*runs, *reused_runs(home, runs)]
+    everyone = [*runs, *reused_runs(home, runs)[0]]
     chosen = {
         run.folder.name: run
         for run in everyone

@@ -3,12 +3,12 @@
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from lightning_sep.leaderboard.runs import Run
-from lightning_sep.run_id import EXCLUDED
+from lightning_sep.run_id import EXCLUDED, counted
 
 Value = str | int | float | bool | None
 
@@ -105,6 +105,37 @@ def override_labels(runs: Sequence[Run]) -> dict[str, list[tuple[str, Value]]] |
     }
     distinct = {tuple(label) for label in labels.values()}
     return labels if varied and len(distinct) == len(labels) else None
+
+
+def dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by their path: ``{"net._target_": ..., "net.levels": 4}``."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            flat |= dotted(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def strays(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """The settings in which runs differ from most of the others, by run id.
+
+    Args:
+        runs: that say to be one setting; each may have its own seed.
+    """
+    trees = [{**run.settings, "seed": None} for run in runs]
+    if all(tree == trees[0] for tree in trees):
+        return {}
+    flats = [dotted(counted(tree)) for tree in trees]
+    usual = max(flats, key=flats.count)
+    return {
+        run.run_id: sorted(
+            name for name in {**usual, **flat} if flat.get(name, ...) != usual.get(name, ...)
+        )
+        for run, flat in zip(runs, flats, strict=True)
+        if flat != usual
+    }
 
 
 def typed(text: str) -> Value:

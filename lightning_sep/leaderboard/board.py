@@ -20,8 +20,9 @@ from lightning_sep.leaderboard.axes import (
     label_of,
     label_text,
     override_labels,
+    strays,
 )
-from lightning_sep.leaderboard.metric import Metric, metric_of
+from lightning_sep.leaderboard.metric import Metric, metric_of, told_by_most
 from lightning_sep.leaderboard.protocol import Protocol, breaches, protocol_of
 from lightning_sep.leaderboard.ranking import standings
 from lightning_sep.leaderboard.rows import (
@@ -120,6 +121,11 @@ class Boards:
     singles: int  # runs outside of any sweep that are not among ``boards``
 
 
+def board_name(given: str) -> str:
+    """A sweep's name; its file is as good."""
+    return Path(given).stem if given.endswith(".py") else given
+
+
 @no_collection()
 def load_boards(
     home: Path,
@@ -144,7 +150,8 @@ def load_boards(
     runs, skipped = read_runs(home)
     groups: dict[tuple[str, str], list[Run]] = {}
     singles: dict[tuple[str, str], list[Run]] = {}
-    for run in [*runs, *reused_runs(home, runs)]:
+    reused, lost = reused_runs(home, runs)
+    for run in [*runs, *reused]:
         if run.sweep is not None:
             groups.setdefault((run.sweep, run.task), []).append(run)
         elif run.purpose == "single":
@@ -170,6 +177,7 @@ def load_boards(
             f"{sweep}/{task}" if tasks[sweep] > 1 else sweep,
             members,
             asks=asks_of(home, sweep),
+            lost=lost.get(sweep, ()),
             protocol=protocol_of(sweep) if protocol is None else protocol,
         )
         for (sweep, task), members in sorted(
@@ -200,6 +208,7 @@ def build_board(
     runs: Sequence[Run],
     asks: Asks | None = None,
     protocol: Protocol | None = None,
+    lost: Sequence[str] = (),
 ) -> Board:
     """Rank the final (or single) runs of one task; its search runs become plots.
 
@@ -208,26 +217,34 @@ def build_board(
         runs: all runs of one sweep and task, at least one.
         asks: what the sweep asks for, where that is known.
         protocol: what ranked runs must share; nothing without it.
+        lost: finals that the sweep lists, and that are not among ``runs``.
     """
     protocol = Protocol(equal=()) if protocol is None else protocol
-    told = next((run for run in runs if run.monitor_name), runs[0])
+    told = told_by_most(runs)
     higher_validates = told.monitor_mode != "min"
     metric = metric_of(told)
     if protocol.metric is not None:
         metric = metric.renamed(protocol.metric, protocol.higher_is_better)
-    known = [run for run in runs if run.state in ("finished", "pruned", "failed")]
-    entrants = [run for run in known if run.purpose in ("final", SINGLE) and run.state != "pruned"]
-    names, labels = _labels(known)
+    entrants = [run for run in runs if run.purpose in ("final", SINGLE)]
+    names, labels = _labels(runs)
     reasons = _breaches(runs[0].task, entrants, protocol)
-    values = _values([run for run in entrants if run.run_id not in reasons], metric, reasons)
+    for run in entrants:
+        if run.monitor_name and run.monitor != told.monitor:
+            said = f"monitors {_monitor(run)}, this board's runs {_monitor(told)}"
+            reasons.setdefault(run.run_id, []).append(said)
     groups: dict[str, list[Run]] = {}
     for run in entrants:
         groups.setdefault(run.config_hash, []).append(run)
+    for members in groups.values():
+        for run_id, changed in strays(members).items():
+            said = f"other settings than the row's other runs ({', '.join(changed)})"
+            reasons.setdefault(run_id, []).append(said)
+    values = _values([run for run in entrants if run.run_id not in reasons], metric, reasons)
     wanted = protocol.seeds
     if wanted is None and runs[0].purpose != SINGLE and asks is not None:
         wanted = asks.final_seeds
     if wanted is None and any(run.purpose == "final" for run in entrants):
-        wanted = max(len(newest_per_seed(members)) for members in groups.values())
+        wanted = _seeds_begun(list(groups.values()))
     rows, apart, beside = [], [], []
     race = _race(entrants, asks, labels, metric)
     for config, members in groups.items():
@@ -244,6 +261,7 @@ def build_board(
         else:
             rows.append(row)
             beside += _off([run for run in members if run.run_id in reasons], reasons)
+            beside += _replaced(members, row, reasons, metric)
     by_validation = any(row.validation is not None for row in rows)
     best = _best(rows, metric, higher_validates=higher_validates)
     found = standings(
@@ -255,7 +273,7 @@ def build_board(
     )
     ranked = [with_standing(row, standing) for row, standing in zip(rows, found, strict=True)]
     ranked = [ranked[best], *sorted(ranked[:best] + ranked[best + 1 :], key=_place)] if rows else []
-    searched = [run for run in known if run.purpose == "search"]
+    searched = [run for run in runs if run.purpose == "search"]
     whole = bool(values) and all(one is not None for one in values.values())
     truth = NEW_SEEDS_AND_UNITS.format(units=f"{metric.unit_name}s") if whole else NEW_SEEDS
     return Board(
@@ -272,6 +290,7 @@ def build_board(
             *_unvalidated(ranked),
             *_notes(ranked, metric),
             *(f"Not counted: {one}." for one in beside),
+            *_lost(lost),
         ],
         search=search_of(searched, names, labels),
         axes=names,
@@ -357,6 +376,15 @@ def _shortcomings(
     return said + _off(off, reasons)
 
 
+def _seeds_begun(groups: Sequence[Sequence[Run]]) -> int:
+    """How many seeds the settings of a board were run on, where its sweep does not say.
+
+    What only one of many settings has more than the others is not asked of them.
+    """
+    begun = sorted(len(newest_per_seed(members)) for members in groups)
+    return begun[-2 if len(begun) > 2 else -1]
+
+
 def _race(
     finals: Sequence[Run],
     asks: Asks | None,
@@ -379,9 +407,27 @@ def _off(runs: Sequence[Run], reasons: dict[str, list[str]]) -> list[str]:
     return [f"{_seed(run)} (run {run.run_id}): {', '.join(reasons[run.run_id])}" for run in runs]
 
 
+def _replaced(
+    runs: Sequence[Run], row: Row, reasons: Mapping[str, list[str]], metric: Metric
+) -> list[str]:
+    """Runs of a row that gave way to later ones of their seeds, which scored otherwise."""
+    counted = {score.seed: score for score in row.scores}
+    return [
+        f"{_seed(run)} (run {run.run_id}): run {later.run.run_id} of this seed finished later"
+        for run in runs
+        if run.run_id not in reasons and is_scored(run, metric)
+        for later in [counted[run.seed]]
+        if run.metrics[metric.key] != later.value
+    ]
+
+
 def _counts(row: Row, run: Run) -> bool:
     """Whether a run is one of a row's scores."""
     return any(score.run is run for score in row.scores)
+
+
+def _monitor(run: Run) -> str:
+    return f"{run.monitor_name} ({run.monitor_mode})"
 
 
 def _seed(run: Run) -> str:
@@ -457,6 +503,13 @@ def _unvalidated(rows: Sequence[Row]) -> list[str]:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     said = ", ".join(names[:3]) + more
     return [f"Without validation scores of all runs, and so not chosen as the best: {said}."]
+
+
+def _lost(names: Sequence[str]) -> list[str]:
+    """Finals that are listed and not there."""
+    more = [f"{len(names) - 4} more"] if len(names) > 5 else []
+    said = ", ".join([*names[: 4 if more else 5], *more])
+    return [f"Listed by the sweep, without a record that can be used: {said}."] if names else []
 
 
 def _notes(rows: Sequence[Row], metric: Metric) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lightning_sep.errors import ConfigError
 from lightning_sep.fsio import write_aside
-from lightning_sep.leaderboard.board import SINGLE, Board, Boards, load_boards
+from lightning_sep.leaderboard.board import SINGLE, Board, Boards, board_name, load_boards
 from lightning_sep.leaderboard.document import as_text
 from lightning_sep.leaderboard.table import markdown, plain, print_rich, skipped_text
 from lightning_sep.memory import no_collection
@@ -27,7 +27,7 @@ def leaderboard(
     Raises:
         ConfigError: there is no such board.
     """
-    name = _board_name(board)
+    name = None if board is None else board_name(board)
     found = load_boards(home, None if name is None else [name])
     target = _page_path(home, name) if out is None else _html(out)
     if out is not None:
@@ -95,11 +95,6 @@ def _page(found: Boards) -> str:
 def _encoded(text: str) -> bytes:
     """Names in records may hold half a character, which no encoding can write."""
     return text.encode("utf-8", errors="replace")
-
-
-def _board_name(board: str | None) -> str | None:
-    """A sweep's name; its file is as good."""
-    return Path(board).stem if board is not None and board.endswith(".py") else board
 
 
 def _page_path(home: Path, name: str | None) -> Path:

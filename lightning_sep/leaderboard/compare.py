@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from lightning_sep.errors import ConfigError
-from lightning_sep.leaderboard.axes import shown
+from lightning_sep.errors import ConfigError, one_line
+from lightning_sep.leaderboard.axes import dotted, shown
 from lightning_sep.leaderboard.metric import Metric, metric_of
 from lightning_sep.leaderboard.ranking import Scores, compare
-from lightning_sep.leaderboard.rows import by_seed, is_scored
+from lightning_sep.leaderboard.rows import by_seed, is_scored, table_of
 from lightning_sep.leaderboard.runs import Run, read_run
 from lightning_sep.leaderboard.statistics import Difference, seed_interval
 from lightning_sep.leaderboard.tables import Damaged, Values, values_of
+from lightning_sep.leaderboard.words import PERCENT
 
 FORMAT = 1
 
@@ -63,8 +64,9 @@ def compare_runs(folders: Sequence[Path]) -> Comparison:
         try:
             runs.append(read_run(folder))
         except (OSError, ValueError, RecursionError) as problem:
-            reason = " ".join(str(problem).split())
-            raise ConfigError(f"run {folder.name} cannot be compared: {reason}") from problem
+            raise ConfigError(
+                f"run {folder.name} cannot be compared: {one_line(problem)}"
+            ) from problem
     ids = [run.run_id for run in runs]
     if len(set(ids)) < 2 or len(set(ids)) < len(ids):
         raise ConfigError(f"two runs or more are compared, each given once; got {', '.join(ids)}")
@@ -75,7 +77,7 @@ def compare_runs(folders: Sequence[Path]) -> Comparison:
         runs=runs,
         metric=metric,
         settings=_differing(_settings(runs)),
-        environment=_differing([_flat(run.environment) for run in runs]),
+        environment=_differing([dotted(run.environment) for run in runs]),
         metrics={name: [run.metrics.get(name) for run in runs] for name in names},
         gaps=[] if metric is None else _gaps(runs, metric),
     )
@@ -129,19 +131,20 @@ def comparison_text(found: Comparison) -> str:
     ]
     if rows:
         parts.append(f"metrics:\n{_aligned(rows)}")
-    parts += [_gap_text(gap, found.metric) for gap in found.gaps if found.metric]
+    metric = found.metric
+    if metric is not None:
+        parts += [_gap_text(gap, metric) for gap in found.gaps]
     return "\n\n".join(parts) + "\n"
 
 
-def _gap_text(gap: Gap, metric: Metric | None) -> str:
-    assert metric is not None
+def _gap_text(gap: Gap, metric: Metric) -> str:
     one = gap.difference
     words = f"{metric.label}: {', '.join(gap.second)} minus {', '.join(gap.first)} is "
     words += f"{metric.number(one.mean, signed=True)} {metric.unit}".rstrip()
     if one.low is None or one.high is None:
         return f"{words}; {gap.holds_for}"
     ends = " to ".join(metric.number(end, signed=True) for end in (one.low, one.high))
-    return f"{words} (95 % interval {ends}) for {gap.holds_for}"
+    return f"{words} ({PERCENT} interval {ends}) for {gap.holds_for}"
 
 
 def _gaps(runs: Sequence[Run], metric: Metric) -> list[Gap]:
@@ -168,7 +171,7 @@ def _gap(first: Sequence[Run], second: Sequence[Run], metric: Metric) -> Gap:
         Scores(
             tuple(run.seed for run in members),
             np.array([run.metrics[metric.key] for run in members]),
-            np.stack([one.scores for one in table if one is not None]) if shared else None,
+            table_of(table) if shared else None,
         )
         for members, table in zip((first, second), tables, strict=True)
     ]
@@ -205,7 +208,7 @@ def _values(run: Run, metric: Metric) -> Values | None:
 
 def _settings(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Flat settings, a group by the name of its entry where all records tell it."""
-    flats = [_flat(run.settings) for run in runs]
+    flats = [dotted(run.settings) for run in runs]
     for group in {group for run in runs for group in run.choices}:
         if all(group in run.choices for run in runs):
             for run, flat in zip(runs, flats, strict=True):
@@ -222,16 +225,6 @@ def _differing(flats: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
         for name, values in table.items()
         if any((type(one), one) != (type(values[0]), values[0]) for one in values)
     }
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
 
 
 def _words(value: Any) -> str:

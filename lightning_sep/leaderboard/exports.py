@@ -18,11 +18,6 @@ from lightning_sep.leaderboard.words import apart_text, headline, known_as
 from lightning_sep.record import RECORD
 
 
-def board_name(given: str) -> str:
-    """A sweep's name; its file is as good."""
-    return Path(given).stem if given.endswith(".py") else given
-
-
 def write_csv(home: Path, name: str, path: Path) -> None:
     """A line per run of a board; what a run lacks is empty.
 

@@ -1,6 +1,8 @@
 """The metric that a board ranks by: its key in a record, direction, unit and trivial predictor."""
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -185,6 +187,17 @@ _KNOWN = {
 }
 
 PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)
+
+
+def told_by_most(runs: Sequence[Run]) -> Run:
+    """A run that monitors what most of them do; the first one where none says what.
+
+    Args:
+        runs: at least one.
+    """
+    counts = Counter(run.monitor for run in runs if run.monitor_name)
+    usual = max(counts, key=counts.__getitem__, default=None)
+    return next((run for run in runs if run.monitor == usual), runs[0])
 
 
 def metric_of(run: Run) -> Metric:

@@ -20,7 +20,7 @@
   // ---- tables: sorted, filtered by words and ranges, rows to choose -------------------------
   class Table {
     constructor(table, ids, changed) {
-      Object.assign(this, { table, ids, changed, words: [], ranges: new Map(), picked: new Set(), only: null });
+      Object.assign(this, { table, ids, changed, words: [], ranges: new Map(), picked: new Set() });
       this.tools = document.querySelector(`.tools[data-for="${table.id}"]`);
       this.heads = [...table.tHead.rows[0].cells];
       this.rows = all("tbody tr[data-s]", table);
@@ -89,7 +89,6 @@
         field.value = "";
         this.words = [];
         this.ranges.clear();
-        this.only = null;
         this.picked.clear();
         for (const box of all(".pick input", this.table)) box.checked = false;
         for (const input of all("input[type=number]", ranges)) input.value = "";
@@ -142,9 +141,7 @@
     apply(force) {
       let changed = force;
       for (const row of this.rows) {
-        const at = +row.dataset.s;
-        const kept = (!this.only || this.only.has(at))
-          && [...this.ranges].every(([column, keeps]) => keeps(this.values(column).get(row)))
+        const kept = [...this.ranges].every(([column, keeps]) => keeps(this.values(column).get(row)))
           && this.words.every((word) => this.text(row).includes(word));
         if (row.hidden === kept) changed = true;
         row.hidden = !kept;

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from lightning_sep.errors import ConfigError
+from lightning_sep.errors import ConfigError, one_line
 from lightning_sep.leaderboard.runs import Run
 from lightning_sep.settings.conf import conf_folders
 
@@ -166,8 +166,7 @@ def _read(path: Path, base: Protocol) -> Protocol:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path} is not a protocol of a board: {reason}") from error
+        raise ConfigError(f"{path} is not a protocol of a board: {one_line(error)}") from error
     known = [field.name for field in fields(Protocol)]
     if not isinstance(content, Mapping):
         raise ConfigError(f"{path} is not a protocol of a board: {', '.join(known)} are its keys")

@@ -145,7 +145,7 @@ def why_unscored(run: Run, metric: Metric) -> str:
     """What became of a run that has no score."""
     if run.state == "finished":
         return f"finished, and its record has no finite {metric.key}"
-    return f"failed: {run.error or 'no reason was recorded'}"
+    return f"{run.state}: {run.error or 'no reason was recorded'}"
 
 
 def newest_per_seed(runs: Sequence[Run]) -> list[Run]:

@@ -1,7 +1,6 @@
 """Records of runs as a leaderboard reads them: checked, because they may be other people's."""
 
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,11 +9,14 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from lightning_sep.errors import one_line
 from lightning_sep.fsio import read_lines
 from lightning_sep.memory import no_collection
-from lightning_sep.record import FORMAT, RECORD, misfits
+from lightning_sep.record import FORMAT, RECORD, STATES, misfits
 
 VERIFICATIONS = "verifications.jsonl"  # beside the record: a line for each reproduction
+LARGEST = 1e150  # the squares of what is larger are no numbers
+PURPOSES = ("single", "search", "final")
 VERIFIED = ("bitwise", "numeric", "statistical")  # grades that agree with the record
 
 
@@ -47,6 +49,11 @@ class Run:
     started: str
     finished: str
     grades: tuple[str, ...] = field(default=(), compare=False)  # of its reproductions
+
+    @property
+    def monitor(self) -> tuple[str, str]:
+        """What chose its best epoch, and the direction of that."""
+        return self.monitor_name, self.monitor_mode
 
     @property
     def device(self) -> str:
@@ -110,7 +117,7 @@ def _read_runs(home: Path) -> tuple[list[Run], list[Skipped]]:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except (OSError, ValueError, RecursionError) as problem:
-            skipped.append(Skipped(name, _one_line(problem)))
+            skipped.append(Skipped(name, one_line(problem)))
             continue
         first = runs.setdefault(run.run_id, run)
         if first is not run and replace(run, folder=first.folder) != first:
@@ -125,22 +132,30 @@ def _read_runs(home: Path) -> tuple[list[Run], list[Skipped]]:
     return list(runs.values()), skipped
 
 
-def reused_runs(home: Path, runs: Sequence[Run]) -> list[Run]:
-    """Runs that a sweep took over as they were, as members of that sweep.
+def reused_runs(home: Path, runs: Sequence[Run]) -> tuple[list[Run], dict[str, list[str]]]:
+    """Runs that a sweep took over as they were, as members of that sweep; and, by sweep, finals
+    that it lists as finished and that no record here knows, each in words.
 
     The same settings are never trained twice, so a trial or a final may be a run that was already
     there: made by ``train``, or by another sweep. Its record names whoever made it; the sweep's own
     lists name it too.
     """
     known = {run.run_id: run for run in runs}
-    reused = []
+    reused: list[Run] = []
+    lost: dict[str, list[str]] = {}
     for path in sorted(home.glob("sweeps/*/finals/*.json")):
         try:
             final = json.loads(path.read_text(encoding="utf-8"))
-            run, trial = known[final["run_id"]], final["trial"]
-        except (OSError, ValueError, KeyError, TypeError):
+            run, trial = known.get(final["run_id"]), final["trial"]
+            state, seed = final.get("state"), final.get("seed")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
         sweep = path.parents[1].name
+        if run is None:
+            if state == "finished":
+                said = f"seed {seed} of trial {trial} (run {final['run_id']})"
+                lost.setdefault(sweep, []).append(said)
+            continue
         if run.purpose == "search":
             run = _with_examples(run)
         if (run.sweep, run.purpose) != (sweep, "final"):
@@ -157,7 +172,7 @@ def reused_runs(home: Path, runs: Sequence[Run]) -> list[Run]:
             for run, number in members
             if run.sweep != sweep
         ]
-    return reused
+    return reused, lost
 
 
 def _with_examples(run: Run) -> Run:
@@ -165,7 +180,7 @@ def _with_examples(run: Run) -> Run:
     try:
         return read_run(run.folder)
     except (OSError, ValueError) as problem:
-        return replace(run, state="failed", error=_one_line(problem))
+        return replace(run, state="failed", error=one_line(problem))
 
 
 def read_run(folder: Path, *, examples_of_search: bool = True) -> Run:
@@ -179,7 +194,7 @@ def read_run(folder: Path, *, examples_of_search: bool = True) -> Run:
         OSError: it cannot be read.
         ValueError: it is torn, of a newer format, does not fit its hashes, or has foreign fields.
     """
-    with open(os.path.join(folder, RECORD), "rb", buffering=0) as file:
+    with open(f"{folder}/{RECORD}", "rb", buffering=0) as file:
         content = file.read()
     try:
         record = _parsed(content)
@@ -188,17 +203,25 @@ def read_run(folder: Path, *, examples_of_search: bool = True) -> Run:
     if not isinstance(record, dict):
         raise ValueError("record.json is not an object")
     version = record.get("format")
-    if not isinstance(version, int):
+    if type(version) is not int or version < 1:
         raise ValueError("the record does not say its format")
     if version > FORMAT:
         raise ValueError(f"record format {version} is newer than this version reads ({FORMAT})")
     for name in ("run_id", "state", "task"):
         if not isinstance(record.get(name), str):
             raise ValueError(f"{name} is missing or not text")
-    examples = examples_of_search or record.get("purpose") != "search"
+    purpose = _text(record.get("purpose")) or "single"
+    for name, said, known in (("state", record["state"], STATES), ("purpose", purpose, PURPOSES)):
+        if said not in known:
+            raise ValueError(f"{name} {said!r} is none of {', '.join(known)}")
+    examples = examples_of_search or purpose != "search"
     if wrong := misfits(folder, record, examples=examples):
         raise ValueError(wrong[0])
-    settings = _object(record, "settings")
+    settings, seed = _object(record, "settings"), record.get("seed")
+    if seed is not None and _integer(seed) is None:
+        raise ValueError(f"seed {seed!r} is no whole number")
+    if settings.get("seed", seed) != seed:
+        raise ValueError(f"seed {seed}, its settings say {settings['seed']!r}")
     monitor = _object(record, "monitor")
     environment = _object(record, "environment")
     metrics = _numbers(_object(record, "metrics"))
@@ -206,9 +229,9 @@ def read_run(folder: Path, *, examples_of_search: bool = True) -> Run:
         run_id=record["run_id"],
         folder=folder,
         state=record["state"],
-        purpose=_text(record.get("purpose")) or "single",
+        purpose=purpose,
         task=record["task"],
-        seed=_integer(record.get("seed")),
+        seed=seed,
         sweep=_text(record.get("sweep")) or None,
         trial=_integer(record.get("trial")),
         config_hash=_text(record.get("config_hash")) or record["run_id"],
@@ -244,7 +267,7 @@ def _parsed(content: bytes) -> Any:
 
 def _grades(folder: Path, record: Mapping[str, Any]) -> tuple[str, ...]:
     """Grades of the reproductions of this very record."""
-    path = os.path.join(folder, VERIFICATIONS)
+    path = f"{folder}/{VERIFICATIONS}"
     if not os.path.exists(path):
         return ()
     own = _object(record, "hashes").get("record")
@@ -298,12 +321,14 @@ def _text(value: object) -> str:
 
 
 def _integer(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """A whole number that others can read, too: of 64 bits."""
+    return value if type(value) is int and abs(value) < 1 << 63 else None
 
 
 def _numbers(values: dict[str, Any]) -> dict[str, float]:
     """Those values that are finite numbers."""
-    if set(map(type, values.values())) == {float} and all(map(math.isfinite, values.values())):
+    said = values.values()
+    if set(map(type, said)) == {float} and all(abs(one) <= LARGEST for one in said):
         return values  # as in nearly all records
     numbers = ((name, _number(value)) for name, value in values.items())
     return {name: number for name, number in numbers if number is not None}
@@ -311,16 +336,6 @@ def _numbers(values: dict[str, Any]) -> dict[str, float]:
 
 def _number(value: object) -> float | None:
     """A finite number, or None: a score that left the finite numbers is a failure, not a score."""
-    if type(value) is float:
-        return value if math.isfinite(value) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _one_line(problem: BaseException) -> str:
-    return " ".join(str(problem).split()) or type(problem).__name__
+    return float(value) if abs(value) <= LARGEST else None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from lightning_sep.leaderboard.axes import Value, label_text, typed
+from lightning_sep.leaderboard.metric import told_by_most
 from lightning_sep.leaderboard.rows import by_seed
 from lightning_sep.leaderboard.runs import Run
 
@@ -137,7 +138,7 @@ def search_of(
                 runs=tuple(by_seed(members)),
             )
         )
-    told = next((run for run in runs if run.monitor_name), runs[0])  # a failed run says nothing
+    told = told_by_most(runs)
     return Search(
         trials=trials,
         axes=list(names),

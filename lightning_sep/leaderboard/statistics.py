@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtr, stdtrit  # scipy.stats loads slowly
 
 CONFIDENCE = 0.95
 
@@ -96,6 +95,8 @@ def crossed(values: ArrayLike) -> Crossed:
 
 
 def _around(mean: float, variance: float, degrees: float, confidence: float) -> tuple[float, float]:
+    from scipy.special import stdtrit  # loads slowly, and a board without rows has no intervals
+
     reach = float(stdtrit(degrees, 0.5 + confidence / 2)) * math.sqrt(variance)
     return mean - reach, mean + reach
 
@@ -182,6 +183,8 @@ def _difference(mean: float, variance: float, degrees: float, confidence: float)
     low, high = _around(mean, variance, degrees, confidence)
     if variance == 0:  # scores without any spread: equal or not, there is no doubt
         return Difference(mean, low, high, 1.0 if mean == 0 else 0.0, degrees)
+    from scipy.special import stdtr
+
     p_value = 2 * float(stdtr(degrees, -abs(mean) / math.sqrt(variance)))
     return Difference(mean, low, high, p_value, degrees)
 

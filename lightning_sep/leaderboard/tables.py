@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from lightning_sep.errors import one_line
 from lightning_sep.leaderboard.metric import Metric
-from lightning_sep.leaderboard.runs import Run
+from lightning_sep.leaderboard.runs import LARGEST, Run
 from lightning_sep.leaderboard.statistics import Floats
 
 LEAST_SPEAKERS = 10  # fewer say nothing of new ones
@@ -139,11 +140,23 @@ def _jackknife(kept: dict[str, list[Any]], score: float, metric: Metric) -> Valu
 
 
 def _array(listed: Sequence[Any]) -> Floats:
-    return np.array([math.nan if one is None else one for one in listed], dtype=np.float64)
+    try:
+        found = np.array([math.nan if one is None else one for one in listed], dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise Damaged(f"its values per example are no numbers: {one_line(error)}") from error
+    if found.ndim > 1:
+        raise Damaged("its values per example are no numbers but lists")
+    found[np.abs(found) > LARGEST] = math.nan
+    return found
 
 
 def _units(kept: dict[str, list[Any]], active: Any) -> tuple[Any, ...]:
     numbers: Sequence[Any] = kept.get("test/index", ())
     if len(numbers) != len(active):
         numbers = range(len(active))
-    return tuple(number for number, here in zip(numbers, active, strict=True) if here)
+    units = tuple(number for number, here in zip(numbers, active, strict=True) if here)
+    try:
+        hash(units)
+    except TypeError as error:
+        raise Damaged("its test examples are called neither by numbers nor by names") from error
+    return units

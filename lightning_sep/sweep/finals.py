@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from lightning_sep.fsio import PATIENCE, json_text, link_first, make_folder, set_apart
@@ -116,8 +117,8 @@ def plan(
             raised = [min(one, worst) for one in whole[trial]]
             found = paired_seed_difference(raised, whole[leader])
             if found.p_value is not None and found.p_value < level and found.mean > 0:
-                as_it_is = paired_seed_difference(whole[trial], whole[leader])
-                dropped[trial] = Dropped(end, leader, as_it_is.mean)
+                behind = float(np.subtract(whole[trial], whole[leader]).mean())
+                dropped[trial] = Dropped(end, leader, behind)
         left = [trial for trial in left if trial not in dropped]
     most = len(finals) + len(left) * (len(seeds) - begin)
     return Plan(finals, dropped, most)

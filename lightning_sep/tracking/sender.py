@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lightning_sep.errors import one_line
 from lightning_sep.tracking.dashboard import Mirror
 
 _INIT_S = 30.0  # longest wait for a server when a run is opened
@@ -165,8 +166,7 @@ def _said(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        text = " ".join(str(error).split())
-        print(f"lightning-sep: W&B refuses {what}: {text}", file=sys.stderr, flush=True)
+        print(f"lightning-sep: W&B refuses {what}: {one_line(error)}", file=sys.stderr, flush=True)
 
 
 def _columns(values: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -234,7 +234,7 @@ def _upload_all(due: Sequence[Due], place: Path) -> tuple[list[tuple[Path, str]]
                     url, where = task.result()
                     seen.setdefault(where, []).append(tasks[task][1].monitor)
                 except Exception as error:
-                    text = plain(" ".join(str(error).split()))
+                    text = plain(one_line(error))
                     if isinstance(error, refusals()):
                         raise ConfigError(f"W&B: {text} (`wandb login`)") from error
                     failed.append((tasks[task][0], text))

@@ -574,7 +574,7 @@ class TestLabels:
         ]
         made = compose([*asked, "seed=4", "tracking=none", "trainer.profiler=simple"])
         about = {"settings": made.tree, "choices": made.choices, "task": "autoregression"}
-        home.write("a", metrics={"test/r2": 1.0}, overrides=list(made.overrides), **about)
+        home.write("a", seed=4, metrics={"test/r2": 1.0}, overrides=list(made.overrides), **about)
         name = only(home).rows[0].name
         assert name == (
             "net=lstm_small head=sine loss=mse reweighting=loss_softmax "

@@ -23,6 +23,7 @@ from lightning_sep.leaderboard.page import page
 from lightning_sep.leaderboard.plots import EDGE, FOREST_WIDTH, Forest
 from lightning_sep.leaderboard.table import markdown, plain, print_rich
 from lightning_sep.leaderboard.words import headline
+from lightning_sep.record import write_record
 
 RATE, DCF, VALIDATION = "test/equal_error_rate", "test/min_dcf", "val/equal_error_rate"
 SEEDS = (3, 5, 8)
@@ -72,11 +73,13 @@ def fill(home: Any) -> None:
             overrides=["task=verification", "loss.margin=8.0", f"seed={seed}"],
             monitor={"name": VALIDATION, "mode": "min", "value": value, "epoch": 4},
         )
-    verifications = home.path / run_id("2.0", 3) / "verifications.jsonl"
-    record = json.loads((verifications.parent / "record.json").read_text())
-    record["hashes"] = {"record": "own"}
-    (verifications.parent / "record.json").write_text(json.dumps(record))
-    verifications.write_text(json.dumps({"grade": "bitwise", "record": "own"}) + "\n")
+    folder = home.path / run_id("2.0", 3)
+    record = json.loads((folder / "record.json").read_text())
+    del record["format"]
+    (folder / "record.json").unlink()
+    own = write_record(folder, record)["hashes"]["record"]
+    said = json.dumps({"grade": "bitwise", "record": own})
+    (folder / "verifications.jsonl").write_text(f"{said}\n")
 
 
 @pytest.fixture(scope="module")

@@ -99,10 +99,17 @@ def fewer_examples(folder: Path) -> None:
     seal(folder, metrics=metrics | {SEPARATION: float(np.mean(values))})
 
 
+def of_format_1(folder: Path) -> dict[str, Any]:
+    """A run's record as it was before there were hashes."""
+    record = json.loads((folder / "record.json").read_text()) | {"format": 1}
+    del record["hashes"]
+    (folder / "record.json").write_text(json.dumps(record))
+    return record
+
+
 def doubled(folder: Path) -> None:
     """Two records of format 1, which know no hash, with one id and other numbers."""
-    record = json.loads((folder / "record.json").read_text()) | {"format": 1}
-    (folder / "record.json").write_text(json.dumps(record))
+    record = of_format_1(folder)
     copy = folder.with_name("copy")
     shutil.copytree(folder, copy)
     record["metrics"][SEPARATION] += 3
@@ -130,6 +137,37 @@ def torn(folder: Path) -> None:
     (folder / "record.json").write_text(text[: len(text) // 2])
 
 
+def of_another_run(name: str) -> Callable[[Path], None]:
+    return lambda folder: shutil.copy(folder.with_name("sine1002") / name, folder / name)
+
+
+def changed_examples(change: Callable[[list[Any]], Any], *lists: str) -> Callable[[Path], None]:
+    """Values per example, and numbers of the examples, with hashes and score that fit."""
+
+    def spoil(folder: Path) -> None:
+        scores = json.loads((folder / "test_examples.json").read_text())[SEPARATION]
+        kept = {SEPARATION: scores, "test/index": list(range(len(scores)))}
+        kept |= {name: change(kept[name]) for name in lists}
+        (folder / "test_examples.json").write_text(json.dumps(kept))
+        seal(folder)
+
+    return spoil
+
+
+def sealed(**changes: Any) -> Callable[[Path], None]:
+    return lambda folder: seal(folder, **changes)
+
+
+def other_settings(folder: Path) -> None:
+    settings = json.loads((folder / "record.json").read_text())["settings"]
+    seal(folder, settings=settings | {"optimizer": {"_target_": "torch.optim.SGD", "lr": 0.1}})
+
+
+def score_without_square(folder: Path) -> None:
+    metrics = json.loads((folder / "record.json").read_text())["metrics"]
+    seal(folder, metrics=metrics | {SEPARATION: 1e200})
+
+
 SPOILT: dict[str, tuple[Callable[[Path], None], str]] = {
     "edited metric": (edited_metric, "was changed after it was written"),
     "edited metric, hash mended": (edited_metric_and_hash, "its record says 14.48"),
@@ -152,6 +190,60 @@ SPOILT: dict[str, tuple[Callable[[Path], None], str]] = {
     "other data": (lambda folder: seal(folder, data={"synthetic": "0ther"}), "data synthetic 0the"),
     "newer format": (lambda folder: edit(folder, '"format": 2', '"format": 9'), "record format 9"),
     "torn record": (torn, "torn or damaged"),
+    "hashes disowned": (
+        lambda folder: edit(folder, '"format": 2', '"format": 1'),
+        "says format 1, which has no hashes",
+    ),
+    "folder renamed": (
+        lambda folder: folder.rename(folder.with_name("other")),
+        "is the record of run tanh1002",
+    ),
+    "record of another run": (of_another_run("record.json"), "is the record of run sine1002"),
+    "examples of another run": (of_another_run("test_examples.json"), "json was changed after"),
+    "examples in another order": (
+        changed_examples(lambda one: one[::-1], SEPARATION, "test/index"),
+        "tested on other mixtures",
+    ),
+    "examples renamed": (
+        changed_examples(lambda one: [f"a{n}" for n in one], "test/index"),
+        "tested on other mixtures",
+    ),
+    "examples without names": (
+        changed_examples(lambda one: [[n] for n in one], "test/index"),
+        "called neither by numbers nor by names",
+    ),
+    "examples of words": (
+        changed_examples(lambda one: ["a" for _ in one], SEPARATION),
+        "its values per example are no numbers: could not convert",
+    ),
+    "examples of lists": (
+        changed_examples(lambda one: [[n] for n in one], SEPARATION),
+        "its values per example are no numbers but lists",
+    ),
+    "examples of another place": (
+        sealed(examples_file="/dev/zero"),
+        "names '/dev/zero', which is no file of its folder",
+    ),
+    "examples that are no name": (sealed(examples_file=[5]), "names [5], which is no file"),
+    "checkpoints without names": (sealed(checkpoints=[5]), "has lost fields"),
+    "other settings": (
+        other_settings,
+        "other settings than the row's other runs (optimizer._target_, optimizer.lr)",
+    ),
+    "other monitor": (
+        sealed(monitor={"name": "val/loss", "mode": "min", "value": 1e3}),
+        "monitors val/loss (min), this board's runs val/x (max)",
+    ),
+    "other direction": (
+        sealed(monitor={"name": "val/x", "mode": "min", "value": 4.0}),
+        "monitors val/x (min), this board's runs val/x (max)",
+    ),
+    "other seed": (sealed(seed=1003), "seed 1003, its settings say 1002"),
+    "seed that is no number": (sealed(seed=1002.0), "seed 1002.0 is no whole number"),
+    "unknown state": (sealed(state="asleep"), "state 'asleep' is none of failed, pruned, finished"),
+    "unknown purpose": (sealed(purpose="fun"), "purpose 'fun' is none of single, search, final"),
+    "pruned": (sealed(state="pruned", error="gave way"), "seed 1002 pruned: gave way"),
+    "score without a square": (score_without_square, "its record has no finite test/si_sdr"),
     "foreign fields": (lambda folder: seal(folder, metrics=[1, 2]), "metrics is not an object"),
     "control characters in a name": (
         lambda folder: seal(folder, data={"\x1b]0;a\x07": "1"}),
@@ -206,7 +298,8 @@ def test_what_is_spoilt_reaches_a_terminal_without_control_characters(three) -> 
 def test_a_seed_run_twice_is_named_where_the_other_one_counts(three) -> None:
     values = np.random.default_rng(0).normal(9, 1, 40)
     more = {"head": "tanh", "seed": 1002, "environment": ENVIRONMENT | {"threads": 64}}
-    seal(three.separation("again", values, **more))
+    monitor = {"name": "val/x", "mode": "max", "value": 4.0, "epoch": 1}
+    seal(three.separation("again", values, monitor=monitor, **more))
     board = load_boards(three.path).boards[0]
     assert [len(row.scores) for row in board.rows] == [5, 5, 5]
     assert board.notes == ["Not counted: seed 1002 (run again): threads 64, this board's is 1."]
@@ -226,6 +319,17 @@ def test_what_most_runs_do_not_say_keeps_no_run_out(home) -> None:
     for head, environment in (("sine", {}), ("tanh", {}), ("cosine", {"threads": 2})):
         home.write(head, head=head, metrics={SEPARATION: 1.0}, environment=environment)
     assert len(load_boards(home.path).boards[0].rows) == 3
+
+
+def test_a_further_seed_of_one_setting_is_not_asked_of_the_others(three) -> None:
+    before = [row.interval for row in load_boards(three.path).boards[0].rows]
+    folder = three.path / "tanh1005"
+    shutil.copytree(three.path / "tanh1002", folder)
+    settings = json.loads((folder / "record.json").read_text())["settings"] | {"seed": 1005}
+    seal(folder, run_id="tanh1005", seed=1005, settings=settings)
+    rows = load_boards(three.path).boards[0].rows
+    assert [len(row.scores) for row in rows] == [5, 5, 6]
+    assert [row.interval for row in rows][:2] == before[:2]
 
 
 def test_one_seed_left_is_not_a_score(three) -> None:
@@ -248,6 +352,15 @@ def test_a_run_that_its_sweep_lists_is_named_once(three) -> None:
         "4 of 5 fresh seeds count",
         "seed 1002 (run tanh1002): threads 64, this board's is 1",
     ]
+    shutil.rmtree(three.path / "tanh1002")
+    for seed in (1, 2):
+        final = {"run_id": f"gone{seed}", "trial": 7, "seed": seed}
+        state = "finished" if seed == 1 else "failed"  # which may leave no record
+        (finals / f"gone{seed}.json").write_text(json.dumps(final | {"state": state}))
+    (finals / "tanh1002.json").write_text('{"run_id": ["tanh1002"], "trial": 2, "state": 1}')
+    assert load_boards(three.path).boards[0].notes == [
+        "Listed by the sweep, without a record that can be used: seed 1 of trial 7 (run gone1)."
+    ]
 
 
 def test_code_that_all_share_is_ranked_and_named_if_no_commit_holds_it(three) -> None:
@@ -260,8 +373,7 @@ def test_code_that_all_share_is_ranked_and_named_if_no_commit_holds_it(three) ->
 
 def test_two_records_of_one_id_that_agree_count_once(three) -> None:
     folder = three.path / "tanh1002"
-    record = json.loads((folder / "record.json").read_text()) | {"format": 1}
-    (folder / "record.json").write_text(json.dumps(record))
+    of_format_1(folder)
     shutil.copytree(folder, three.path / "copy")
     found = load_boards(three.path)
     assert not found.skipped
