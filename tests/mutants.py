@@ -46,6 +46,7 @@ TESTS = {
     "checks.py": ["settings/test_checks.py", "nets"],
     "cli": ["cli"],
     "experiment.py": [*RUNS, "end_to_end/test_bad_input.py", "record", "sweep"],
+    "devices.py": ["settings/test_optimizer_and_trainer.py", "launchers", "callbacks"],
     "evaluate.py": ["use/test_evaluate.py"],
     "faults.py": ["sweep/test_whose_fault.py", "sweep/test_one_worker.py"],
     "fingerprint.py": ["record", "settings/test_run_identity.py", "end_to_end/test_train.py"],
@@ -60,6 +61,8 @@ TESTS = {
     "losses": ["losses", "tasks/test_cross_product.py"],
     "memory.py": ["cli/test_memory.py"],
     "optimizers.py": ["settings/test_optimizer_and_trainer.py"],
+    "parts.py": [*RUNS, "tasks", "settings/test_run_identity.py"],
+    "ranks.py": ["ddp"],
     "record.py": [*RUNS, "record", "settings/test_run_identity.py"],
     "run_folder.py": [*RUNS, "run_folder"],
     "run_id.py": ["settings/test_run_identity.py", "sweep"],
@@ -69,8 +72,11 @@ TESTS = {
     "terminal.py": ["cli/test_plain_terminal.py"],
     "tracking": ["tracking"],
     "trainer_settings.py": ["settings/test_optimizer_and_trainer.py", "end_to_end/test_train.py"],
+    "train_on.py": ["callbacks/test_train_on.py"],
     "training.py": [*RUNS, "tracking"],
     "use.py": ["use"],
+    "warm_start.py": ["callbacks/test_warm_start.py"],
+    "watching.py": ["callbacks/test_what_a_run_is.py", "cli/test_watching.py"],
 }
 # What says something to people: neither taken out nor changed within.
 SAYING, LOGS = {"print", "say"}, {"log", "logger", "logging"}
