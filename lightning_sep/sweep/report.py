@@ -9,7 +9,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from lightning_sep.fsio import write_json
-from lightning_sep.leases.lease import Content
+from lightning_sep.leases.lease import Content, failed_by
 from lightning_sep.leases.presence import Peers
 from lightning_sep.sweep.finals import Dropped, Finals, finalists
 from lightning_sep.sweep.names import lease_file, trial_key, workers_folder
@@ -192,8 +192,8 @@ def status(study: SweepStudy) -> dict[str, Any]:
         lease = Content.read(lease_file(study.folder, key))
         if lease is None or not lease.token or lease.owner is None:
             why = None  # what it waits for depends on whether anything runs
-            if lease is not None and lease.about.get("reason"):
-                why = f"another process tries it once more ({lease.about['reason']})"
+            if lease is not None and (said := lease.about.get("reason")):
+                why = f"another process tries it once more ({said})" if failed_by(lease) else said
             waiting.append({**entry, "reason": why})
             return
         run = lease.about.get("run")

@@ -42,6 +42,7 @@ from lightning_sep.sweep.work import FinalWork, SearchWork, Work
 FIRST_POLL_S, LONGEST_POLL_S = 0.25, 10.0
 STOP_LOOK_S = 0.5
 WAIT_S = 600.0  # how long a disk that is full or does not answer is waited for
+_TOO_SHORT = "the job's time was over before it got any further: raise launcher.time_min"
 WORK_LEFT = 75  # exit code: somebody has to go on (EX_TEMPFAIL)
 
 Step = Literal["worked", "waiting", "done", "stopped", "broken", "left"]
@@ -53,6 +54,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.signalled = False
+        self.late = False  # since its job is about to end
         self._limit = TimeLimit(os.environ)
         launcher = os.environ.get(LAUNCHER_PID, "")
         if launcher and not launcher.isdecimal():
@@ -79,7 +81,7 @@ class Stop:
         orphaned = self._launcher is not None and os.getppid() != self._launcher
         if not self.signalled and self._limit.near():
             say("the job's time ends soon: this worker saves and leaves what is left to the next")
-            self.signalled = True
+            self.signalled = self.late = True
         return self.signalled or orphaned
 
 
@@ -165,6 +167,7 @@ class Worker:
     def _do(self, work: Work) -> Step:
         say(f"{self.name}: {work.title}: {' '.join(work.proposed)}")
         outcomes: list[Outcome] = []
+        began = self._progress(work.lease.content.about) or [*work.seeds[:1], 0]
         try:
             reason = work.error or self._too_many_crashes(work.lease)
             for seed in work.seeds if reason is None else ():
@@ -179,10 +182,14 @@ class Worker:
         except LeaseLost as error:
             say(f"{self.name}: {work.title}: {error}")
         except Interrupted:
+            reached = self._progress(work.lease.content.about) or began
+            if self.stop.late and reached <= began:
+                self._say_why(work, _TOO_SHORT)
             self._leave(work.give_back)
             return "stopped"
         except (ConfigError, DataError, StorageError) as error:
             if not PATIENCE.is_for(error):
+                self._say_why(work, one_line(error))
                 self._leave(work.give_back)
                 raise
             return self._wait_for_disk(error, work)
@@ -247,6 +254,8 @@ class Worker:
         run_id, prepared = self.runner.prepare(overrides)
         self.study.check()
         work.lease.is_about(run=run_id, seed=seed)
+        if not work.failed_by:
+            self._say_why(work, None)
         errand = Errand(
             sweep=self.name,
             trial=work.number,
@@ -278,6 +287,11 @@ class Worker:
             f"its worker died {lease.crashes} times without getting further (killed from outside, "
             "hanging, or out of memory)"
         )
+
+    def _say_why(self, work: Work, reason: str | None) -> None:
+        """Say in a lease why its work waits when it is given back; ``None``: for no reason."""
+        if work.lease.content.about.get("reason") != reason:
+            self._leave(partial(work.lease.is_about, reason=reason))
 
     def _leave(self, action: Callable[[], None]) -> None:
         """Do the last thing with a piece of work, unless somebody else has taken it over."""

@@ -180,8 +180,7 @@ def test_a_sweep_is_steered_while_it_runs(lab: Lab, cluster: Cluster, heads: Pat
     assert asked(lab, "stop", "heads")[0] == 0
     code, text = asked(lab, *submit, "launcher.workers=1")
     assert "was submitted" in text, "those that still save come back no more"
-    until(lambda: len(running(cluster)) == 1, 30)
-    assert running(cluster)[0] not in before
+    until(lambda: len(now := running(cluster)) == 1 and now[0] not in before, 30)
     assert asked(lab, "stop", "heads")[0] == 0
     until(lambda: not queued(cluster), 60)
     found = status(lab)

@@ -22,6 +22,7 @@ from lightning_sep.sweep.definition import load_sweep
 from lightning_sep.sweep.finals import finalists
 from lightning_sep.sweep.folder import create, open_sweep
 from lightning_sep.sweep.names import trial_key
+from lightning_sep.sweep.report import status
 from lightning_sep.sweep.runner import Outcome
 from lightning_sep.sweep.work import FinalWork
 from lightning_sep.sweep.worker import Stop, Worker, wait_s
@@ -257,6 +258,36 @@ def test_a_run_that_is_refused_is_given_back_and_ends_the_worker(
         worker.step()
     assert [trial.state for trial in worker.study.trials()] == [TrialState.WAITING]
     assert note(presence)["tokens"] == []
+    assert why_it_waits(worker) == "ConfigError: no such"
+    monkeypatch.setattr(sandbox.runner, "run", raising(sandbox.runner, Interrupted("asked")))
+    assert worker.step() == "stopped"
+    assert why_it_waits(worker).startswith("stopped; "), "it was not refused the last time"
+
+
+def why_it_waits(worker: Worker) -> str:
+    [one] = status(worker.study)["waiting"]
+    return str(one["reason"])
+
+
+def test_a_job_too_short_for_any_step_is_told(
+    sandbox: Any, presence: Presence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = a_worker(sandbox, presence)
+    saved = [0]  # step of the newest checkpoint
+
+    def until(step: int) -> Any:
+        def run(prepared: object, errand: object) -> Outcome:
+            saved[0] = step
+            raise Interrupted("asked")
+
+        return run
+
+    monkeypatch.setattr(sandbox.runner, "reached", lambda run: saved[0])
+    for late, step, short in [(1, 0, True), (1, 7, False), (1, 7, True), (0, 7, False)]:
+        worker.stop.late = bool(late)
+        monkeypatch.setattr(sandbox.runner, "run", until(step))
+        assert worker.step() == "stopped"
+        assert ("raise launcher.time_min" in why_it_waits(worker)) == short, (late, step)
 
 
 @pytest.mark.parametrize("error", [Interrupted("asked"), LeaseLost("taken over")])

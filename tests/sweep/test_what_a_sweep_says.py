@@ -495,7 +495,7 @@ def test_status_tells_who_runs_what_waits_and_what_has_failed(
     presence.waits_for("the disk")
     given = worker._claim()
     assert given is not None
-    given.lease.is_about(reason="ValueError: no")
+    given.lease.is_about(reason="ValueError: no", failed_by=["another"])
     given.give_back()
     dead = worker._claim()
     assert dead is not None
