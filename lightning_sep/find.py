@@ -24,7 +24,7 @@ def find_run(run: str | Path, home: Path) -> Path:
     """
     path = Path(run)
     if (path / RECORD).is_file():
-        return path
+        return path if path.name not in ("", "..") else path.resolve()  # a run is called like it
     sweep = home / "sweeps" / path.name
     if (
         path.name

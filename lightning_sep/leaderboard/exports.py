@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lightning_sep.leaderboard.rows import Row, by_seed
 from lightning_sep.leaderboard.runs import Run
 from lightning_sep.leaderboard.words import apart_text, headline, known_as
 from lightning_sep.record import RECORD
+from lightning_sep.tracking.tensorboard import writer_module
 
 
 def write_csv(home: Path, name: str, path: Path) -> None:
@@ -58,19 +60,13 @@ def write_tensorboard(home: Path, name: str, folder: Path) -> None:
     """The learning curves of a board's runs: a folder of events for each, by epoch.
 
     Raises:
-        ConfigError: there is no such board, or tensorboard is missing.
+        ConfigError: there is no such board, or what writes the events is missing.
     """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            "--tensorboard needs tensorboard: pip install tensorboard; runs/*/metrics.jsonl holds "
-            "the same curves"
-        ) from error
+    make = import_module(writer_module("--tensorboard")).SummaryWriter
     runs, _ = runs_of(home, name)
     for run in runs:
         make_folder(folder)
-        writer: Any = SummaryWriter(str(folder / run.run_id))
+        writer: Any = make(str(folder / run.run_id))
         for metric, curve in sorted(run.history().items()):
             for epoch, value in curve.items():
                 writer.add_scalar(metric, value, epoch)
@@ -191,7 +187,7 @@ def _card(board: Board, best: Row) -> str:
         f"| parameters | {run.parameters} |",
         f"| commit | {best.commit or 'none'} |",
         f"| weights | SHA-256 of the tensors `{hashes.get('weights') or 'not kept'}` |",
-        f"| device | {run.device}, {run.environment.get('threads')} threads |",
+        f"| device | {run.device}{_threads(run)} |",
         "",
         "To train it anew and compare it with its record, and to do so anywhere:",
         "",
@@ -205,3 +201,9 @@ def _card(board: Board, best: Row) -> str:
         "```",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _threads(run: Run) -> str:
+    """How many threads a run computed with, where its record says so."""
+    count = run.environment.get("threads")
+    return "" if count is None else f", {count} thread{'' if count == 1 else 's'}"

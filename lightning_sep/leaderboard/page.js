@@ -576,9 +576,10 @@
       const { shown, searched } = this.points(), kept = shown.filter((one) => one.values[at] !== null), label = this.scores().label;
       const ends = nice(robust(kept.map((one) => one.value), this.good));
       const kinds = isNumber ? null : [...new Set(kept.map((one) => one.values[at]))].sort();
-      const narrow = !isNumber && kinds.length * 110 > chart.plot.clientWidth - 90;
+      const room = isNumber ? 0 : (chart.plot.clientWidth - 90) / Math.max(1, kinds.length);
+      const narrow = !isNumber && room < 7.5 * Math.max(...kinds.map((kind) => String(kind).length), 4);
       const below = isNumber ? axis(name, log ? { type: "log" } : { splitLine: { show: false } })
-        : axis(name, { type: "category", data: kinds, nameGap: narrow ? 72 : 30, axisLabel: { color: ink.muted, fontSize: 12, interval: 0, width: narrow ? 90 : 104, overflow: narrow ? "truncate" : "break", rotate: narrow ? 40 : 0 }, splitLine: { show: false } });
+        : axis(name, { type: "category", data: kinds, nameGap: narrow ? 72 : 30, axisLabel: { color: ink.muted, fontSize: 12, interval: 0, width: narrow ? 90 : room, overflow: "truncate", rotate: narrow ? 40 : 0 }, splitLine: { show: false } });
       return {
         said: `Score of ${kept.length} against ${name}`,
         beyond: this.left(kept, searched ? "trial" : "setting", ends, "value"),

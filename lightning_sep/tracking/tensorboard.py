@@ -15,6 +15,24 @@ FOLDER = "tensorboard"  # in the run's
 _WRITERS = {"tensorboardX": "tensorboardX", "tensorboard": "torch.utils.tensorboard"}
 
 
+def writer_module(who: str) -> str:
+    """The module whose ``SummaryWriter`` writes the files.
+
+    Args:
+        who: asks for it, for the message.
+
+    Raises:
+        ConfigError: none is installed.
+    """
+    found = next((module for name, module in _WRITERS.items() if find_spec(name)), None)
+    if found is None:
+        raise ConfigError(
+            f"{who} needs tensorboardX: pip install 'lightning_sep[tensorboard]'; "
+            "metrics.jsonl of each run holds the same curves"
+        )
+    return found
+
+
 class TensorBoardTracking:
     """Mirrors runs as TensorBoard's event files.
 
@@ -31,12 +49,7 @@ class TensorBoardTracking:
         Raises:
             ConfigError: none is installed.
         """
-        found = next((module for name, module in _WRITERS.items() if find_spec(name)), None)
-        if found is None:
-            raise ConfigError(
-                "tracking=tensorboard needs tensorboardX: pip install 'lightning_sep[tensorboard]'"
-            )
-        return found
+        return writer_module("tracking=tensorboard")
 
     def open(self, folder: Path, about: Mapping[str, Any]) -> "TensorBoardTracker":
         """The tracker of one run."""

@@ -506,7 +506,8 @@ class TestTies:
             home.write(f"r{seed}", task="autoregression", seed=seed, metrics={"test/r2": score})
         (row,) = only(home).rows
         assert row.interval.high > 1
-        assert as_json(load_boards(home.path))["boards"][0]["rows"][0]["interval"][1] == 1.0
+        found = as_json(load_boards(home.path))["boards"][0]["rows"][0]
+        assert found["interval"][1] == found["next_seed"][1] == 1.0
         assert "to 1.000 for" in headline(only(home))
 
     def test_the_summary_fits_one_line(self, full_home) -> None:
@@ -657,10 +658,12 @@ class TestTried:
         home.separation("a", values(5.0, 0), head="tanh")
         for seed, value in enumerate((3.0, 4.0)):
             self.search(home, f"s{seed}", "sine", value, trial=0, seed=seed)
+            self.search(home, f"c{seed}", "cosine", value if seed else None, trial=1, seed=seed)
         board = only(home)
-        assert tried_text(board.tried[0], board) == (
-            "searched with 2 seeds, validation 3.50 dB, not run on fresh seeds"
-        )
+        assert [tried_text(one, board) for one in board.tried] == [
+            "searched with 2 seeds, validation 3.50 dB, not run on fresh seeds",
+            "searched with 2 seeds, validation –, not run on fresh seeds",  # one does not say
+        ]
 
     def test_runs_that_the_search_found_already_made_are_tried_too(self, home) -> None:
         home.separation("a", values(5.0, 0), head="tanh")

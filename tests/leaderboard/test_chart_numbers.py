@@ -190,6 +190,11 @@ def test_trivial_predictors_are_drawn_in_the_shown_unit(full_home) -> None:
     assert [one["monitor"]["higher"] for one in data] == [True, False, True]
 
 
+def test_a_monitored_loss_is_no_percentage(home) -> None:
+    searched(home, 0, 0.3, task="verification", monitor={"name": "val/loss", "value": 0.3})
+    assert [one[:3] for one in drawn(home)["trials"]] == [[0, "finished", 0.3]]
+
+
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_who_is_far_behind_gives_no_chart_its_scale(home, sign: float) -> None:
     name, mode = ("test/r2", "max") if sign > 0 else ("test/equal_error_rate", "min")

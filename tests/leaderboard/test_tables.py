@@ -53,6 +53,7 @@ class TestRatio:
         expected = crossed_interval(table)
         assert board.rows[0].interval.low == pytest.approx(expected.low)
         assert board.rows[0].interval.mean == pytest.approx(np.mean(table))
+        assert board.rows[0].interquartile is None  # influence values are no scores of sequences
 
     def test_sums_that_do_not_make_the_score_take_the_run_off(self, home) -> None:
         energy = np.arange(1.0, 9.0)

@@ -1,5 +1,6 @@
 """What a trained run does with audio of one's own."""
 
+import contextlib
 import gc
 import json
 import re
@@ -355,6 +356,8 @@ def test_an_unknown_run_offers_the_nearest(separator, home):
 def test_the_beginning_of_an_id_is_enough_when_it_is_one_runs(separator, home, tmp_path):
     assert use.find_run(separator[:9], home) == home / separator
     assert use.find_run(home / separator, tmp_path) == home / separator
+    with contextlib.chdir(home / separator):
+        assert use.find_run(".", tmp_path).name == separator  # what its record is compared with
     with pytest.raises(ConfigError, match="is not unique"):
         use.find_run("", home)
 
