@@ -255,7 +255,7 @@ def _separate_file(
             f"{file} lasts {lasts_s:.2g} s, less than an example in training ({trained_s:.2g} s)"
         )
     read = partial(_blocks, file, about.frames, rate, task.facts.channels)
-    level = _level(read(), task.facts.normalise)
+    offset, level = _level(read(), task.facts.normalise)
     paths = [out / f"{file.stem}-source-{number}.wav" for number in range(1, task.sources + 1)]
     with storage_errors(paths[0]), ExitStack() as opened:
         # Filled side by side, so without names: each is written aside and renamed when it is whole.
@@ -265,7 +265,7 @@ def _separate_file(
         sinks = [_Sink(one, about.samplerate, rate, about.frames, channels) for one in kept]
         for sink in sinks:
             opened.callback(sink.sound.close)
-        blocks = (torch.from_numpy(block / level) for block in read())
+        blocks = (torch.from_numpy((block - offset) / level) for block in read())
         for sources in task.separate_blocks(blocks, piece=round(_PIECE_S * rate)):
             for sink, source in zip(sinks, sources, strict=True):
                 sink.add((source * level).numpy())
@@ -308,8 +308,8 @@ def separate_samples(
     made = _resampler(sample_rate, rate, given.shape[1])(given, True).T
     wave = made.mean(axis=0, keepdims=True) if channels == 1 else made
     wave = np.broadcast_to(wave, (channels, wave.shape[1]))
-    level = _level([wave], task.facts.normalise)
-    blocks = [torch.from_numpy(wave / level)]
+    offset, level = _level([wave], task.facts.normalise)
+    blocks = [torch.from_numpy((wave - offset) / level)]
     parts = list(task.separate_blocks(blocks, piece=round(_PIECE_S * rate)))
     found = np.zeros((task.sources, len(given), given.shape[1]), np.float32)
     for source, signal in zip(found, torch.cat(parts, dim=-1).numpy() * level, strict=True):
@@ -368,7 +368,8 @@ def _info(path: Path) -> Any:
     """What a file's header says.
 
     Raises:
-        DataError: it cannot be read, is empty or shorter than the header says.
+        DataError: it cannot be read, is empty, shorter than the header says or does not say how
+            long it is.
     """
     _there(path)
     try:
@@ -384,7 +385,7 @@ def _info(path: Path) -> Any:
         raise DataError(f"{path} is empty: it holds no samples")
     if about.frames >= UNKNOWN:
         raise DataError(f"{path} does not say how long it is: write it anew")
-    for doubt in [*doubts, *filter(None, [unread])]:
+    for doubt in [*doubts, *unread]:
         _remark(f"{path}: {doubt}")
     return about
 
@@ -413,7 +414,8 @@ def _blocks(
             rate, left = file.samplerate, frames
             resample = _resampler(rate, sample_rate, 1 if channels == 1 else file.channels)
             while left:
-                samples = file.read(round(_PIECE_S * rate), dtype="float32", always_2d=True)
+                size = min(round(_PIECE_S * rate), left)
+                samples = file.read(size, dtype="float32", always_2d=True)
                 if not len(samples):
                     raise DataError(f"{path} ends {left} samples before its header says")
                 left -= len(samples)
@@ -527,8 +529,11 @@ class _Quiet:
         return getattr(self.kept, name)
 
 
-def _level(blocks: Iterable[NDArray[np.float32]], normalise: str) -> np.float32:
-    """What a mixture is divided by before it goes in, as in training; 1 for silence.
+def _level(
+    blocks: Iterable[NDArray[np.float32]], normalise: str
+) -> tuple[NDArray[np.float32], np.float32]:
+    """What is taken off a mixture, ``[channel, 1]``, and what it is then divided by before it goes
+    in, as in training: 0 but for ``std``, and 1 for silence.
 
     The peak of its sources, which ``sources`` divides by, is not known: that of the mixture stands
     in for it.
@@ -540,10 +545,12 @@ def _level(blocks: Iterable[NDArray[np.float32]], normalise: str) -> np.float32:
         count += wide.shape[1]
         total, squares = total + wide.sum(axis=1), squares + (wide**2).sum(axis=1)
         peak = max(peak, float(np.abs(block).max(initial=0.0)))
-    variance = float((squares / max(count, 1) - (total / max(count, 1)) ** 2).mean())
+    mean = total / max(count, 1)
+    variance = float((squares / max(count, 1) - mean**2).mean())
     levels = {"none": 1.0, "peak": peak, "sources": peak, "std": max(variance, 0.0) ** 0.5}
     level = levels[normalise]
-    return np.float32(level if level > 0 else 1.0)
+    offset = mean[:, None] if normalise == "std" else np.zeros((1, 1))
+    return offset.astype(np.float32), np.float32(level if level > 0 else 1.0)
 
 
 @torch.no_grad()

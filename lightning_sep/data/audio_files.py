@@ -145,13 +145,11 @@ class AudioFile:
                     f"its header says {self.source_rate} Hz, recordings have {LOWEST_RATE} to "
                     f"{HIGHEST_RATE}"
                 )
+            self._promised, unread = promised_frames(file, sound.format, sound.frames)
+            faults += unread
             if faults and not self.keep:  # before hours of it are made of a wrong rate
                 raise BadAudio("; ".join(faults), keepable=True)
             wanted = self.sample_rate or self.source_rate
-            self._promised, unread = promised_frames(file, sound.format, sound.frames)
-            if unread and not self.keep:
-                raise BadAudio(unread, keepable=True)
-            faults += [unread] if unread else []
             exact = sound.subtype == "PCM_16"
             alike = self.channels == self.wanted_channels and self.source_rate == wanted
             same = exact and alike
@@ -447,29 +445,31 @@ def write_flac(path: Path, samples: Int16, sample_rate: int) -> None:
         writer.write(samples)
 
 
-def promised_frames(file: FileIO, form: str, frames: int) -> tuple[int, str]:
-    """Samples of a channel that can be read of an open file, and what is wrong where it holds more.
+def promised_frames(file: FileIO, form: str, frames: int) -> tuple[int, list[str]]:
+    """Samples of a channel that can be read of an open file, and what to say where it holds more.
 
     Args:
-        file: of any place in it, where it stays.
+        file: at any place, where it stays.
         form: as soundfile calls it.
         frames: how many libsndfile promises, which guesses those of some MP3 files.
     """
     found = frames_of(file) if form == "MP3" else None
     if found is None:
-        return frames, ""
+        return frames, []
+    if found.told is not None:
+        if found.count <= found.told + 1:
+            return frames, []
+        return frames, [
+            f"goes on after the {found.told} frames of its header (several files joined?), and the "
+            f"other {found.count - found.told} cannot be read: write it anew"
+        ]
     whole = found.count * found.samples
-    if found.told is None:
-        unread = whole - frames >= found.samples and (
-            f"does not say how long it is, so that {frames} of its {whole} samples can be read: "
-            "write it anew (ffmpeg does it)"
-        )
-        return min(frames, whole), unread or ""
-    unread = found.count > found.told + 1 and (
-        f"goes on after the {found.told} frames of its header (several files joined?), and the "
-        f"other {found.count - found.told} cannot be read: write it anew"
-    )
-    return frames, unread or ""
+    if whole - frames < found.samples:
+        return min(frames, whole), []
+    return frames, [
+        f"does not say how long it is, so that {frames} of its {whole} samples can be read: write "
+        "it anew (ffmpeg does it)"
+    ]
 
 
 def doubts_of_the_end(path: Path) -> list[str]:

@@ -238,3 +238,7 @@ def test_a_sound_in_two_parts_of_two_sets_is_refused_and_in_one_part_taken(tmp_p
     assert len(both.table("train")) == 3
     with pytest.raises(DataError, match="recordings of both and c are in two parts"):
         Combination(["both", "c"], [both, two], None)
+    (tmp_path / "long").mkdir()
+    soundfile.write(tmp_path / "long" / "a.wav", tone(9), 8000)
+    long = Folder(str(tmp_path / "long")).open(tmp_path / "home")  # split in time, in both alike
+    assert len(Combination(["a", "b"], [long, long], None).table("test")) == 2

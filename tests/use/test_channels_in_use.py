@@ -160,8 +160,11 @@ def test_a_file_goes_in_at_the_level_of_training(normalise):
         "sources": np.abs(whole).max(),  # theirs is not known
         "std": np.sqrt(np.square(whole - whole.mean(axis=1, keepdims=True)).mean()),
     }[normalise]
-    assert use._level(iter(blocks), normalise) == pytest.approx(expected, rel=1e-6)
-    assert use._level([np.zeros((2, 9), np.float32)], normalise) == 1
+    offset, level = use._level(iter(blocks), normalise)
+    assert level == pytest.approx(expected, rel=1e-6)
+    mean = whole.mean(axis=1, keepdims=True) if normalise == "std" else np.zeros((1, 1))
+    np.testing.assert_allclose(offset, mean, atol=1e-6)
+    assert use._level([np.zeros((2, 9), np.float32)], normalise)[1] == 1
 
 
 def test_a_file_of_other_channels_is_refused(stereo, tmp_path):

@@ -12,6 +12,7 @@ from lightning_sep import use
 from lightning_sep.parts import build_task
 from lightning_sep.settings import compose
 from lightning_sep.tasks.separation import Separation
+from tests.data.test_audio_files import mp3
 from tests.tasks import facts
 
 RATE = 8000
@@ -43,7 +44,8 @@ def test_a_file_goes_in_at_the_level_of_training_and_comes_out_at_its_own(
     soundfile.write(tmp_path / "a.wav", SAMPLES, RATE, subtype="DOUBLE")
     written = use.separate("a run", [tmp_path / "a.wav"], tmp_path / "out")
     level = LEVELS[normalise]
-    raw = task.net(torch.tensor(SAMPLES / level, dtype=torch.float32)[None, None])[0]
+    offset = SAMPLES.mean() if normalise == "std" else 0.0  # as of every mixture in training
+    raw = task.net(torch.tensor((SAMPLES - offset) / level, dtype=torch.float32)[None, None])[0]
     made = raw if normalise == "std" else raw.tanh()
     for path, source in zip(written, made.detach().numpy(), strict=True):
         found, rate = soundfile.read(path)
@@ -62,3 +64,18 @@ def test_a_net_of_any_normalisation_takes_silence(
     soundfile.write(tmp_path / "a.wav", np.zeros(300), RATE)
     for path in use.separate("a run", [tmp_path / "a.wav"], tmp_path / "out"):
         assert np.isfinite(soundfile.read(path)[0]).all()
+
+
+@pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
+def test_of_an_mp3_without_its_length_what_can_be_read_is_separated_and_the_rest_is_told(
+    mode: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(use, "load_run", lambda run: task_of("peak"))
+    path = tmp_path / "a.mp3"
+    path.write_bytes(mp3(path, mode=mode, rate=44100))
+    written = use.separate("a run", [path], tmp_path / "out")
+    assert (len(soundfile.read(written[0])[0]) > 2 * 44100) == (mode == "CONSTANT")
+    assert ("does not say how long it is" in capfd.readouterr().err) == (mode == "VARIABLE")
