@@ -449,7 +449,8 @@ def _best(rows: Sequence[Row], metric: Metric, *, higher_validates: bool) -> int
         row = rows[place]
         value, higher = row.validation, higher_validates
         if value is None:
-            value, higher = _mean(row), metric.higher_is_better
+            value = math.fsum(score.value for score in row.scores) / len(row.scores)
+            higher = metric.higher_is_better
         trial = math.inf if row.trial is None else row.trial
         return row.validation is None, -value if higher else value, trial, row.name
 
@@ -475,10 +476,6 @@ def _order(row: Row, metric: Metric) -> tuple[bool, float, str]:
     if row.interval is None:
         return True, 0.0, row.name
     return False, -row.interval.mean if metric.higher_is_better else row.interval.mean, row.name
-
-
-def _mean(row: Row) -> float:
-    return math.nan if row.interval is None else row.interval.mean
 
 
 def _baselines(rows: Sequence[Row], metric: Metric) -> list[tuple[str, float]]:

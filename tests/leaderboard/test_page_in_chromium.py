@@ -391,6 +391,7 @@ class TestPage:
         bright = read(axes, look)
         media = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
         axes.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        frame(axes)
         screen = {"width": 500, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
         axes.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
         axes.execute_async_script("setTimeout(arguments[0], 200)")
@@ -560,6 +561,10 @@ class TestTable:
         assert heads(axes) == ["straight_through_clip"]
         press(axes, first_board(axes).find_element(By.CSS_SELECTOR, ".clear"))
         assert len(ranked(axes)) == 4
+        score = "#board-0 [aria-label^='SI-SDR'][aria-label$=' to']"
+        axes.find_element(By.CSS_SELECTOR, score).send_keys("100")
+        said = first_board(axes).find_element(By.CSS_SELECTOR, ".tools .shown").text
+        assert said == "4 of 14 settings"  # what has no score lies in no range
 
     def test_a_choice_of_an_axis_filters(self, axes) -> None:
         box = axes.find_element(By.CSS_SELECTOR, "#board-0 .ranges input[value=any]")
@@ -605,6 +610,7 @@ class TestTable:
         frame(axes)
         scores = [score.value for score in board.rows[3].scores]
         assert [y for _, y in drawn(axes, "seeds", 0)] == pytest.approx(scores, rel=1e-3)
+        assert read(axes, "return chart('seeds').getOption().yAxis[0].max") < 0  # alone, its own
 
     def test_the_trials_stand_in_a_table_of_their_own(self, seen) -> None:
         rows = seen.execute_script(
