@@ -33,7 +33,8 @@ def stop(sweep: str, home: Path | None = None, *, now: bool = False) -> int:
     """
     home = runs_home() if home is None else home
     study = look(home, sweep)
-    running = len(reports.status(study)["running"])
+    now_is = reports.status(study)
+    running = len(now_is["running"])
     write_aside(stop_file(home, sweep), "")
     jobs = Jobs([study.folder])
     own = [
@@ -48,7 +49,10 @@ def stop(sweep: str, home: Path | None = None, *, now: bool = False) -> int:
     else:
         jobs.stop(own)
         what = "they save and stop"
-    print(f"{sweep}: {running} running; {what}. The same `lightning-sep sweep` lets it go on.")
+    if now_is["state"] == "done":
+        print(f"{sweep} is done: nothing was left to stop")
+    else:
+        print(f"{sweep}: {running} running; {what}. The same `lightning-sep sweep` lets it go on.")
     return 0
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 END = "SLURM_JOB_END_TIME"
 SAFETY_S = 20.0
 _MOST = 0.25  # of the job's time
+_NOTICE_S = 150.0  # Slurm's own signal comes 120 s before the end, or in the last quarter
 
 
 class TimeLimit:
@@ -33,3 +34,8 @@ class TimeLimit:
         self._asked_s = now_s
         left_s = self._end_s - now_s
         return left_s < min(2 * self._longest_s + SAFETY_S, _MOST * self._total_s)
+
+    def ends(self) -> bool:
+        """Whether the job's end is near enough for Slurm, too, to have told of it."""
+        left_s = self._end_s - time.monotonic()
+        return left_s < min(_NOTICE_S, 1.2 * _MOST * self._total_s)

@@ -54,7 +54,6 @@ class Stop:
 
     def __init__(self) -> None:
         self.signalled = False
-        self.late = False  # since its job is about to end
         self._limit = TimeLimit(os.environ)
         launcher = os.environ.get(LAUNCHER_PID, "")
         if launcher and not launcher.isdecimal():
@@ -69,6 +68,11 @@ class Stop:
         """Whether `lightning-sep sweep` has started this process."""
         return self._launcher is not None
 
+    @property
+    def late(self) -> bool:
+        """Whether its job is about to end."""
+        return self._limit.ends()
+
     def listen(self) -> None:
         """Let SIGTERM, SIGUSR1 and SIGINT set a flag, and nothing else."""
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
@@ -81,7 +85,7 @@ class Stop:
         orphaned = self._launcher is not None and os.getppid() != self._launcher
         if not self.signalled and self._limit.near():
             say("the job's time ends soon: this worker saves and leaves what is left to the next")
-            self.signalled = self.late = True
+            self.signalled = True
         return self.signalled or orphaned
 
 

@@ -253,6 +253,8 @@ def first_step(
 
 def stepping(home: Path, name: str, count: int) -> dict[str, Any]:
     """Seconds until the last of ``count`` workers has made a step of training."""
+    import hydra  # noqa: F401
+
     import lightning_sep.settings
     import lightning_sep.sweep.worker
     import lightning_sep.training  # noqa: F401

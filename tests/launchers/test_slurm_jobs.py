@@ -281,6 +281,9 @@ def test_a_worker_saves_before_its_job_ends(
     while not limit.near():
         clock.now_s += 0.5
     assert clock.now_s == stops_s + 0.5
+    assert limit.ends() == (job_s - clock.now_s < 150), "by itself, or told by Slurm"
+    clock.now_s = 0.5 * job_s
+    assert not limit.ends()
 
 
 def test_without_a_time_limit_a_worker_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,6 +110,25 @@ def test_what_cannot_run_is_refused_in_a_line_and_nothing_is_queued(
     assert not list((lab.home / "sweeps").glob("*/slurm/*.sh"))
 
 
+def test_jobs_that_slurm_took_without_an_answer_are_not_left_behind(
+    lab: Lab, cluster: Cluster, heads: Path
+) -> None:
+    mute = lab.root / "bin" / "sbatch"
+    mute.parent.mkdir()
+    why = "Batch job submission failed: Socket timed out on send/recv operation"
+    path = cluster.environment["PATH"]
+    script = f'export PATH={path}; sbatch "$@"; echo "sbatch: error: {why}" >&2; exit 1'
+    mute.write_text(f"#!/bin/sh\n{script}\n")
+    mute.chmod(0o755)
+    lab.extra["PATH"] = f"{mute.parent}:{path}"
+    ever = ("squeue", "-h", "--states=all", "-o", "%F")
+    before = cluster.ask(*ever)
+    code, text = asked(lab, "sweep", str(heads), "launcher=slurm", "launcher.extra=['--hold']")
+    assert (code, text) == (2, f"lightning-sep: error: sbatch: {why}\n")
+    assert len(cluster.ask(*ever)) > len(before), "it was taken"
+    assert queued(cluster) == ""
+
+
 def test_without_slurm_the_launcher_says_so(lab: Lab, heads: Path) -> None:
     lab.extra["PATH"] = "/nonexistent"
     code, text = asked(lab, "sweep", str(heads), "launcher=slurm")

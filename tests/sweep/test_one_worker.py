@@ -284,7 +284,7 @@ def test_a_job_too_short_for_any_step_is_told(
 
     monkeypatch.setattr(sandbox.runner, "reached", lambda run: saved[0])
     for late, step, short in [(1, 0, True), (1, 7, False), (1, 7, True), (0, 7, False)]:
-        worker.stop.late = bool(late)
+        monkeypatch.setattr(Stop, "late", bool(late))
         monkeypatch.setattr(sandbox.runner, "run", until(step))
         assert worker.step() == "stopped"
         assert ("raise launcher.time_min" in why_it_waits(worker)) == short, (late, step)

@@ -871,7 +871,12 @@ def test_a_sweep_in_which_all_fails_forgives_nothing_and_exits_1(
     assert launcher.forgiven == 0
 
 
-def test_a_worker_that_is_told_to_stop_leaves_work(sandbox: Any, presence: Presence) -> None:
+def test_a_worker_that_is_told_to_stop_leaves_work(
+    sandbox: Any,
+    presence: Presence,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for signalled, stopped, code in [(True, False, 75), (False, True, 0), (False, False, 0)]:
         study = sandbox.begin("one", trials=1, finalists=0)
         stop = Stop()
@@ -882,6 +887,15 @@ def test_a_worker_that_is_told_to_stop_leaves_work(sandbox: Any, presence: Prese
         worker = Worker(study, sandbox.runner, presence, Peers(presence.folder), stop)
         assert _work([worker], stop) == code
     assert all(trial.state.is_finished() for trial in study.trials())
+    capsys.readouterr()
+    stop_sweep("one", home=sandbox.home)
+    assert capsys.readouterr().out == "one is done: nothing was left to stop\n"
+    sandbox.begin("two", trials=1)
+    monkeypatch.setattr(commands, "_page", lambda names, home: " ".join(names))
+    assert commands.report(["two", "one"], sandbox.home) == 75
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert (first[:17], last) == ("not done yet: two", "one"), "what is done is reported"
+    assert (study.folder / "trials.json").exists()
 
 
 def test_how_long_what_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
