@@ -11,6 +11,7 @@ import pytest
 from lightning_sep import experiment, ranks
 from lightning_sep.errors import ConfigError, Interrupted, LeaseLost
 from lightning_sep.experiment import Result
+from lightning_sep.parts import build_parts
 from lightning_sep.settings import compose
 from tests.ddp.conftest import PLUGIN
 from tests.faults.harness import history
@@ -162,6 +163,10 @@ def test_what_cannot_be_shared_is_refused(
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_process_may_have_one_example_of_a_batch() -> None:
+    assert build_parts(compose([*SEPARATION, "trainer.devices=4"])).examples.batch_size == 4
 
 
 def test_a_step_in_micro_batches_its_mean_and_its_beginning_are_those_of_one(
