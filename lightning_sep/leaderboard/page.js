@@ -201,7 +201,8 @@
     const reach = good ? 3 * Math.abs(best - middle) : 3 * (third - first);
     const least = good > 0 ? middle - reach : good < 0 ? -Infinity : first - reach;
     const most = good < 0 ? middle + reach : good > 0 ? Infinity : third + reach;
-    const kept = reach > (good ? 0.001 : 0.02) * (ordered.at(-1) - ordered[0]) ? ordered.filter((value) => value >= least && value <= most) : ordered;
+    const few = Math.ceil(ordered.length / 20); // however wild, these do not decide whether they are shown
+    const kept = reach > (good ? 0.001 : 0.02) * (ordered.at(-1 - few) - ordered[few]) ? ordered.filter((value) => value >= least && value <= most) : ordered;
     const low = kept[0], high = kept.at(-1), air = (high - low) * 0.06 || Math.abs(high) * 0.05 || 1;
     return [low - air, high + air];
   };

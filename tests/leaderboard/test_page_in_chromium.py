@@ -738,6 +738,10 @@ class TestCharts:
         assert others[2].standing.difference.mean < -25
         assert -10 < dots[3][0] < dots[2][0]  # at the edge of a scale that it does not stretch
         assert collapsed["symbol"] == "triangle"
+        data = read(seen, "return chart('differences').getOption().series[1].data")
+        colours = [one["itemStyle"]["color"] for one in data]
+        assert colours[1] != colours[3]  # which cannot be the best
+        assert board.rows[1].may_be_best
         assert collapsed["said"][1].startswith(f"−{-others[2].standing.difference.mean:.2f}")
 
     def test_curves_are_the_mean_over_seeds_in_a_band(self, seen) -> None:
@@ -912,6 +916,26 @@ class TestCharts:
         assert said == f"B is better on {better} of {UNITS}, A on {UNITS - better}."
         axes.find_elements(By.CSS_SELECTOR, "[data-chart=examples] .b option")[2].click()
         assert [y for _, y in drawn(axes, "examples", 1)] == pytest.approx(mean(2), abs=0.01)
+
+    def test_what_has_no_interval_has_no_whisker_and_a_wild_example_is_counted(self, axes) -> None:
+        change = (
+            "const { board } = document.querySelector('[data-chart=examples]');"
+            "board.data.settings[1].difference = [-1, null, null];"
+            "board.data.examples.scores[1][1][3] = 1e6;"  # of B alone
+            "for (const name of ['differences', 'examples']) board.draw(board.charts.get(name));"
+        )
+        read(axes, change)
+        rows = "return chart('differences').getOption().series[0].data.map((one) => one.value[0])"
+        assert read(axes, rows) == [0, 2, 3]
+        note = axes.find_element(By.CSS_SELECTOR, "[data-chart=examples] .beyond")
+        assert note.text == "1 example lies beyond the scale."
+        read(
+            axes,
+            "const { board } = document.querySelector('[data-chart=search]');"
+            "board.data.trials[0][2] = -1e30;"  # it diverged
+            "board.draw(board.charts.get('search'))",
+        )
+        assert read(axes, "return chart('search').getOption().yAxis[0].min") >= 0
 
     def test_search(self, seen) -> None:
         values = {n: 5 + (n * 7) % 10 for n in range(10) if n != 6}

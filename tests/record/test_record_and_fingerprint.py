@@ -419,3 +419,8 @@ def test_a_record_of_format_1_is_read(tmp_path):
     (tmp_path / "record.json").write_text(json.dumps(old))
     assert read_record(tmp_path) == old
     assert misfits(tmp_path, old) == []
+
+
+def test_a_record_of_a_state_that_nobody_knows_gives_way(tmp_path):
+    (tmp_path / "record.json").write_text('{"format": 2, "state": "asleep", "hashes": {}}')
+    assert write_record(tmp_path, dict(RECORD))["state"] == RECORD["state"]
