@@ -15,7 +15,7 @@ class TrainerSettings:
     Args:
         epochs: passes over the training examples.
         precision: of the net's arithmetic; losses and metrics stay float32.
-        device: ``auto`` takes a GPU when there is one.
+        device: ``auto`` takes a GPU when there is one; in a Slurm job that has GPUs it needs one.
         accumulate: micro-batches of an optimizer step, which is that of one batch as large as all
             of them: reweighting, noise and pairs see it whole.
         ema: memory of a running mean of the weights, which is validated, kept and tested in their
