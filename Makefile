@@ -28,10 +28,10 @@ install: $(VENV)/.installed ## the virtual environment in .venv
 sweep: $(VENV)/.installed ## a small sweep of each task, to a leaderboard
 	$(BIN)/lightning-sep sweep $(SWEEPS)
 
-# What waits for a cluster or for killed processes is begun first, beside what computes, by one
-# process more than there are cores, since one of them mostly waits. A test that fails is run once
+# What waits for a cluster or for killed processes is begun first, beside what computes, by two
+# processes more than there are cores, since half of them mostly wait. A test that fails is run once
 # more; one that passes then is named at the end (RERUN): its clock wants mending.
-PYTEST := $(BIN)/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses 4 --dist loadfile --no-loadscope-reorder --reruns 1 -rR -m 'not slow and not gpu'
+PYTEST := $(BIN)/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 2)) --maxprocesses 4 --dist loadfile --no-loadscope-reorder --reruns 1 -rR -m 'not slow and not gpu'
 
 test: $(VENV)/.installed-dev ## all tests but the slow ones, side by side
 	$(PYTEST)
