@@ -62,9 +62,8 @@ class Reweighting(nn.Module, ABC):
         """
         with torch.no_grad(), without_autocast(losses):
             losses = at_least_float32(losses.detach())
-            kept = mask & losses.isfinite()
-            scores = self.scores(torch.where(kept, losses, 0.0), groups, step)
-            scores = at_least_float32(scores)
+            dropped = ~(mask & losses.isfinite())
+            scores = at_least_float32(self.scores(losses.masked_fill(dropped, 0), groups, step))
             largest = torch.finfo(scores.dtype).max
-            scores = torch.where(kept, scores.clamp(-largest, largest), -torch.inf)
-            return torch.where(kept, scores.softmax(-1), 0.0)
+            scores = scores.clamp(-largest, largest).masked_fill(dropped, -torch.inf)
+            return scores.softmax(-1).masked_fill(dropped, 0)
