@@ -5,6 +5,7 @@ Each function has a test that fails when Optuna changes under it.
 
 import io
 import pickle
+from enum import Enum
 from typing import Any
 
 import optuna
@@ -73,9 +74,17 @@ class _Snapshot(pickle.Unpickler):
     """Reads what `JournalStorage` keeps, and calls nothing that has no part in it."""
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("builtins", "getattr"):
+            return _member  # by which Python up to 3.11.3 writes the members of an enumeration
         if name not in _OF_SNAPSHOTS.get(module, ()):
             raise pickle.UnpicklingError(f"{module}.{name} has no part in a snapshot")
         return super().find_class(module, name)
+
+
+def _member(kind: object, name: object) -> Enum:
+    if not (isinstance(kind, type) and issubclass(kind, Enum) and isinstance(name, str)):
+        raise pickle.UnpicklingError(f"{name!r} of {kind!r} has no part in a snapshot")
+    return kind[name]
 
 
 class Storage(JournalStorage):

@@ -1,5 +1,6 @@
 """The journal: a torn last line is cut off before anybody writes or reads on."""
 
+import io
 import json
 import os
 import pickle
@@ -14,6 +15,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from lightning_sep.errors import StorageError
 from lightning_sep.leases.lock import FileLock
+from lightning_sep.sweep import inside_optuna
 from lightning_sep.sweep.inside_optuna import Storage
 from lightning_sep.sweep.journal import Journal
 from lightning_sep.sweep.journal import mend as mend_open
@@ -289,6 +291,28 @@ def test_a_snapshot_that_holds_anything_but_a_study_is_not_loaded(
     with_it.save_snapshot(pickle.dumps([Hostile(place)]))
     assert read(long)[0] == every
     assert not place.exists()
+
+
+class Got:
+    """A pickle that gets something of something when it is loaded."""
+
+    def __init__(self, *what: object) -> None:
+        self.what = what
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, self.what
+
+
+def test_of_an_enumeration_its_members_are_got_and_of_others_nothing() -> None:
+    """Python up to 3.11.3 writes a member so."""
+
+    def loaded(*what: object) -> Any:
+        return inside_optuna._Snapshot(io.BytesIO(pickle.dumps(Got(*what)))).load()
+
+    assert loaded(TrialState, "COMPLETE") is TrialState.COMPLETE
+    for what in [(FrozenTrial, "__init__"), (TrialState, "__init__"), ("text", "format")]:
+        with pytest.raises((pickle.UnpicklingError, KeyError)):
+            loaded(*what)
 
 
 def test_who_only_looks_opens_no_pickle(long: Path) -> None:
