@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+_NOTHING = nullcontext()
+
 
 def at_least_float32(values: Tensor) -> Tensor:
     """``values`` in float32, or in float64 where they were float64."""
@@ -24,5 +26,5 @@ def without_autocast(like: Tensor) -> AbstractContextManager[object]:
     """A context in which operations on the device of ``like`` keep their dtype."""
     device = like.device.type
     if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
-        return nullcontext()
+        return _NOTHING
     return torch.autocast(device, enabled=False)

@@ -7,7 +7,10 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
+from lightning_sep.functional.masking import finite
 from lightning_sep.functional.precision import at_least_float32, without_autocast
+
+_LARGEST = {dtype: torch.finfo(dtype).max for dtype in (torch.float32, torch.float64)}
 
 
 class Reweighting(nn.Module, ABC):
@@ -60,10 +63,11 @@ class Reweighting(nn.Module, ABC):
         Returns:
             All 0 when no example is left.
         """
-        with torch.no_grad(), without_autocast(losses):
+        with without_autocast(losses):
             losses = at_least_float32(losses.detach())
-            dropped = ~(mask & losses.isfinite())
-            scores = at_least_float32(self.scores(losses.masked_fill(dropped, 0), groups, step))
-            largest = torch.finfo(scores.dtype).max
+            dropped = ~(mask & finite(losses))
+            scores = self.scores(losses.masked_fill(dropped, 0), groups, step).detach()
+            scores = at_least_float32(scores)
+            largest = _LARGEST[scores.dtype]
             scores = scores.clamp(-largest, largest).masked_fill(dropped, -torch.inf)
             return scores.softmax(-1).masked_fill(dropped, 0)

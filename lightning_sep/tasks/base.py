@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from lightning_sep.data.batch import Batch
 from lightning_sep.data.facts import Facts
 from lightning_sep.errors import ConfigError
-from lightning_sep.functional.masking import shield, weighted_sum
+from lightning_sep.functional.masking import finite, shield, weighted_sum
 from lightning_sep.functional.noise import SharedGenerator
 from lightning_sep.functional.processes import gathered, own_rank, world_size
 from lightning_sep.functional.step_sums import StepSums
@@ -174,7 +174,7 @@ class Task(Module, ABC):
         # processes; NaN for examples left out.
         self.step_weights: Tensor | None = None
         # Summed on the device during an epoch, so that a step neither waits for it nor logs:
-        # losses, examples, weighted losses, steps, losses that are not finite.
+        # losses, examples, weighted losses, steps, examples with those whose loss is not finite.
         self.train_sums = StepSums(torch.zeros(5))
         self.epoch_metrics: dict[str, float] = {}
         self.example_values: dict[str, list[Any]] = {}  # of the last test, see `Evaluation.finish`
@@ -291,25 +291,22 @@ class Task(Module, ABC):
         if world_size() > 1 and scored.everyones is None:
             counts = (batch.index >= 0)[scored.rows].all(1)
             scored = scored._replace(mask=scored.mask & counts)
-        finite = scored.losses.detach().isfinite()
-        mask = scored.mask & finite
-        # Of the losses nothing: their graph leads to the raw values, whose hook would hold them, a
-        # circle through autograd that nobody collects.
-        rows = scored._replace(losses=scored.losses.detach())
-        keep.append(lambda: _rows_kept(rows, mask, len(batch)))
-        weights = self._weights(scored, mask)
+        # Their graph leads to the raw values: what the hook there holds must be without it, or the
+        # circle through autograd is never collected.
+        values = scored._replace(losses=scored.losses.detach())
+        mask = scored.mask & finite(values.losses)
+        keep.append(lambda: _rows_kept(values, mask, len(batch)))
+        weights = self._weights(values, mask)
         loss = weighted_sum(scored.losses, weights, mask)
-        counted = mask
+        scorable, counted, share = scored.mask, mask, world_size()
         if scored.everyones is not None:  # each process tells of its share of what all of them have
-            places = torch.arange(len(mask), device=mask.device)
-            mine = places % world_size() == own_rank()
-            counted, finite = mask & mine, finite | ~mine
-            self.step_weights = torch.where(counted, weights, torch.nan).detach()
-        else:
-            self.step_weights = torch.where(mask, weights, torch.nan).detach() / world_size()
-        plain = torch.where(counted, scored.losses.detach(), 0.0).sum()
-        left_out = (~finite & scored.mask).sum()
-        sums = (plain, counted.sum(), loss.detach(), torch.ones_like(plain), left_out)
+            mine = torch.arange(len(mask), device=mask.device) % share == own_rank()
+            scorable, counted, share = scorable & mine, counted & mine, 1
+        self.step_weights = torch.where(counted, weights, torch.nan)
+        if share > 1:
+            self.step_weights /= share
+        plain = torch.where(counted, values.losses, 0.0).sum()
+        sums = (plain, counted.sum(), loss.detach(), torch.ones_like(plain), scorable.sum())
         self.train_sums.add(*sums)
         return loss
 
@@ -336,7 +333,7 @@ class Task(Module, ABC):
 
     def _weights(self, scored: Scored, mask: Tensor) -> Tensor:
         """How much each example counts; see :func:`global_weights`."""
-        losses = scored.losses.detach()
+        losses = scored.losses
         even = self.reweighting is None or type(self.reweighting) is Uniform
         if even and world_size() == 1:  # what the rule would give, to the bit
             return mask.to(losses.dtype) / mask.sum().clamp(min=1)
@@ -355,10 +352,10 @@ class Task(Module, ABC):
         sums = self.train_sums.total().clone()
         if world_size() > 1:
             dist.all_reduce(sums)
-        losses, examples, weighted, steps, non_finite = sums.tolist()
+        losses, examples, weighted, steps, scorable = sums.tolist()
         self.epoch_metrics["train/loss"] = losses / max(examples, 1)
         self.epoch_metrics["train/weighted_loss"] = weighted / steps
-        self.epoch_metrics["train/non_finite"] = non_finite
+        self.epoch_metrics["train/non_finite"] = scorable - examples
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluation_step(batch)

@@ -1,7 +1,8 @@
 """A training step of the program, over one of Lightning's barebones Trainer on the same batches.
 
 All ways train in one process, a thread each, and hand over after every step: whatever else the
-machine does meets all of them alike.
+machine does meets all of them alike. Two threads that do the same in one net still differ by some
+percent (where their memory lies): so a step is told once more without its net's own two passes.
 """
 
 import json
@@ -33,9 +34,10 @@ def lines(rounds: int, folder: Path) -> Iterator[Line]:
             for number in range(rounds)
         ]
         taken = {way: [1000 * row[way] for row in rows] for way in rows[0]}
-        program, bare, softmax = (taken[way] for way in ("program", "barebones", "softmax"))
-        yield Line("steps", f"a step, {name}", "Lightning barebones", program, bare, "CPU ms")
-        # Two threads of one setting differ by some percent; what weighs the losses is timed alone.
+        for what in ("a step", "a step outside its net"):
+            program, bare = (taken[f"{way}, {what}"] for way in ("program", "barebones"))
+            yield Line("steps", f"{what}, {name}", "Lightning barebones", program, bare, "CPU ms")
+        softmax = taken["softmax, a step"]
         weights = zip(softmax, taken["softmax weights"], taken["even weights"], strict=True)
         even = [step - own + other for step, own, other in weights]
         what = f"a step with loss_softmax, {name}"
@@ -51,6 +53,8 @@ class Turns:
 
     def __init__(self, names: list[str]) -> None:
         self.taken: dict[str, list[float]] = {name: [] for name in names}
+        self.outside: dict[str, list[float]] = {name: [] for name in names}
+        self.net_s = 0.0  # of the step under way, in its net
         self._waiting = list(names)
         self._turn = threading.Condition()
         self._began: dict[str, float] = {}
@@ -59,11 +63,13 @@ class Turns:
         """Wait for the first turn."""
         with self._turn:
             self._turn.wait_for(lambda: self._waiting[0] == name)
+        self.net_s = 0.0
         self._began[name] = time.thread_time()
 
     def next(self, name: str) -> None:
         """A step is done: note its seconds of CPU, and wait for the next turn."""
         self.taken[name].append(time.thread_time() - self._began[name])
+        self.outside[name].append(self.taken[name][-1] - self.net_s)
         with self._turn:
             self._waiting.append(self._waiting.pop(0))
             self._turn.notify_all()
@@ -77,8 +83,8 @@ class Turns:
 
 
 def child(name: str, folder: str) -> None:
-    """Lower quartile of a step's seconds of CPU, input included, of each way; and of the weights
-    of its losses.
+    """Lower quartile of a step's seconds of CPU, input included, of each way, with and without
+    those in its net; and of the weights of its losses.
     """
     import pytorch_lightning as pl
     import torch
@@ -88,7 +94,10 @@ def child(name: str, folder: str) -> None:
     from lightning_sep.parts import build_parts
     from lightning_sep.reweighting.loss_softmax import LossSoftmax
     from lightning_sep.settings import compose
+    from lightning_sep.tasks.autoregression import Autoregression
     from lightning_sep.tasks.base import Task
+    from lightning_sep.tasks.separation import Separation
+    from lightning_sep.tasks.verification import Verification
 
     torch.set_num_threads(1)
     weighing: dict[str, list[float]] = {"even": [], "softmax": []}
@@ -102,6 +111,28 @@ def child(name: str, folder: str) -> None:
         return weights
 
     Task._weights = timed  # type: ignore[method-assign]
+    kinds = {"lstm_small": Autoregression, "blstm_small": Verification}
+    kind: Any = kinds.get(name, Separation)
+    forward, backward = kind.raw, torch.Tensor.backward
+    reached_s = 0.0  # when the gradient came to what the net gives
+
+    def reached(*_: Any) -> None:
+        nonlocal reached_s
+        reached_s = time.thread_time()
+
+    def raw(*arguments: Any) -> Any:
+        began = time.thread_time()
+        values = forward(*arguments)
+        turns.net_s += time.thread_time() - began
+        if values.requires_grad:
+            values.grad_fn.register_prehook(reached)  # after what hooks the values themselves
+        return values
+
+    def back(*arguments: Any, **named: Any) -> None:
+        backward(*arguments, **named)
+        turns.net_s += time.thread_time() - reached_s
+
+    kind.raw, torch.Tensor.backward = raw, back  # type: ignore[method-assign]
     keep_freed_memory()  # as the program does, for all of them
     count = STEPS * (1 if name == "blstm_small" else 16)
     overrides = [*CASES[name], *MORE, f"examples.train={count}"]
@@ -153,7 +184,10 @@ def child(name: str, folder: str) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    steps = {way: taken[WARM:STEPS] for way, taken in turns.taken.items()}
+    steps = {f"{way}, a step": taken[WARM:STEPS] for way, taken in turns.taken.items()}
+    steps |= {
+        f"{way}, a step outside its net": taken[WARM:STEPS] for way, taken in turns.outside.items()
+    }
     steps |= {f"{which} weights": taken[WARM:] for which, taken in weighing.items()}
     print(json.dumps({what: quantiles(taken, n=4)[0] for what, taken in steps.items()}))
 

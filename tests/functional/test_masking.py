@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_sep.functional.masking import shield, weighted_sum
+from lightning_sep.functional.masking import finite, shield, weighted_sum
 
 
 @pytest.mark.parametrize("broken", [torch.nan, torch.inf, -torch.inf])
@@ -80,3 +80,10 @@ def test_a_shield_that_drops_nothing_hands_the_gradient_on():
     given = torch.tensor([[1.0, 2.0], [torch.nan, 4.0], [5.0, 6.0]])
     (shield(raw * 1.0, lambda: None) * given).sum().backward()
     torch.testing.assert_close(raw.grad, given, equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_finite_is_neither_nan_nor_infinite(dtype: torch.dtype) -> None:
+    largest = torch.finfo(dtype).max
+    values = [0.0, -0.0, largest, -largest, torch.inf, -torch.inf, torch.nan, -torch.nan]
+    assert finite(torch.tensor(values, dtype=dtype)).tolist() == [True] * 4 + [False] * 4

@@ -260,10 +260,10 @@ def test_sums_of_an_epoch_and_facts_go_through_a_checkpoint() -> None:
 def test_sums_of_several_processes_go_on_in_one() -> None:
     """Losses and examples are each process's own; of what is minimised each has the whole."""
     other = task_of()
-    # losses, examples, weighted losses, steps, losses that are not finite
-    sums = [[6.0, 3.0, 4.0, 2.0, 1.0], [2.0, 1.0, 8.0, 2.0, 0.0]]
+    # losses, examples, weighted losses, steps, examples with the one whose loss is not finite
+    sums = [[6.0, 3.0, 4.0, 2.0, 4.0], [2.0, 1.0, 8.0, 2.0, 1.0]]
     other.on_load_checkpoint({"train_sums": torch.tensor(sums, dtype=torch.float64)})
-    other.train_sums.add(*(torch.tensor(one) for one in (3.0, 2.0, 9.0, 1.0, 0.0)))  # a step more
+    other.train_sums.add(*(torch.tensor(one) for one in (3.0, 2.0, 9.0, 1.0, 2.0)))  # a step more
     other.on_train_epoch_end()
     assert other.epoch_metrics == {
         "train/loss": (6 + 2 + 3) / (3 + 1 + 2),
