@@ -19,15 +19,20 @@ from lightning_sep.homes import data_home
 from lightning_sep.launchers.base import Assignment, Launcher, own_command, refuse_sharing
 from lightning_sep.launchers.local import thread_environment
 from lightning_sep.launchers.shared_disk import unseen
-from lightning_sep.launchers.slurm_jobs import FOLDER, FULL, Array, Jobs, asked, stepped, submitted
+from lightning_sep.launchers.slurm_jobs import (
+    FOLDER,
+    Array,
+    Jobs,
+    asked,
+    stepped,
+    submitted,
+    too_many,
+)
 
 LONGEST_ARRAY = 1000  # Slurm's own bound (MaxArraySize), unless a site has moved it
 _PLUGINS = ("PYTHONPATH", "LIGHTNING_SEP_PLUGINS")
 REPORT_MIN = 30
 STEP_MIN = 20  # a job of minutes finds room between those of hours
-# How Slurm refuses an array of more tasks than MaxArraySize, than a user may have (each counts), or
-# than it takes of all users together.
-_TOO_LONG = ("Invalid job array specification", "job submit limit", FULL)
 SIGNAL_S = 120
 
 
@@ -152,17 +157,15 @@ class Slurm(Launcher):
             try:
                 self._refuse(script)
                 number = self._accepted(array, submit)
-                try:
-                    submitted([f"--dependency=afterany:{number}", str(report)])
-                except ConfigError:
-                    jobs.cancel([number])
-                    raise
+                self._followed(jobs, number, report)
             except ConfigError:
                 with suppress(ConfigError):  # it was taken, and the answer lost?
                     jobs.end([array])
                 jobs.forget(array)
                 script.unlink()
                 report.unlink()
+                with suppress(OSError):  # an earlier array's are there
+                    folder.rmdir()
                 raise
         size = f"{array.workers} worker{'s' if array.workers > 1 else ''}"
         if self.runs_per_gpu > 1:
@@ -205,7 +208,7 @@ class Slurm(Launcher):
                 f"--cpus-per-task={self.cpus or work.threads}",
                 *self._gpus(),
                 *self._memory(1),
-                *([f"--time={min(self.time_min, STEP_MIN)}"] if self.time_min else []),
+                *self._time(STEP_MIN),
                 f"--chdir={Path.cwd()}",
                 *self.where,
                 *(word for line in self.extra for word in shlex.split(line)),
@@ -222,14 +225,37 @@ class Slurm(Launcher):
             try:
                 return submit(array)
             except ConfigError as error:
-                if not any(one in str(error) for one in _TOO_LONG):
+                if not too_many(str(error)):
                     raise
                 if self.limit is not None or array.tasks <= array.workers:
-                    raise ConfigError(
-                        f"{error}: perhaps {array.tasks} tasks are more than a job array or a user "
-                        "may have here; launcher.limit=N asks for fewer"
-                    ) from error
+                    raise self._fewer(array, error) from error
                 array = replace(array, tasks=max(array.tasks // 2, array.workers))
+
+    def _followed(self, jobs: Jobs, number: str, report: Path) -> None:
+        """Submit the report of an array; where no more jobs are taken, its last task makes room.
+
+        Raises:
+            ConfigError: Slurm refuses it.
+        """
+        command = [f"--dependency=afterany:{number}", str(report)]
+        try:
+            submitted(command)
+        except ConfigError as error:
+            array = jobs.arrays()[-1]
+            if not too_many(str(error)):
+                raise
+            if array.tasks <= array.workers:  # all of them may run
+                raise self._fewer(array, error) from error
+            jobs.cancel([f"{number}_{array.tasks - 1}"])
+            submitted(command)
+
+    @staticmethod
+    def _fewer(array: Array, error: ConfigError) -> ConfigError:
+        setting = "workers" if array.tasks <= array.workers else "limit"
+        return ConfigError(
+            f"{error}: perhaps {array.tasks} tasks and the report are more than a job array or a "
+            f"user may have here; launcher.{setting}=N asks for fewer"
+        )
 
     def _refuse(self, script: Path) -> None:
         """Refuse what Slurm would take, and no node could run.
@@ -304,7 +330,7 @@ class Slurm(Launcher):
             f"--output={_literally(folder)}/%j-report.log",
             "--ntasks=1",
             *self._memory(1),
-            f"--time={min(REPORT_MIN, self.time_min or REPORT_MIN)}",
+            *self._time(REPORT_MIN),
         ]
         run = shlex.join(own_command("report", work.names))
         return "\n".join([*self._head(options, work), f"exec {run}\n"])
@@ -329,6 +355,10 @@ class Slurm(Launcher):
             *(several if work.ranks > 1 else []),
             f"--cpus-per-task={self.runs_per_gpu * (self.cpus or work.threads)}",
         ]
+
+    def _time(self, most_min: int) -> list[str]:
+        """The limit of a short job; none where tasks have none, since Slurm might allow less."""
+        return [f"--time={min(most_min, self.time_min)}"] if self.time_min else []
 
     def _memory(self, workers: int) -> list[str]:
         return (

@@ -41,14 +41,30 @@ _REASONS = {
         "held: it was requeued too often; the other tasks go on, `scontrol release JOB` lets it go"
     ),
     "launch failed requeued held": "held: it could not be started; see the node's log",
-    "ReqNodeNotAvail": "the nodes that it could use are down or reserved",
+    "ReqNodeNotAvail": (
+        "the nodes that it could use are down or reserved; what ends before a reservation begins "
+        "may run: lower launcher.time_min"
+    ),
     "PartitionDown": "the partition is down",
     "PartitionTimeLimit": "it asks for more time than the partition gives: lower launcher.time_min",
     "PartitionConfig": "the partition has no such node: fewer launcher.cpus, memory_gb or gpus",
     "MaxMemPerLimit": "it asks for more memory than the partition gives: lower launcher.memory_gb",
     "None": "Slurm has not looked at it yet",
 }
-_LIMITS = re.compile(r"(QOS|Assoc|Max)\w*(Limit|Resource)\b|AssociationJobLimit")
+# Limits of an account or a QOS, as Slurm calls them, and what they bound.
+_LIMIT = re.compile(r"\b(?:(?:QOS|Assoc)(?:Grp|Max|Min)|Max(?=\w+PerAccount))\w+")
+_BOUNDED = {
+    "wall": ("time", "launcher.time_min"),
+    "cpu": ("cores", "launcher.cpus"),
+    "gres": ("GPUs", "launcher.gpus"),
+    "mem": ("memory", "launcher.memory_gb"),
+    "node": ("nodes", "trainer.nodes"),
+    "jobs": ("jobs", ""),
+    "": ("resources", "what it asks for"),
+}
+# How Slurm refuses an array of more tasks than MaxArraySize, than a user may have (each counts), or
+# than it takes of all users together.
+_TOO_MANY = ("Invalid job array specification", "job submit limit", FULL)
 # A worker's last words where it could not work.
 _REFUSAL = re.compile(r"\d\d:\d\d:\d\d (\w+Error: .*)")
 _TAIL = 8192  # bytes of a log that hold them
@@ -218,6 +234,9 @@ class Jobs:
     def forget(self, array: Array) -> None:
         """An array that could not be submitted."""
         self._write([one for one in self.arrays() if one.name != array.name])
+        if not self.arrays():
+            for folder in self.folders:
+                (folder / FILE).unlink()
 
     def _write(self, arrays: Sequence[Array]) -> None:
         content = {"format": FORMAT, "arrays": [asdict(one) for one in arrays]}
@@ -443,19 +462,52 @@ def asked(command: Sequence[str], *, late: bool = False) -> str:
         )
     ended = late and all("already" in one or "No error" in one for one in said)
     if process.returncode and not ended:
-        lines = [re.sub(r"^\w+: error: ", "", one) for one in said if one]
+        lines = [in_words(re.sub(r"^\w+: error: ", "", one)) for one in said if one]
         raise ConfigError(f"{command[0]}: {'; '.join(dict.fromkeys(lines)) or 'refused'}")
     return answer
 
 
 def in_words(reason: str) -> str:
     """Why tasks wait; Slurm strings together the reasons of those that wait together."""
-    known = [one for one in reason.split(",") if one in _REASONS]
+    parts = reason.split(",")
+    known = {one: words for one in parts if (words := _REASONS.get(one) or _of_limit(one))}
     if len(known) > 1:
-        return "; ".join(f"{one}: {_REASONS[one]}" for one in known)
-    if not known and _LIMITS.search(reason):
-        return f"{reason}: a limit of the account, the user or the partition"
-    return f"{reason}: {_REASONS[known[0]]}" if known else reason
+        return "; ".join(f"{one}: {words}" for one, words in known.items())
+    return f"{reason}: {known.popitem()[1]}" if known else reason
+
+
+def _of_limit(name: str) -> str | None:
+    """What a limit means, told from the parts of its name; ``None`` for what is none."""
+    if not _LIMIT.fullmatch(name):
+        return None
+    whose = "the account" if name.startswith("Assoc") else "the QOS"
+    what, setting = next(said for part, said in _BOUNDED.items() if part in name.lower())
+    if "Submit" in name:
+        return f"{whose} takes no more jobs for now"
+    if "Min" in name.replace("Minutes", ""):
+        return f"a task asks for less than {whose} wants of {what}: raise {setting}"
+    if re.search("Per(Job|Node)", name):
+        if "Minutes" in name:
+            setting = "launcher.time_min"
+        return f"a task asks for more than {whose} gives of {what}: lower {setting}"
+    if "RunMinutes" in name:
+        return (
+            f"what runs may use all that {whose} gives at a time: it goes on when other jobs end; "
+            "a lower launcher.time_min needs less"
+        )
+    if "Minutes" in name or "Wall" in name:
+        return (
+            f"the budget of {whose} is used up, or less is left than a task may use: it goes on "
+            "when there is more; a lower launcher.time_min needs less"
+        )
+    ends = f"what {whose} gives of {what} at once is taken: it goes on when other jobs end"
+    return ends if what == "jobs" else f"{ends}, or, if a task asks for more, with less {setting}"
+
+
+def too_many(refusal: str) -> bool:
+    """Whether Slurm might take fewer tasks; of several limits it names the one that is passed."""
+    named = all("Submit" in one for one in _LIMIT.findall(refusal))
+    return named and any(one in refusal for one in _TOO_MANY)
 
 
 def _task(line: str) -> Task:

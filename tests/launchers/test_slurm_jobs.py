@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -15,7 +16,7 @@ from lightning_sep.errors import ConfigError
 from lightning_sep.launchers import slurm_jobs
 from lightning_sep.launchers.base import Assignment
 from lightning_sep.launchers.slurm import Slurm
-from lightning_sep.launchers.slurm_jobs import Array, Jobs, Queue, asked
+from lightning_sep.launchers.slurm_jobs import Array, Jobs, Queue, asked, too_many
 from lightning_sep.sweep import status, time_limit
 from lightning_sep.sweep.time_limit import TimeLimit
 
@@ -50,12 +51,31 @@ def test_what_is_held_among_those_that_wait_together_is_named() -> None:
     line = found.line()
     assert "5 wait (JobArrayTaskLimit: as many as are wanted" in line
     assert "; JobHeldUser: held by its user" in line
-    assert "(AssocGrpCpuLimit: a limit of the account" in (
-        queue("12|3|PENDING|AssocGrpCpuLimit||x").line()
-    )
     assert "1 wait (ReqNodeNotAvail, UnavailableNodes:n1: the nodes" in (
         queue("12|3|PENDING|ReqNodeNotAvail, UnavailableNodes:n1||x").line()
     )
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        ("QOSMaxJobsPerUserLimit", "what the QOS gives of jobs at once is taken: it goes on when"),
+        ("AssocGrpGRES", "what the account gives of GPUs at once is taken: .* less launcher.gpus"),
+        ("MaxCpuPerAccount", "what the QOS gives of cores at once is taken"),
+        ("AssocGrpCPUMinutesLimit", "budget of the account is used up.* lower launcher.time_min"),
+        ("QOSGrpGRESRunMinutes", "what runs may use all that the QOS gives at a time"),
+        ("QOSMaxWallDurationPerJobLimit", "more than the QOS gives of time: lower launcher.time_m"),
+        ("AssocMaxCpuMinutesPerJobLimit", "more than the account gives of cores: lower .*time_min"),
+        ("QOSMaxMemoryPerNode", "more than the QOS gives of memory: lower launcher.memory_gb"),
+        ("QOSMinGRES", "a task asks for less than the QOS wants of GPUs: raise launcher.gpus"),
+        ("AssocGrpSubmitJobsLimit", "the account takes no more jobs for now"),
+        ("AssocGrpBilling", "what the account gives of resources at once is taken"),
+    ],
+)
+def test_each_limit_of_accounts_is_told_in_words(limit: str, words: str) -> None:
+    assert re.search(words, queue(f"12|3|PENDING|{limit}||x").line())
+    refusal = f"{limit}; Job violates accounting/QOS policy (job submit limit, user's size and/or t"
+    assert too_many(refusal) == ("Submit" in limit), "fewer tasks help"
 
 
 def test_a_worker_whose_runs_train_on_several_devices_is_a_step_of_as_many_tasks(

@@ -18,9 +18,9 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "unshare")
 PATH = "/usr/sbin:/sbin:" + os.environ.get("PATH", "")
 
 
-def missing() -> str | None:
-    """Why there can be no cluster here; ``None`` when there can."""
-    lacking = [one for one in PROGRAMS if shutil.which(one, path=PATH) is None]
+def missing(besides: Sequence[str] = ()) -> str | None:
+    """Why there can be no cluster here, with these programs; ``None`` when there can."""
+    lacking = [one for one in [*PROGRAMS, *besides] if shutil.which(one, path=PATH) is None]
     if lacking:
         return f"Slurm is not installed: no {', '.join(lacking)}"
     if os.getuid() != 0:
@@ -117,10 +117,14 @@ class Cluster:
             *(f"--{key}={at / to}" for key, to in munge.items()),
         )
         self._wait(lambda: (at / "munge.socket").exists())
+        self._start_accounting()
         self._run("slurmctld", "-D")
         for number in range(1, NODES + 1):
             self.start_node(f"n{number}")
         self._wait(lambda: self.ask("sinfo", "-h", "-t", "idle", "-o", "%D").strip() == str(NODES))
+
+    def _start_accounting(self) -> None:
+        """What the controller needs besides; nothing here."""
 
     def start_node(self, node: str) -> None:
         """Start a node, whose shell is the init of its own world."""
