@@ -4,13 +4,18 @@ import hashlib
 import json
 import re
 import shutil
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
+import soundfile
 
 from lightning_sep.checks import one_of, refusal, whole_number
 from lightning_sep.data.audio_files import Int16, resampler, to_int16, write_flac
@@ -24,6 +29,10 @@ from lightning_sep.fsio import storage_errors
 _KINDS = ("cuts", "recordings", "kaldi", "shar")
 _PLAIN = re.compile(r"[\w@+=-][\w.@+=-]*(/[\w@+=-][\w.@+=-]*)*")  # ids that can be file names
 _NO_SUPERVISION = "sound"
+_MISMATCH_S = (
+    0.025  # between what a manifest says and what there is; lhotse mirrors what is missing
+)
+_CLASS_FROM = "custom.class_name"
 
 Where = str | Mapping[str, str] | None
 
@@ -38,7 +47,9 @@ class LhotseSet(Corpus):
     split (``{train: a, val: b, test: c}``). With one path for all, 15 % of the speakers each (of
     the recordings, where speakers are not known) validate and test. A cut that is a whole mono file
     is used as it lies; all others are read through lhotse, averaged to mono (unless their channels
-    are kept) and stored as FLAC.
+    are kept) and stored as FLAC. A mixed cut is of the recordings of which something is said, and
+    of all of them where nothing is. A recording that has no supervision, where there are any, is
+    left out by name.
 
     Args:
         cuts: manifest of cuts.
@@ -57,7 +68,7 @@ class LhotseSet(Corpus):
         test_only: see :class:`~lightning_sep.data.corpus.Corpus`.
 
     Raises:
-        ConfigError: a setting cannot be used.
+        ConfigError: a setting cannot be used, or no supervision has what ``class_from`` names.
     """
 
     name = "lhotse"
@@ -69,7 +80,7 @@ class LhotseSet(Corpus):
         supervisions: Where = None,
         kaldi: Where = None,
         shar: Where = None,
-        class_from: str = "custom.class_name",
+        class_from: str = _CLASS_FROM,
         seed: int = 0,
         channels: str = "mean",
         sample_rate: int | None = None,
@@ -130,18 +141,23 @@ class LhotseSet(Corpus):
         kind, places = self._source()
         folder = home / f"{BUILDING}{self.name}-made-{uuid4().hex[:8]}"
         told = ", ".join(str(path.resolve()) for path in places.values())
+        seen = _Seen()
         try:
-            with storage_errors(folder):
+            with storage_errors(folder), _strict():
                 cuts = [
                     (split, cut)
                     for split, place in places.items()
-                    for cut in self._cuts(kind, split, place)
+                    for cut in self._cuts(kind, split, place, seen)
                 ]
                 _refuse_overlap(cuts, told)
                 entries = [
-                    self._entry(number, split, cut, folder)
-                    for number, (split, cut) in enumerate(_told(cuts, progress, self.name))
+                    self._entry(split, cut, folder, seen)
+                    for split, cut in _told(cuts, progress, self.name)
                 ]
+                if not seen.classes and self.class_from != _CLASS_FROM:
+                    raise ConfigError(
+                        f"data.class_from={self.class_from}: no supervision of {shown(told)} has it"
+                    )
                 return build(
                     entries,
                     Origin(
@@ -149,42 +165,49 @@ class LhotseSet(Corpus):
                         source=told,
                         licence="the user's",
                         split_rule="as given, manifest by manifest",
+                        left_out={"without a supervision": seen.unsaid} if seen.unsaid else {},
+                        notes=seen.notes(),
                     ),
                     home=home,
                     sample_rate=self.sample_rate,
                     cache_limit_mb=self.cache_limit_mb,
                     keep=self.keep,
                     keep_channels=self.channels == "keep",
-                    splitter=self._drawn if "" in places else None,
+                    splitter=partial(self._drawn, seen.of) if "" in places else None,
                     test_only=self.test_only,
                     progress=progress,
                 )
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _cuts(self, kind: str, split: str, place: Path) -> Iterator[Any]:
+    def _cuts(self, kind: str, split: str, place: Path, seen: "_Seen") -> Iterator[Any]:
         """lhotse's cuts of one split.
 
         Raises:
-            DataError: lhotse cannot read them.
+            DataError: lhotse cannot read them, or they do not fit one another.
         """
-        from lhotse import CutSet, RecordingSet, SupervisionSet, load_kaldi_data_dir
+        from lhotse import CutSet, RecordingSet, SupervisionSet
+        from lhotse.cut import Cut
 
         try:
             if kind == "cuts":
-                yield from _from_here(CutSet.from_file(place), place)
+                for cut in _from_here(CutSet.from_file(place), place):
+                    if not isinstance(cut, Cut):
+                        raise TypeError(f"a {type(cut).__name__} is no cut")
+                    yield cut
             elif kind == "shar":
                 yield from CutSet.from_shar(in_dir=place)
             else:
                 if kind == "kaldi":
-                    rate = self.sample_rate or _kaldi_rate(place)
-                    recordings, supervisions, _ = load_kaldi_data_dir(place, sampling_rate=rate)
+                    recordings, supervisions = _of_kaldi(place, self.sample_rate)
                 else:
                     recordings = RecordingSet.from_file(place)
                     given = self._supervisions.get(split)
                     supervisions = None if given is None else SupervisionSet.from_file(given)
                 cuts = CutSet.from_manifests(recordings=recordings, supervisions=supervisions)
-                cuts = cuts if supervisions is None else cuts.trim_to_supervisions()
+                if supervisions is not None:
+                    _refuse_unknown(recordings, supervisions, place)
+                    cuts = CutSet.from_cuts(_supervised(cuts, seen))
                 yield from _from_here(cuts, place)
         except (LightningSepError, OSError):
             raise
@@ -194,7 +217,7 @@ class LhotseSet(Corpus):
                 f"{shown(place)}: lhotse cannot read it as {kind} ({reason})"
             ) from error
 
-    def _entry(self, number: int, split: str, cut: Any, folder: Path) -> Entry:
+    def _entry(self, split: str, cut: Any, folder: Path, seen: "_Seen") -> Entry:
         speakers = {one.speaker for one in cut.supervisions if one.speaker}
         texts = [one.text for one in cut.supervisions if one.text]
         custom: dict[str, Any] = {}
@@ -207,15 +230,20 @@ class LhotseSet(Corpus):
         kind = named.get(self.class_from, "")
         if self.class_from.startswith("custom."):
             kind = str(custom.get(self.class_from.removeprefix("custom."), ""))
+        seen.classes += bool(kind)
         spoken = bool(speaker)
         identity = str(cut.id)
         if not _PLAIN.fullmatch(identity):
             identity = f"cut-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+        recordings = sorted({str(part.recording.id) for part in _parts(cut)})
+        seen.of[identity] = recordings
         path = _as_it_lies(cut)
         temporary = path is None
         if path is None:
             path = folder / f"{identity}.flac"
-            write_flac(path, _samples(cut, self.channels == "keep"), int(cut.sampling_rate))
+            samples, clipped = _samples(cut, self.channels == "keep")
+            seen.clipped += [str(cut.id)] * (clipped > 0)
+            write_flac(path, samples, int(cut.sampling_rate))
         return Entry(
             id=identity,
             path=path,
@@ -223,7 +251,7 @@ class LhotseSet(Corpus):
             group=str(custom.get("group") or ("speech" if spoken else _NO_SUPERVISION)),
             speaker=speaker,
             text=text,
-            source="" if split else mixture or _recording(cut),
+            source="" if split else mixture or (recordings[0] if len(recordings) == 1 else ""),
             session=str(custom.get("session", "")),
             mixture=mixture if stem else "",
             stem=stem if mixture else "",
@@ -231,22 +259,64 @@ class LhotseSet(Corpus):
             temporary=temporary,
         )
 
-    def _drawn(self, entries: Sequence[Entry], heard: Sequence[str]) -> tuple[list[Pieces], str]:
-        """See :data:`~lightning_sep.data.manifests.Splitter`."""
+    def _drawn(
+        self, of: Mapping[str, list[str]], entries: Sequence[Entry], heard: Sequence[str]
+    ) -> tuple[list[Pieces], str]:
+        """See :data:`~lightning_sep.data.manifests.Splitter`; ``of`` are the recordings of each."""
         labels = [
-            [f"{kind} {key}" for kind, key in zip("rsc", keys, strict=True) if key]
-            for keys in zip(
-                (entry.source for entry in entries),
-                (entry.speaker for entry in entries),
-                heard,
-                strict=True,
-            )
+            [f"r {one}" for one in (entry.source, *of[entry.id]) if one]
+            + [f"{kind} {key}" for kind, key in (("s", entry.speaker), ("c", sound)) if key]
+            for entry, sound in zip(entries, heard, strict=True)
         ]
         groups = joined(labels)
         names = [entries[group].id for group in groups]
         splits = split_by_key(names, seed=self.seed, strata=[e.class_name for e in entries])
         rule = f"by speaker and recording, in an order seeded by {self.seed}"
         return [whole(split) for split in splits], rule
+
+
+@dataclass
+class _Seen:
+    """What is known once all cuts were seen.
+
+    Args:
+        classes: how many have what the classes are made of.
+        of: the recordings that each is of, by its id.
+        unsaid: recordings without a supervision.
+        beyond: supervisions that end after their recording.
+        clipped: cuts that reach beyond full scale.
+    """
+
+    classes: int = 0
+    of: dict[str, list[str]] = field(default_factory=dict)
+    unsaid: list[str] = field(default_factory=list)
+    beyond: list[str] = field(default_factory=list)
+    clipped: list[str] = field(default_factory=list)
+
+    def notes(self) -> list[str]:
+        """What the set should say of them, a line each."""
+        told = [
+            (self.beyond, "supervisions go on after the end of their recording, and end with it"),
+            (self.clipped, "cuts reach beyond full scale, where they are clipped"),
+        ]
+        return [f"{len(one)} {what}: {some(list(map(shown, one)))}" for one, what in told if one]
+
+
+@contextmanager
+def _strict() -> Iterator[None]:
+    """While this lasts, lhotse does not make up half a second of audio that is not there."""
+    from lhotse.audio import (
+        get_audio_duration_mismatch_tolerance,
+        set_audio_duration_mismatch_tolerance,
+    )
+
+    before_s = get_audio_duration_mismatch_tolerance()
+    with warnings.catch_warnings(action="ignore"):  # it advises against less than half a second
+        set_audio_duration_mismatch_tolerance(_MISMATCH_S)
+    try:
+        yield
+    finally:
+        set_audio_duration_mismatch_tolerance(before_s)
 
 
 def _by_split(kind: str, where: Where) -> dict[str, Path]:
@@ -287,13 +357,82 @@ def _kaldi_rate(folder: Path) -> int:
             f"{shown(folder / 'wav.scp')} cannot be read ({error.strerror}): data.kaldi names a "
             "folder laid out by Kaldi"
         ) from error
-    _, _, place = (lines[0] if lines else "").partition(" ")
+    _, place = [*(lines[0] if lines else "").split(maxsplit=1), "", ""][:2]
     rate = None if place.rstrip().endswith("|") else header_rate(Path(place.strip()))
     if rate is None:
         raise ConfigError(
             f"{shown(folder / 'wav.scp')} does not tell the rate of its audio: set data.sample_rate"
         )
     return rate
+
+
+def _of_kaldi(folder: Path, sample_rate: int | None) -> tuple[Any, Any]:
+    """Recordings and supervisions, ``None`` without any, of a Kaldi folder.
+
+    lhotse gives all files one rate and one channel; here they have their own.
+
+    Raises:
+        ConfigError: see :func:`_kaldi_rate`.
+        DataError: files of the folder contradict each other, or audio cannot be read.
+    """
+    from lhotse import Recording, RecordingSet, load_kaldi_data_dir
+
+    rate = sample_rate or _kaldi_rate(folder)
+    of_utterance = {
+        name: speaker for speaker, *names in _lines(folder / "spk2utt") for name in names
+    }
+    for name, speaker, *_ in _lines(folder / "utt2spk"):
+        other = of_utterance.get(name, "nobody") if of_utterance else speaker
+        if other != speaker:
+            raise DataError(
+                f"{shown(folder)}: {shown(name)} is of {shown(speaker)} by utt2spk, of "
+                f"{shown(other)} by spk2utt: mend one of them (Kaldi's fix_data_dir.sh does it)"
+            )
+    loaded, supervisions, _ = load_kaldi_data_dir(folder, sampling_rate=rate)
+    recordings = RecordingSet.from_recordings(
+        Recording.from_file(one.sources[0].source, recording_id=one.id)
+        if one.sources[0].type == "file"
+        else one
+        for one in loaded
+    )
+    lost = [name for name, *_ in _lines(folder / "wav.scp") if name not in recordings]
+    if lost:
+        raise DataError(f"{shown(folder / 'wav.scp')}: {some(lost)} cannot be read")
+    for one in supervisions or ():
+        if one.recording_id in recordings:
+            channels = recordings[one.recording_id].channel_ids
+            one.channel = channels if len(channels) > 1 else channels[0]
+    return recordings, supervisions
+
+
+def _lines(path: Path) -> list[list[str]]:
+    """The words of each line of a file that are any; none where there is no file."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [words for words in map(str.split, lines) if words]
+
+
+def _refuse_unknown(recordings: Any, supervisions: Any, place: Path) -> None:
+    """Nothing is said of a recording that is not there: lhotse would pass it over.
+
+    Raises:
+        DataError: it is.
+    """
+    known = {one.id for one in recordings}
+    unknown = [shown(str(one.id)) for one in supervisions if one.recording_id not in known]
+    if unknown:
+        raise DataError(
+            f"{shown(place)} lacks the recordings of {len(unknown)} supervisions: {some(unknown)}"
+        )
+
+
+def _supervised(cuts: Any, seen: "_Seen") -> Iterator[Any]:
+    """A cut for each supervision, with nothing but that, from cuts of whole recordings."""
+    for cut in cuts:
+        if not cut.supervisions:
+            seen.unsaid.append(str(cut.recording.id))
+        for one in cut.supervisions:
+            seen.beyond += [str(one.id)] * (one.end > cut.duration + _MISMATCH_S)
+            yield from replace(cut, supervisions=[one]).trim_to_supervisions()
 
 
 def _from_here(cuts: Any, place: Path) -> Any:
@@ -307,9 +446,12 @@ def _from_here(cuts: Any, place: Path) -> Any:
     return cuts
 
 
-def _recording(cut: Any) -> str:
-    """What a cut is taken from; empty for mixed cuts."""
-    return str(cut.recording.id) if hasattr(cut, "recording") and cut.recording else ""
+def _parts(cut: Any) -> list[Any]:
+    """A cut itself, or those that it is mixed of; without those that are of no recording, and
+    without those that nothing is said of, if of any something is."""
+    cuts = [track.cut for track in cut.tracks] if hasattr(cut, "tracks") else [cut]
+    found = [one for one in cuts if getattr(one, "recording", None)]
+    return [one for one in found if one.supervisions] or found
 
 
 def _as_it_lies(cut: Any) -> Path | None:
@@ -321,21 +463,32 @@ def _as_it_lies(cut: Any) -> Path | None:
     everything = cut.start == 0 and cut.num_samples == recording.num_samples
     if source.type != "file" or recording.num_channels != 1 or not everything:
         return None
-    return Path(source.source)
+    path = Path(source.source)
+    with suppress(OSError, RuntimeError):  # what cannot be read is named with all that cannot
+        there_s = soundfile.info(path).duration
+        if abs(there_s - recording.duration) > _MISMATCH_S:
+            raise DataError(
+                f"cut {shown(str(cut.id))}: {shown(path)} has {there_s:g} s, its manifest says "
+                f"{recording.duration:g} s: was it changed? Write the manifest anew"
+            )
+    return path
 
 
-def _samples(cut: Any, keep_channels: bool) -> Int16:
-    """Samples of a cut, ``[time, channel]``.
+def _samples(cut: Any, keep_channels: bool) -> tuple[Int16, int]:
+    """Samples of a cut, ``[time, channel]``, and how many of them had to be clipped.
 
     Raises:
         DataError: lhotse cannot load them.
     """
     try:
-        samples = np.asarray(cut.load_audio(), dtype=np.float64).T
+        loaded = cut.load_audio()
+        if loaded is None:
+            raise ValueError("it has no recording")
+        samples = np.asarray(loaded, dtype=np.float64).T
     except Exception as error:  # lhotse raises whatever its backends do
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise DataError(f"cut {shown(str(cut.id))} cannot be loaded by lhotse: {reason}") from error
-    return to_int16(samples if keep_channels else samples.mean(axis=1))[0]
+    return to_int16(samples if keep_channels else samples.mean(axis=1))
 
 
 def _refuse_overlap(cuts: list[tuple[str, Any]], told: str) -> None:
@@ -346,8 +499,8 @@ def _refuse_overlap(cuts: list[tuple[str, Any]], told: str) -> None:
     """
     places: dict[str, list[tuple[float, float, str, str]]] = defaultdict(list)
     for split, cut in cuts:
-        if split and _recording(cut):
-            places[_recording(cut)].append((cut.start, cut.end, split, str(cut.id)))
+        for part in _parts(cut) if split else ():
+            places[str(part.recording.id)].append((part.start, part.end, split, str(cut.id)))
     shared = []
     for stretches in places.values():
         reach: dict[str, tuple[float, str]] = {}  # how far each split has got, and by which cut

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import soxr
 
-from lightning_sep.data import audio_files
+from lightning_sep.data import audio_files, mpeg
 from lightning_sep.data.audio_files import (
     AudioFile,
     BadAudio,
@@ -199,10 +199,11 @@ def test_a_published_file_may_have_been_recorded_at_full_scale(tmp_path):
     soundfile.write(path, np.full(1000, 1 + 1e-5), 8000, subtype="FLOAT")  # rounding
     digest = audio_files.hashlib.sha256(path.read_bytes()).hexdigest()
     assert decode(path, sample_rate=None, sha256=digest).samples.min() == 32767
-    soundfile.write(path, 3 * np.ones(1000), 8000, subtype="FLOAT")
-    digest = audio_files.hashlib.sha256(path.read_bytes()).hexdigest()
-    with pytest.raises(BadAudio, match="beyond full scale"):
-        decode(path, sample_rate=None, sha256=digest)
+    for level in (3.0, 1 + 1.5 / 32768):
+        soundfile.write(path, np.full(1000, level), 8000, subtype="FLOAT")
+        digest = audio_files.hashlib.sha256(path.read_bytes()).hexdigest()
+        with pytest.raises(BadAudio, match="beyond full scale"):
+            decode(path, sample_rate=None, sha256=digest)
 
 
 @pytest.mark.parametrize(
@@ -295,6 +296,18 @@ def test_the_frames_of_an_mp3_are_as_many_as_its_encoder_says(tmp_path, mode, ra
     path.write_bytes(tagged)
     with path.open("rb") as file:
         assert frames_of(file) == Frames(found.count, found.samples, None)
+
+
+def test_bit_rates_are_those_of_the_standard():
+    """ISO/IEC 11172-3 and 13818-3, 2.4.2.3: four to an octave, or evenly spaced."""
+    octaves = [2**n * m for n in range(3, 7) for m in (4, 5, 6, 7)]
+    assert mpeg._BIT_RATES[0] == (
+        tuple(range(32, 449, 32)),
+        (32, *octaves[2:15]),
+        tuple(octaves[:14]),
+    )
+    low = (*range(8, 65, 8), *range(80, 161, 16))
+    assert mpeg._BIT_RATES[1] == ((32, 48, 56, *range(64, 193, 16), 224, 256), low, low)
 
 
 def test_no_frame_is_found_in_what_is_no_mp3(tmp_path):

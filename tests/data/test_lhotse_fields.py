@@ -5,11 +5,13 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
-from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+import soxr
+from lhotse import CutSet, MonoCut, Recording, RecordingSet, SupervisionSegment, SupervisionSet
 
 from lightning_sep.data.folder import Folder
 from lightning_sep.data.lhotse_set import LhotseSet
 from lightning_sep.data.splits import SPLITS
+from lightning_sep.errors import ConfigError, DataError
 
 
 @pytest.fixture
@@ -185,3 +187,146 @@ def test_every_setting_that_changes_what_is_prepared_makes_another_set(
     assert LhotseSet(cuts=str(tmp_path / "cuts.jsonl.gz")).key() not in lhotse
     (tmp_path / "more").mkdir()
     assert Folder(str(tmp_path / "more")).key() not in folders
+
+
+# --- what contradicts itself, or would be lost or made up on the way
+
+
+def said(recording, name, start=0.0, duration=0.5, speaker=None):
+    return SupervisionSegment(
+        id=name, recording_id=recording.id, start=start, duration=duration, speaker=speaker or name
+    )
+
+
+def of_manifests(tmp_path, recordings, supervisions):
+    RecordingSet.from_recordings(recordings).to_file(tmp_path / "r.jsonl.gz")
+    SupervisionSet.from_segments(supervisions).to_file(tmp_path / "s.jsonl.gz")
+    places = {
+        "recordings": str(tmp_path / "r.jsonl.gz"),
+        "supervisions": str(tmp_path / "s.jsonl.gz"),
+    }
+    return LhotseSet(**places).open(tmp_path / "home")
+
+
+def test_what_nothing_is_said_of_is_counted_and_what_is_not_there_refused(tmp_path, recording):
+    recordings = [recording(number) for number in range(5)]
+    supervisions = [said(one, f"u{n}") for n, one in enumerate(recordings)]
+    source = of_manifests(tmp_path, recordings, supervisions[1:]).source
+    assert source["left_out"] == {"without a supervision": {"files": 1, "examples": ["r0"]}}
+    assert source["found"] == 5
+    with pytest.raises(DataError, match=r"r.jsonl.gz lacks the recordings of 1 supervisions: u0"):
+        of_manifests(tmp_path, recordings[1:], supervisions)
+
+
+def test_supervisions_that_overlap_are_each_their_own_and_end_with_their_recording(
+    tmp_path, recording
+):
+    supervisions = []
+    for number in range(4):
+        one = recording(number)
+        supervisions += [said(one, f"a{number}", 0.0, 0.3), said(one, f"b{number}", 0.2, 0.4)]
+    prepared = of_manifests(tmp_path, [recording(number) for number in range(4)], supervisions)
+    names = {
+        cut.recording.id: cut.supervisions[0].speaker for s in SPLITS for cut in prepared.cuts(s)
+    }
+    assert names == {f"{which}{n}": f"{which}{n}" for n in range(4) for which in "ab"}
+    assert sorted(prepared.lengths.tolist()) == [2400] * 8
+    [note] = prepared.source["notes"]
+    assert note.startswith(
+        "4 supervisions go on after the end of their recording, and end with it: b0"
+    )
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_padded_cuts_of_one_recording_are_not_torn_apart(tmp_path, recording, given):
+    cuts = [
+        recording(number).to_cut().truncate(offset=0.2 * part, duration=0.2).pad(duration=0.4)
+        for number in range(3)
+        for part in (0, 1)
+    ]
+    for number, cut in enumerate(cuts):
+        cut.id = f"{number // 2}-{number % 2}"
+    if not given:
+        prepared = opened(tmp_path, cuts)
+        parts = [sorted(cut.recording.id for cut in prepared.cuts(split)) for split in SPLITS]
+        assert sorted(parts) == [[f"{number}-0", f"{number}-1"] for number in range(3)]
+        return
+    places = {}
+    for number, split in enumerate(SPLITS):
+        places[split] = str(tmp_path / f"{split}.jsonl")
+        # the last recording is in two of them
+        CutSet.from_cuts(cuts[2 * number : 2 * number + 2 + (number == 0)]).to_file(places[split])
+    with pytest.raises(DataError, match=r"share a stretch of a recording: 1-0 in train and 1-0 in"):
+        LhotseSet(cuts=places).open(tmp_path / "home")
+
+
+def test_clipped_sums_are_told(tmp_path, tone):
+    for number in range(3):
+        loud = tone(number).copy()
+        loud[:10] = 0.7  # of 4000: under 1 %
+        soundfile.write(tmp_path / f"{number}.wav", loud, 8000, subtype="PCM_16")
+    wholes = [Recording.from_file(tmp_path / f"{n}.wav").to_cut() for n in range(3)]
+    cuts = [cut.mix(cut).with_id(f"m{number}") for number, cut in enumerate(wholes)]
+    [note] = opened(tmp_path, cuts).source["notes"]
+    assert note == "3 cuts reach beyond full scale, where they are clipped: m0, m1, m2"
+
+
+@pytest.mark.parametrize("part", [False, True])
+def test_audio_that_is_shorter_than_its_manifest_is_refused(tmp_path, recording, tone, part):
+    cuts = [recording(number).to_cut() for number in range(3)]
+    if part:
+        cuts = [cut.truncate(offset=0.1, duration=0.3, preserve_id=True) for cut in cuts]
+    soundfile.write(tmp_path / "r1.wav", tone(1)[:1600], 8000, subtype="PCM_16")
+    reason = "cannot be loaded by lhotse: Duration" if part else r".*has 0.2 s, .* says 0.5 s"
+    with pytest.raises(DataError, match=rf"cut r1-?0?:? ?{reason}"):
+        opened(tmp_path, cuts)
+
+
+def test_a_field_that_no_supervision_has_makes_no_classes(tmp_path, recording):
+    cuts = [supervised(recording(n), {"custom": {"emotion": "sad"}}) for n in range(3)]
+    with pytest.raises(
+        ConfigError, match=r"class_from=custom.emotoin: no supervision of .* has it"
+    ):
+        opened(tmp_path, cuts, class_from="custom.emotoin")
+
+
+def test_what_is_no_cut_or_has_no_audio_is_refused(tmp_path, recording):
+    with pytest.raises(DataError, match=r"cut a cannot be loaded by lhotse: ValueError: it has no"):
+        opened(tmp_path, [MonoCut(id="a", start=0, duration=1.0, channel=0)])
+    RecordingSet.from_recordings([recording(0)]).to_file(tmp_path / "r.jsonl")
+    with pytest.raises(DataError, match=r"lhotse cannot read it as cuts .*a Recording is no cut"):
+        LhotseSet(cuts=str(tmp_path / "r.jsonl")).open(tmp_path / "home")
+
+
+@pytest.fixture
+def kaldi(tmp_path, tone):
+    """Three speakers with an utterance from 0.1 to 0.4 s each; one file has twice the rate."""
+    folder = tmp_path / "kaldi"
+    folder.mkdir()
+    for number in range(3):
+        rate = 16000 if number == 1 else 8000
+        soundfile.write(tmp_path / f"r{number}.wav", tone(number), rate, subtype="PCM_16")
+    for name, line in {
+        "wav.scp": "r{0} {1}/r{0}.wav",
+        "segments": "u{0} r{0} 0.1 0.2",
+        "utt2spk": "u{0} s{0}",
+        "spk2utt": "s{0} u{0}",
+        "text": "u{0} hello",
+    }.items():
+        (folder / name).write_text("".join(line.format(n, tmp_path) + "\n" for n in range(3)))
+    return folder
+
+
+def test_each_file_of_a_kaldi_folder_has_its_own_rate(kaldi, tmp_path):
+    prepared = LhotseSet(kaldi=str(kaldi), sample_rate=16000).open(tmp_path / "home")
+    for number in range(3):
+        samples, rate = soundfile.read(tmp_path / f"r{number}.wav")
+        expected = soxr.resample(samples[rate // 10 : rate // 5], rate, 16000)
+        found = prepared.reader.whole(number, 0, 1600)[0] / 32768
+        assert np.abs(found - expected).max() < 1e-3
+
+
+def test_speakers_of_a_kaldi_folder_that_disagree_are_refused(kaldi, tmp_path):
+    (kaldi / "spk2utt").write_text("s0 u0 u1\ns2 u2\n")
+    with pytest.raises(DataError, match=r"u1 is of s1 by utt2spk, of s0 by spk2utt"):
+        LhotseSet(kaldi=str(kaldi)).open(tmp_path / "home")

@@ -55,7 +55,7 @@ def written(tmp_path, manifests):
     cuts.to_shar(tmp_path / "shar", fields={"recording": "flac"}, shard_size=10)
     (tmp_path / "kaldi").mkdir()
     folder = tmp_path / "kaldi"
-    (folder / "wav.scp").write_text("".join(f"{r.id} {r.sources[0].source}\n" for r in recordings))
+    (folder / "wav.scp").write_text("".join(f"{r.id}\t{r.sources[0].source}\n" for r in recordings))
     (folder / "segments").write_text(
         "".join(f"{s.id} {s.recording_id} {s.start} {s.end}\n" for s in supervisions)
     )

@@ -103,6 +103,8 @@ def test_songs_without_folders_of_splits_are_split_by_song(songs, tmp_path):
     found = split_of(Songs(str(songs)).open(tmp_path / "home"))
     assert sorted(found) == sorted(TITLES)
     assert sorted(found.values()) == ["test"] * 2 + ["train"] * 3 + ["val"] * 2
+    with pytest.raises(DataError, match=r"nothing is left for test"):
+        Songs(str(songs), val=["Cedar"]).open(tmp_path / "home")
 
 
 def test_ccmixter_is_taken_as_it_is_published(songs, tmp_path):

@@ -220,6 +220,13 @@ def test_all_pairs_of_all_batches_are_trials_and_cost_what_pairs_cost() -> None:
     )
 
 
+def test_the_order_in_which_snippets_come_changes_no_digit() -> None:
+    task, whole = task_of(), batch_of(60, seed=6)
+    turned = torch.arange(60).flip(0)
+    found = [evaluated(task, "val", whole.rows(rows)) for rows in (torch.arange(60), turned)]
+    assert found[0] == found[1]
+
+
 def test_each_pair_of_speakers_tells_its_trials() -> None:
     called = ("ann", "bob", "cy", "dee", "eve", "fay")
     task = task_of(names=called)
