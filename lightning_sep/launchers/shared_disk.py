@@ -5,6 +5,8 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from lightning_sep.launchers.slurm_jobs import surroundings
+
 # Disks that other machines mount as well, as Linux calls them.
 _NETWORK = ("nfs", "lustre", "gpfs", "beegfs", "ceph", "cifs", "smb", "afs", "pvfs", "fuse.", "9p")
 _MEMORY = ("tmpfs", "ramfs")
@@ -62,6 +64,7 @@ def _asked_of_a_node(paths: Iterable[Path], where: Sequence[str]) -> list[Path] 
             text=True,
             timeout=_ANSWER_S,
             stdin=subprocess.DEVNULL,
+            env=surroundings(),
         )
     except subprocess.TimeoutExpired:
         return None

@@ -316,7 +316,9 @@ class Slurm(Launcher):
         if work.ranks > 1:
             # Slurm sends SIGTERM to the tasks itself; from us, `srun` would take it as an order to
             # kill them.
-            command = ["srun", "--kill-on-bad-exit=1", *self._tasks(work), *command]
+            # In a job that was started without its environment, steps would be, too.
+            own = ["--kill-on-bad-exit=1", "--export=ALL"]
+            command = ["srun", *own, *self._tasks(work), *command]
             term = "USR1"
         told = {"run": shlex.join(command), "done": done, "term": term}
         run = _WORKERS % {**told, "count": self.runs_per_gpu}

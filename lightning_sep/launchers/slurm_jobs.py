@@ -28,18 +28,24 @@ FOLDER = "slurm"  # there too: scripts and logs
 _PATIENCE_S = 60
 FULL = "sleeping and retrying"  # what `sbatch` says where Slurm has as many jobs as it takes
 
-# What Slurm calls the reasons that people ask about.
+_TOO_OFTEN = (
+    "held: it was requeued too often; the other tasks go on, `scontrol release JOB` lets it go"
+)
+_BY_USER = "held by its user: `scontrol release JOB` lets it go"
+# What Slurm calls the reasons that people ask about. Some it puts into words itself, for a while
+# or, from 23.02 on, for good.
 _REASONS = {
     "Priority": "jobs of higher priority are first",
     "Resources": "no node has room",
     "Dependency": "it comes after another job",
     "JobArrayTaskLimit": "as many as are wanted at once are there",
     "BeginTime": "Slurm lets a requeued job wait a while",
-    "JobHeldUser": "held by its user: `scontrol release JOB` lets it go",
+    "JobHeldUser": _BY_USER,
+    "job requeued in held state": f"JobHeldUser: {_BY_USER}",
+    "job requeued in special exit state": f"JobHeldUser: {_BY_USER}",
     "JobHeldAdmin": "held by an administrator",
-    "JobHoldMaxRequeue": (
-        "held: it was requeued too often; the other tasks go on, `scontrol release JOB` lets it go"
-    ),
+    "JobHoldMaxRequeue": _TOO_OFTEN,
+    "launch failure limit exceeded requeued held": f"JobHoldMaxRequeue: {_TOO_OFTEN}",
     "launch failed requeued held": "held: it could not be started; see the node's log",
     "ReqNodeNotAvail": (
         "the nodes that it could use are down or reserved; what ends before a reservation begins "
@@ -65,6 +71,11 @@ _BOUNDED = {
 # How Slurm refuses an array of more tasks than MaxArraySize, than a user may have (each counts), or
 # than it takes of all users together.
 _TOO_MANY = ("Invalid job array specification", "job submit limit", FULL)
+# What Slurm calls tasks that have no node: those that wait, and those that somebody has to let go.
+_HELD = ("REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD")
+_WAITS = ("PENDING", "REQUEUED", "REQUEUE_FED", *_HELD)
+# Which cluster is meant.
+_CLUSTER = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
 # A worker's last words where it could not work.
 _REFUSAL = re.compile(r"\d\d:\d\d:\d\d (\w+Error: .*)")
 _TAIL = 8192  # bytes of a log that hold them
@@ -121,7 +132,7 @@ class Task:
     @property
     def waits(self) -> bool:
         """Whether it does not run yet."""
-        return self.state == "PENDING"
+        return self.state in _WAITS
 
     @property
     def ends(self) -> bool:
@@ -132,7 +143,8 @@ class Task:
     def held(self) -> bool:
         """Whether somebody has to let it go; some of several that wait together do not count."""
         reasons = self.reason.lower().split(",")
-        return self.waits and all("held" in one or "hold" in one for one in reasons)
+        named = all("held" in one or "hold" in one for one in reasons)
+        return self.state in _HELD or (self.waits and named)
 
 
 @dataclass(frozen=True)
@@ -357,6 +369,21 @@ def _refusal(log: Path) -> str | None:
     return words and words[1]
 
 
+def surroundings() -> dict[str, str]:
+    """The environment in which Slurm is asked: not that of a job in which this process may be.
+
+    There `srun` would start a step of that job instead of a job of its own, and jobs would inherit
+    what that job has of memory and cores, which `srun` takes for orders.
+    """
+    if "SLURM_JOB_ID" not in os.environ:
+        return dict(os.environ)
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _CLUSTER or not name.startswith(("SLURM_", "SRUN_"))
+    }
+
+
 def submitted(command: Sequence[str]) -> str:
     """The number of a job that is handed to ``sbatch``.
 
@@ -399,6 +426,7 @@ def stepped(name: str, command: Sequence[str], wait_s: float, tell: Callable[[st
             stdout=output,
             stderr=subprocess.PIPE,
             text=True,
+            env=surroundings(),
         ) as process,
     ):
         listener = threading.Thread(target=listen, args=(process.stderr,))
@@ -440,7 +468,12 @@ def asked(command: Sequence[str], *, late: bool = False) -> str:
     with (
         tempfile.TemporaryFile("w+") as output,
         subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE, text=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=surroundings(),
         ) as process,
     ):
         assert process.stderr is not None

@@ -20,10 +20,11 @@ from lightning_sep.launchers.slurm_jobs import Array, Jobs, Queue, asked, too_ma
 from lightning_sep.sweep import status, time_limit
 from lightning_sep.sweep.time_limit import TimeLimit
 
-# As `squeue --noheader --format=%F|%K|%T|%r|%N|%j` prints them (Slurm 22.05).
+# As `squeue --noheader --format=%F|%K|%T|%r|%N|%j` prints them (Slurm 22.05, and 24.11 beside it
+# where it says something else).
 LINES = """\
 12|6-9,12%4|PENDING|JobArrayTaskLimit||lightning-sep-a-1
-12|5|PENDING|JobHoldMaxRequeue||lightning-sep-a-1
+12|5|REQUEUE_HOLD|JobHoldMaxRequeue||lightning-sep-a-1
 12|0|RUNNING|None|n1|lightning-sep-a-1
 12|2|COMPLETING|None|n3|lightning-sep-a-1
 """
@@ -51,6 +52,10 @@ def test_what_is_held_among_those_that_wait_together_is_named() -> None:
     line = found.line()
     assert "5 wait (JobArrayTaskLimit: as many as are wanted" in line
     assert "; JobHeldUser: held by its user" in line
+    newer = "launch failure limit exceeded requeued held"
+    assert f"1 wait ({newer}: JobHoldMaxRequeue: held: it was requeued too often" in (
+        queue(f"12|3|REQUEUE_HOLD|{newer}||x").line()
+    )
     assert "1 wait (ReqNodeNotAvail, UnavailableNodes:n1: the nodes" in (
         queue("12|3|PENDING|ReqNodeNotAvail, UnavailableNodes:n1||x").line()
     )
@@ -91,7 +96,7 @@ def test_a_worker_whose_runs_train_on_several_devices_is_a_step_of_as_many_tasks
     tasks = "--ntasks=8 --nodes=2 --ntasks-per-node=4 --cpus-per-task=3"
     for wanted in (*tasks.split(), "--gres=gpu:4"):
         assert f"#SBATCH {wanted}" in lines
-    assert f"    srun --kill-on-bad-exit=1 {tasks} work &" in lines
+    assert f"    srun --kill-on-bad-exit=1 --export=ALL {tasks} work &" in lines
     assert not any("kill -TERM" in line for line in lines), "srun would kill its tasks"
     with pytest.raises(ConfigError, match=r"launcher.gpus = 3: .* trainer.devices = 4"):
         Slurm(gpus=3).plan(several)

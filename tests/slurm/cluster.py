@@ -5,12 +5,13 @@ namespace, so that all its processes end with it.
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 NODES = 4
@@ -29,17 +30,29 @@ def missing(besides: Sequence[str] = ()) -> str | None:
     return None if tried.returncode == 0 else "this machine lets nobody make namespaces"
 
 
+def version() -> tuple[int, ...]:
+    """Of the Slurm that is installed, such as ``(22, 5, 8)``."""
+    daemon = shutil.which("slurmctld", path=PATH)  # the others want to know their cluster first
+    assert daemon is not None
+    said = subprocess.run([daemon, "-V"], capture_output=True, text=True, check=True)
+    return tuple(int(one) for one in re.findall(r"\d+", said.stdout))
+
+
 class Cluster:
     """Started at once, ended by `stop`.
 
     Args:
         folder: for sockets, logs and spools; short, since a socket's path is.
         port: the first of the ports that it takes.
+
+    Attributes:
+        counts_starts: whether it holds a task that could not be started twice.
     """
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
         self.conf = folder / "slurm.conf"
+        self.counts_starts = version() >= (23, 2)
         self.environment = {**os.environ, "SLURM_CONF": str(self.conf), "PATH": PATH}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         folder.mkdir(parents=True)
@@ -59,6 +72,10 @@ class Cluster:
         key = self.folder / "munge.key"
         key.write_bytes(os.urandom(128))
         key.chmod(0o400)
+        prolog = self.folder / "prolog"
+        prolog.write_text(f"#!/bin/sh\n[ ! -e {self.folder}/unfit ]\n")
+        prolog.chmod(0o755)
+        requeues = "MaxBatchRequeue=2" if self.counts_starts else ""
         node = f"NodeName=n[1-{NODES}] Port=[{port + 1}-{port + NODES}]"
         lines = f"""
             ClusterName=tests
@@ -89,7 +106,9 @@ class Cluster:
             MaxArraySize=101
             PreemptType=preempt/partition_prio
             PreemptMode=REQUEUE
-            SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1
+            SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1,nohold_on_prolog_fail
+            Prolog={prolog}
+            {requeues}
             GresTypes=gpu
             NodeName=DEFAULT CPUs=4 RealMemory=4000 Gres=gpu:2 State=UNKNOWN
             {node} NodeHostname=localhost NodeAddr=127.0.0.1
@@ -139,6 +158,24 @@ class Cluster:
     def end_node(self, node: str) -> None:
         """End a node with everything that runs on it."""
         _end(self._processes.pop(node))
+
+    @contextmanager
+    def unfit(self) -> Iterator[None]:
+        """Within this, jobs cannot be started, on whichever node."""
+        mark = self.folder / "unfit"
+        mark.touch()
+        try:
+            yield
+        finally:
+            mark.unlink()
+            self.begin_again()
+
+    def begin_again(self) -> None:
+        """Let all that waits begin at once, also on nodes on which something could not be."""
+        for job in self.ask("squeue", "-h", "-t", "PENDING", "-o", "%A").split():
+            self.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
+        for node in self.ask("sinfo", "-h", "-N", "-t", "drain", "-o", "%N").split():
+            self.ask("scontrol", "update", f"NodeName={node}", "State=RESUME")
 
     def restart_nodes(self) -> None:
         """End all nodes and start them anew, idle."""

@@ -33,8 +33,10 @@ def test_two_ranks_are_preempted_lose_one_of_them_and_end_as_undisturbed(
         tmp_path / "two.py", "yield 'head=clip_at_eval'", [*SHARED, "trainer.nodes=2"], finalists=0
     )
     lab.extra |= slowly(1.0)
-    submit = ("launcher=slurm", "launcher.workers=1", "launcher.lease_s=4")
-    code, said = asked(lab, "sweep", str(sweep), *submit)
+    lab.extra |= {"SLURM_JOB_ID": "1", "SLURM_MEM_PER_CPU": "100"}  # submitted within a job
+    submit = ("launcher=slurm", "launcher.workers=1", "launcher.lease_s=4", "launcher.memory_gb=1")
+    bare = "launcher.setup=['export SLURM_EXPORT_ENV=NONE']"  # as Slurm says to `--export=NONE`
+    code, said = asked(lab, "sweep", str(sweep), *submit, bare)
     assert code == 0, said
     folder = lab.home / whole.run_id
 

@@ -6,8 +6,8 @@ import shlex
 import signal
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from contextlib import ExitStack, nullcontext, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 
@@ -61,6 +61,11 @@ def status(lab: Lab, name: str = "heads") -> dict[str, object]:
     assert code == 0
     found: dict[str, object] = json.loads(text)
     return found
+
+
+def waiting(lab: Lab) -> str:
+    """What `status` says of the jobs."""
+    return str(status(lab)["jobs"]["line"])  # type: ignore[index]
 
 
 def running(cluster: Cluster) -> list[str]:
@@ -222,14 +227,27 @@ def test_a_task_that_slurm_holds_is_named_and_the_next_one_goes_on(
 ) -> None:
     lab.extra |= slowly(0.5)
     submit = ("sweep", str(heads), LONG, "launcher=slurm", "launcher.workers=1")
-    assert asked(lab, *submit)[0] == 0
+    extra = "launcher.extra=['--nodelist=n1','--hold']"
+    assert asked(lab, *submit, extra)[0] == 0
+    assert "JobHeldUser: held by its user" in waiting(lab)
+    jobs = cluster.ask("squeue", "-h", "-o", "%F").split()  # the report is held as well
+    with cluster.unfit() if cluster.counts_starts else nullcontext():
+        cluster.ask("scontrol", "release", *jobs)
+
+        def given_up() -> bool:
+            cluster.begin_again()
+            return "JobHoldMaxRequeue: held: it was requeued too often" in waiting(lab)
+
+        if cluster.counts_starts:
+            until(given_up, 60, cluster.logs())
     until(lambda: running(cluster))
     [first] = running(cluster)
     cluster.ask("scontrol", "requeuehold", first)
     until(lambda: running(cluster) not in ([], [first]), 60, queued(cluster))
-    jobs = status(lab)["jobs"]
-    assert "JobHeldUser: held by its user" in jobs["line"], jobs  # type: ignore[index]
-    assert jobs["workers"] == 1  # type: ignore[index]
+    assert "JobHeldUser: held by its user" in waiting(lab)
+    assert status(lab)["jobs"]["workers"] == 1  # type: ignore[index]
+    assert asked(lab, "stop", "heads")[0] == 0
+    until(lambda: not queued(cluster), 60)  # those that are held are withdrawn as well
 
 
 def test_a_home_that_the_nodes_do_not_see_is_refused(
@@ -287,6 +305,14 @@ def test_a_step_for_which_no_node_becomes_free_says_why_and_is_withdrawn(
     with pytest.raises(ConfigError, match=r"srun: n.: task 0: Exited with exit code 3"):
         stepped("step", ["--job-name=step", "sh", "-c", "exit 3"], 30.0, said.append)
 
+    # Within a job of one core: a step of that job could have no more.
+    small = cluster.ask("sbatch", "--parsable", "--output=/dev/null", "--wrap=sleep 300").strip()
+    until(lambda: "RUNNING" in cluster.ask("squeue", "-h", "-o", "%T"), 30)
+    for name in ("SLURM_JOB_ID", "SLURM_JOBID"):
+        monkeypatch.setenv(name, small)
+    cores = ["--job-name=step", "--cpus-per-task=4", "sh", "-c", "echo $SLURM_CPUS_PER_TASK"]
+    assert stepped("step", cores, 30.0, said.append) == "4\n"
+
 
 def test_the_readmes_commands_for_a_cluster_run(lab: Lab, cluster: Cluster) -> None:
     text = (ROOT / "README.md").read_text().partition("### On a Slurm cluster")[2]
@@ -305,38 +331,80 @@ def test_the_readmes_commands_for_a_cluster_run(lab: Lab, cluster: Cluster) -> N
     until(lambda: not queued(cluster), 60)
 
 
-EPOCHS = "trainer.epochs=20"
+@dataclass(frozen=True)
+class Limit:
+    """A time limit and what is to be done under it.
+
+    Args:
+        epochs: of the one run.
+        pause_s: how much longer an epoch takes on the cluster.
+        option: how a task gets the limit.
+        ended: tasks that it ends at least.
+        missing: commands of Slurm that are not there.
+    """
+
+    epochs: int
+    pause_s: float
+    option: str
+    ended: int
+    missing: tuple[str, ...] = ()
 
 
-def test_a_sweep_longer_than_its_time_limit_ends_by_itself_without_scontrol(
-    make_lab: Callable[..., Lab], cluster: Cluster, tmp_path: Path
+_FIRST = "export SLURM_JOB_END_TIME=$(($(date +%s) + 12))"
+SECONDS = Limit(
+    20,
+    0.8,
+    f'launcher.setup=["if [ 0$SLURM_ARRAY_TASK_ID = 00 ]; then {_FIRST}; fi"]',
+    1,
+    ("scontrol", "scancel"),
+)
+MINUTES = Limit(150, 2.0, "launcher.time_min=1", 5)
+LONG_TEST = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        pytest.param(SECONDS, id="seconds, no scontrol"),
+        pytest.param(MINUTES, id="five minutes", marks=LONG_TEST),
+        pytest.param(
+            replace(MINUTES, missing=SECONDS.missing),
+            id="five minutes, no scontrol",
+            marks=LONG_TEST,
+        ),
+    ],
+)
+def test_a_sweep_longer_than_its_time_limit_ends_by_itself(
+    make_lab: Callable[..., Lab], cluster: Cluster, tmp_path: Path, limit: Limit
 ) -> None:
-    path = write_sweep(tmp_path / "one.py", "yield 'head=tanh'", [EPOCHS], finalists=0)
+    """However often: where it is known, Slurm lets no task begin more than twice again."""
+    epochs = f"trainer.epochs={limit.epochs}"
+    path = write_sweep(tmp_path / "one.py", "yield 'head=tanh'", [epochs], finalists=0)
     some = tmp_path / "bin"  # as within a container, where some of Slurm is missing
     some.mkdir()
-    for name in ("sbatch", "squeue"):
+    for name in {"sbatch", "squeue", "scancel", "scontrol"} - {*limit.missing}:
         (some / name).symlink_to(f"/usr/bin/{name}")
     for name in ("bash", "sh", "date", "env", "sleep", "uname", "hostname"):
         (some / name).symlink_to(f"/bin/{name}")
     lab = make_lab('it\'s my "lab" %j')
     lab.extra["PATH"] = str(some)
-    lab.extra |= slowly(0.8)
-    ends = "export SLURM_JOB_END_TIME=$(($(date +%s) + 12))"  # of the first task
-    limit = f'launcher.setup=["if [ 0$SLURM_ARRAY_TASK_ID = 00 ]; then {ends}; fi"]'
+    lab.extra |= slowly(limit.pause_s)
     extra = "launcher.extra=['--comment=\"a b\" --nice=1']"
-    submit = ("sweep", str(path), "launcher=slurm", "launcher.workers=1", "launcher.limit=6")
-    assert asked(lab, *submit, limit, extra)[0] == 0
+    submit = ("sweep", str(path), "launcher=slurm", "launcher.workers=1")
+    assert asked(lab, *submit, limit.option, extra)[0] == 0
     assert {*cluster.ask("squeue", "-h", "-o", "%k|%y").split("\n")} == {"a b|1", ""}
-    finished(lab, cluster, "one")
+    finished(lab, cluster, "one", limit_s=300 * limit.ended)
     logs = [one.read_text() for one in (lab.home / "sweeps/one/slurm").glob("*_*.log")]
-    assert sum("the job's time ends soon" in one for one in logs) >= 1
+    # Slurm's own signal may come a minute early.
+    saved = ("the job's time ends soon", "one: stopped")
+    assert sum(any(why in one for why in saved) for one in logs) >= limit.ended
     assert sum("one: done" in one for one in logs) >= 1
     invariants(lab, "one")
     [trial] = lab.report("one")["trials"]
     [run] = trial["runs"]
 
     calm = make_lab("calm")
-    calm.train("head=tanh", EPOCHS).end()
+    calm.train("head=tanh", epochs).end()
     first, second = lab.home / run, calm.home / run
     assert record_of(first)["metrics"] == record_of(second)["metrics"]  # type: ignore[index]
     assert history(first) == history(second)
