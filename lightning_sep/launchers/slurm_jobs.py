@@ -263,6 +263,18 @@ class Jobs:
         """
         return self.named(*(array.name for array in self.arrays()))
 
+    def reports(self) -> Queue:
+        """What Slurm has of the jobs that write the report.
+
+        Raises:
+            ConfigError: Slurm does not answer.
+        """
+        return self.named(*(array.report for array in self.arrays()))
+
+    def others(self) -> bool:
+        """Whether somebody else has submitted them: a site may hide the jobs of other users."""
+        return (self.folders[0] / FILE).stat().st_uid != os.getuid()
+
     def relied_on(self) -> Queue:
         """Those of them whose workers nobody has asked to stop.
 

@@ -90,15 +90,17 @@ class _Queues:
 
     def beside(self, found: dict[str, Any], folder: Path) -> dict[str, Any]:
         """A sweep's state, and what Slurm has of its jobs where some were submitted."""
-        jobs = Jobs([folder])
-        if found["state"] == "done" or not jobs.arrays():
+        jobs, done = Jobs([folder]), found["state"] == "done"
+        if not jobs.arrays() or (done and (folder / "trials.json").exists()):
             return found
         at_s, said = self._asked.get(folder, (-math.inf, {}))
         if time.monotonic() - at_s > SLURM_S:
             try:
-                queue = jobs.queue()
+                queue = jobs.reports() if done else jobs.queue()
                 refused = dict(jobs.refusals())
                 said = {**queue.as_json(), "line": queue.line(), "refused": refused}
+                if not queue.tasks and jobs.others():
+                    said = {"unknown": "none is shown: they are another user's"}
             except ConfigError as error:
                 said = {"unknown": str(error)}
             self._asked[folder] = time.monotonic(), said
@@ -119,6 +121,8 @@ def _status_lines(one: dict[str, Any]) -> Iterator[str]:
         yield "    jobs: " + (jobs.get("unknown") or jobs["line"] or "none waits or runs")
         for why, count in jobs.get("refused", {}).items():
             yield f"    {count} task{'s' if count > 1 else ''} could not work: {why}"
+        if one["state"] == "done":
+            yield f"    no report yet: `lightning-sep report {one['sweep']}` writes it at once"
     if one["best"]:
         best = one["best"]
         overrides = " ".join(best["overrides"])

@@ -209,9 +209,15 @@ def test_status_asks_the_queue_now_and_then_and_says_what_it_has(
         assert calls.read_text().count("once") == count
         assert (seen["state"], seen["jobs"]["running"]) == ("running", 2)
         assert seen["jobs"]["line"] == queue(LINES).line()
+    assert queues.beside({"state": "done"}, tmp_path)["jobs"], "the report is still to come"
+    (tmp_path / "trials.json").touch()
     assert queues.beside({"state": "done"}, tmp_path) == {"state": "done"}
     program.write_text("#!/bin/sh\nexit 0\n")
     assert status._Queues().beside({"state": "queued"}, tmp_path)["state"] == "stopped"
+    monkeypatch.setattr(os, "getuid", lambda: -1)
+    seen = status._Queues().beside({"state": "queued"}, tmp_path)
+    assert seen["state"] == "queued", "a site may hide the jobs of other users"
+    assert seen["jobs"] == {"unknown": "none is shown: they are another user's"}
 
 
 def test_why_tasks_of_the_latest_array_could_not_work_is_counted(tmp_path: Path) -> None:

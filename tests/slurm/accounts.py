@@ -4,47 +4,39 @@ import subprocess
 from pathlib import Path
 
 from tests.slurm import cluster
-from tests.slurm.cluster import PATH, Cluster
+from tests.slurm.cluster import NODES, Cluster
 
-PROGRAMS = ("mariadbd", "slurmdbd", "sacctmgr")
+_PROGRAMS = ("mariadbd", "slurmdbd", "sacctmgr")
 _TABLES = Path("/usr/share/mysql/mysql_system_tables.sql")
 
 
 def missing() -> str | None:
     """Why there can be no such cluster here; ``None`` when there can."""
-    return cluster.missing(PROGRAMS)
+    return cluster.missing(_PROGRAMS)
 
 
 class Accounts(Cluster):
-    """A cluster whose accounts bind everybody, also root.
+    """A cluster whose limits bind everybody, root too.
 
-    Args:
-        folder: for sockets, logs and spools; short, since a socket's path is.
-        port: the first of the ports that it takes.
-        more: lines of ``slurm.conf``.
+    Its database's port follows those of its nodes.
     """
-
-    def __init__(self, folder: Path, port: int, more: str = "") -> None:
-        self.more = more
-        super().__init__(folder, port)
 
     def _write(self, port: int) -> None:
         super()._write(port)
-        database = port + cluster.NODES + 1
-        more = f"""
+        database, socket = port + NODES + 1, f"socket={self.folder}/munge.socket"
+        lines = f"""
             AccountingStorageType=accounting_storage/slurmdbd
             AccountingStorageHost=localhost
             AccountingStoragePort={database}
-            AccountingStoragePass=socket={self.folder}/munge.socket
+            AccountingStoragePass={socket}
             AccountingStorageEnforce=limits,qos,safe
             AccountingStorageTRES=gres/gpu
-            {self.more}
         """
         with self.conf.open("a") as file:
-            file.write("\n".join(line.strip() for line in more.splitlines()) + "\n")
-        own = f"""
+            file.write("\n".join(line.strip() for line in lines.splitlines()) + "\n")
+        lines = f"""
             AuthType=auth/munge
-            AuthInfo=socket={self.folder}/munge.socket
+            AuthInfo={socket}
             DbdHost=localhost
             DbdPort={database}
             SlurmUser=root
@@ -55,7 +47,7 @@ class Accounts(Cluster):
             PidFile={self.folder}/slurmdbd.pid
         """
         path = self.folder / "slurmdbd.conf"
-        path.write_text("\n".join(line.strip() for line in own.splitlines()))
+        path.write_text("\n".join(line.strip() for line in lines.splitlines()))
         path.chmod(0o600)
 
     def _start_accounting(self) -> None:
@@ -65,30 +57,25 @@ class Accounts(Cluster):
             *("mariadbd", "--no-defaults", "--user=root", f"--datadir={data}"),
             *("--innodb-log-file-size=16M", "--innodb-flush-log-at-trx-commit=0"),
         ]
-        script = "create database mysql;\nuse mysql;\n" + _TABLES.read_text()
-        self.environment["MYSQL_UNIX_PORT"] = str(socket)
-        subprocess.run(
-            [*server, "--bootstrap"],
-            input=script,
-            env={**self.environment, "PATH": PATH},
-            text=True,
-            capture_output=True,
-            check=True,
+        self._check(
+            [*server, "--bootstrap"], "create database mysql;\nuse mysql;\n" + _TABLES.read_text()
         )
         self._run(*server, "--skip-grant-tables", "--skip-networking", f"--socket={socket}")
         self._wait(socket.exists)
-        self.start_database()
+        self.environment["MYSQL_UNIX_PORT"] = str(socket)
+        self._run("slurmdbd", "-D")
+        self._wait(lambda: "normal" in self.ask("sacctmgr", "-n", "list", "qos"))
         self.account("add", "cluster", "tests")
 
-    def start_database(self) -> None:
-        """Start what the controller asks for limits."""
-        self._run("slurmdbd", "-D")
-        self._wait(lambda: self.ask("sacctmgr", "-n", "list", "qos") != "")
+    def _start(self) -> None:
+        super()._start()
+        self._wait(lambda: "127.0.0.1" in self.ask("sacctmgr", "-n", "list", "cluster"))
 
-    def end_database(self) -> None:
-        """End it: the controller goes on with what it knows."""
-        cluster._end(self._processes.pop("slurmdbd"))
-
-    def account(self, *words: str) -> str:
+    def account(self, *words: str) -> None:
         """Change accounts, users or limits; the controller knows of it at once."""
-        return self.ask("sacctmgr", "-i", *words)
+        self._check(["sacctmgr", "-i", *words])
+
+    def _check(self, command: list[str], said: str = "") -> None:
+        options = {"capture_output": True, "text": True, "env": self.environment}
+        done = subprocess.run(command, input=said, **options)  # type: ignore[call-overload]
+        assert done.returncode == 0, done.stdout + done.stderr

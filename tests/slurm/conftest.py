@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -14,21 +15,34 @@ from tests.slurm.cluster import NODES, PATH, Cluster, missing
 
 __all__ = ["data"]
 
+C = TypeVar("C", bound=Cluster)
 
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """Four idle nodes."""
-    if reason := missing():
+
+def standing(kind: type[C], port: int, reason: str | None) -> Iterator[C]:
+    """A cluster with all nodes idle, and nothing of it afterwards.
+
+    Args:
+        kind: what it has.
+        port: the first of its ports.
+        reason: why there can be none.
+    """
+    if reason:
         pytest.skip(reason)
     root = Path(tempfile.mkdtemp(prefix="ls-", dir="/tmp"))
     root.chmod(0o755)
     try:
-        made = Cluster(root / "c", port=20000 + os.getpid() % 2000 * (NODES + 1))
+        made = kind(root / "c", port)
     except TimeoutError as error:
         pytest.skip(f"Slurm is installed, but no cluster starts on this machine: {error}")
     yield made
     made.stop()
     shutil.rmtree(root)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Four idle nodes."""
+    yield from standing(Cluster, 20000 + os.getpid() % 2000 * (NODES + 1), missing())
 
 
 @pytest.fixture
