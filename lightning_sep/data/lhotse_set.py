@@ -369,11 +369,12 @@ def _kaldi_rate(folder: Path) -> int:
 def _of_kaldi(folder: Path, sample_rate: int | None) -> tuple[Any, Any]:
     """Recordings and supervisions, ``None`` without any, of a Kaldi folder.
 
-    lhotse gives all files one rate and one channel; here they have their own.
+    lhotse gives all files one rate and one channel and cuts them to whole milliseconds; here they
+    have their own.
 
     Raises:
         ConfigError: see :func:`_kaldi_rate`.
-        DataError: files of the folder contradict each other, or audio cannot be read.
+        DataError: files of the folder contradict each other.
     """
     from lhotse import Recording, RecordingSet, load_kaldi_data_dir
 
@@ -395,13 +396,13 @@ def _of_kaldi(folder: Path, sample_rate: int | None) -> tuple[Any, Any]:
         else one
         for one in loaded
     )
-    lost = [name for name, *_ in _lines(folder / "wav.scp") if name not in recordings]
-    if lost:
-        raise DataError(f"{shown(folder / 'wav.scp')}: {some(lost)} cannot be read")
     for one in supervisions or ():
         if one.recording_id in recordings:
-            channels = recordings[one.recording_id].channel_ids
+            recording = recordings[one.recording_id]
+            channels = recording.channel_ids
             one.channel = channels if len(channels) > 1 else channels[0]
+            if 0 < recording.duration - one.end < 1e-3:
+                one.duration = recording.duration - one.start
     return recordings, supervisions
 
 
