@@ -20,6 +20,7 @@ import soundfile
 from lightning_sep.checks import one_of, refusal, whole_number
 from lightning_sep.data.audio_files import Int16, resampler, to_int16, write_flac
 from lightning_sep.data.corpus import Corpus
+from lightning_sep.data.kaldi import of_kaldi
 from lightning_sep.data.manifests import BUILDING, Entry, Origin, Pieces, Progress, build
 from lightning_sep.data.names import shown, some
 from lightning_sep.data.splits import joined, split_by_key, split_named, whole
@@ -199,7 +200,7 @@ class LhotseSet(Corpus):
                 yield from CutSet.from_shar(in_dir=place)
             else:
                 if kind == "kaldi":
-                    recordings, supervisions = _of_kaldi(place, self.sample_rate)
+                    recordings, supervisions = of_kaldi(place, self.sample_rate)
                 else:
                     recordings = RecordingSet.from_file(place)
                     given = self._supervisions.get(split)
@@ -339,76 +340,6 @@ def _told(
         if progress is not None:
             progress(number, len(cuts) + 1, f"{name}: cut {shown(str(cut.id))}")
         yield split, cut
-
-
-def _kaldi_rate(folder: Path) -> int:
-    """The rate of the first file that ``wav.scp`` names as a file.
-
-    Raises:
-        ConfigError: the first line is a command, or the file that it names cannot be read.
-        DataError: there is no such list.
-    """
-    from lightning_sep.data.audio_files import header_rate
-
-    try:
-        lines = (folder / "wav.scp").read_text().splitlines()
-    except OSError as error:
-        raise DataError(
-            f"{shown(folder / 'wav.scp')} cannot be read ({error.strerror}): data.kaldi names a "
-            "folder laid out by Kaldi"
-        ) from error
-    _, place = [*(lines[0] if lines else "").split(maxsplit=1), "", ""][:2]
-    rate = None if place.rstrip().endswith("|") else header_rate(Path(place.strip()))
-    if rate is None:
-        raise ConfigError(
-            f"{shown(folder / 'wav.scp')} does not tell the rate of its audio: set data.sample_rate"
-        )
-    return rate
-
-
-def _of_kaldi(folder: Path, sample_rate: int | None) -> tuple[Any, Any]:
-    """Recordings and supervisions, ``None`` without any, of a Kaldi folder.
-
-    lhotse gives all files one rate and one channel; here they have their own.
-
-    Raises:
-        ConfigError: see :func:`_kaldi_rate`.
-        DataError: files of the folder contradict each other, or audio cannot be read.
-    """
-    from lhotse import Recording, RecordingSet, load_kaldi_data_dir
-
-    rate = sample_rate or _kaldi_rate(folder)
-    of_utterance = {
-        name: speaker for speaker, *names in _lines(folder / "spk2utt") for name in names
-    }
-    for name, speaker, *_ in _lines(folder / "utt2spk"):
-        other = of_utterance.get(name, "nobody") if of_utterance else speaker
-        if other != speaker:
-            raise DataError(
-                f"{shown(folder)}: {shown(name)} is of {shown(speaker)} by utt2spk, of "
-                f"{shown(other)} by spk2utt: mend one of them (Kaldi's fix_data_dir.sh does it)"
-            )
-    loaded, supervisions, _ = load_kaldi_data_dir(folder, sampling_rate=rate)
-    recordings = RecordingSet.from_recordings(
-        Recording.from_file(one.sources[0].source, recording_id=one.id)
-        if one.sources[0].type == "file"
-        else one
-        for one in loaded
-    )
-    lost = [name for name, *_ in _lines(folder / "wav.scp") if name not in recordings]
-    if lost:
-        raise DataError(f"{shown(folder / 'wav.scp')}: {some(lost)} cannot be read")
-    for one in supervisions or ():
-        if one.recording_id in recordings:
-            channels = recordings[one.recording_id].channel_ids
-            one.channel = channels if len(channels) > 1 else channels[0]
-    return recordings, supervisions
-
-
-def _lines(path: Path) -> list[list[str]]:
-    """The words of each line of a file that are any; none where there is no file."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [words for words in map(str.split, lines) if words]
 
 
 def _refuse_unknown(recordings: Any, supervisions: Any, place: Path) -> None:

@@ -120,7 +120,7 @@ def test_every_promised_format_is_read(tmp_path, signal, suffix, form):
 
 
 @pytest.mark.parametrize("channels", [1, 2, 6, 10])
-@pytest.mark.parametrize("rate", [8000, 11025, 44100])
+@pytest.mark.parametrize("rate", [1000, 8000, 11025, 44100])
 def test_blocks_give_what_one_piece_gives(tmp_path, monkeypatch, channels, rate):
     generator = np.random.default_rng(channels)
     path = tmp_path / "a.wav"
@@ -133,7 +133,7 @@ def test_blocks_give_what_one_piece_gives(tmp_path, monkeypatch, channels, rate)
         monkeypatch.setattr(audio_files, "BLOCK", block)
         decoded = decode(path, sample_rate=8000)
         assert np.array_equal(decoded.samples, to_int16(expected)[0])
-        assert decoded.longest <= 2 * block
+        assert decoded.longest <= max(2 * block, 8192)  # soxr waits for some
 
 
 @pytest.mark.parametrize("suffix", ["ogg", "mp3", "opus", "flac"])
@@ -207,7 +207,7 @@ def test_a_published_file_may_have_been_recorded_at_full_scale(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("right", "refused"), [(-1.0, True), (-0.5, True), (0.0, False), (1.0, False)]
+    ("right", "refused"), [(-1.0, True), (-0.1, True), (-0.05, False), (0.0, False), (1.0, False)]
 )
 def test_stereo_that_cancels_is_refused_unless_kept(tmp_path, signal, right, refused):
     path = tmp_path / "a.wav"

@@ -10,7 +10,7 @@ import torch
 from lightning_sep.data import commands
 from lightning_sep.data.cache import MappedReader, StreamReader
 from lightning_sep.data.combined import Combination
-from lightning_sep.data.examples import energy
+from lightning_sep.data.examples import energy, is_active
 from lightning_sep.data.folder import Folder
 from lightning_sep.data.lhotse_set import LhotseSet
 from lightning_sep.data.mixtures import Mixtures, mix
@@ -250,6 +250,7 @@ def test_a_sound_in_one_channel_is_no_silence():
     assert energy(segments) * 32768**2 == pytest.approx(np.array([[2500, 1600]]))
     _, active = mix(segments, level_db=np.zeros((1, 2)), normalise="none")
     assert active.tolist() == [[True, False]]
+    assert is_active(segments).tolist() == [[True, False]]
 
 
 @pytest.mark.parametrize("kind", [Snippets, Sequences])

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 import soxr
 from lhotse import CutSet, MonoCut, Recording, RecordingSet, SupervisionSegment, SupervisionSet
+from lhotse.audio import get_audio_duration_mismatch_tolerance
 
 from lightning_sep.data.folder import Folder
 from lightning_sep.data.lhotse_set import LhotseSet
@@ -271,15 +272,27 @@ def test_clipped_sums_are_told(tmp_path, tone):
     assert note == "3 cuts reach beyond full scale, where they are clipped: m0, m1, m2"
 
 
+def test_a_noise_of_which_nothing_is_said_may_be_in_two_splits(tmp_path, recording):
+    noise, places = recording(9).to_cut(), {}
+    for number, split in enumerate(SPLITS):
+        mixed = supervised(recording(number), {"speaker": split}).mix(noise, snr=10)
+        places[split] = str(tmp_path / f"{split}.jsonl")
+        CutSet.from_cuts([mixed.with_id(split)]).to_file(places[split])
+    prepared = LhotseSet(cuts=places).open(tmp_path / "home")
+    assert sorted(prepared.speaker_names) == sorted(SPLITS)
+
+
 @pytest.mark.parametrize("part", [False, True])
 def test_audio_that_is_shorter_than_its_manifest_is_refused(tmp_path, recording, tone, part):
     cuts = [recording(number).to_cut() for number in range(3)]
     if part:
         cuts = [cut.truncate(offset=0.1, duration=0.3, preserve_id=True) for cut in cuts]
     soundfile.write(tmp_path / "r1.wav", tone(1)[:1600], 8000, subtype="PCM_16")
+    before_s = get_audio_duration_mismatch_tolerance()
     reason = "cannot be loaded by lhotse: Duration" if part else r".*has 0.2 s, .* says 0.5 s"
     with pytest.raises(DataError, match=rf"cut r1-?0?:? ?{reason}"):
         opened(tmp_path, cuts)
+    assert get_audio_duration_mismatch_tolerance() == before_s
 
 
 def test_a_field_that_no_supervision_has_makes_no_classes(tmp_path, recording):
@@ -326,7 +339,25 @@ def test_each_file_of_a_kaldi_folder_has_its_own_rate(kaldi, tmp_path):
         assert np.abs(found - expected).max() < 1e-3
 
 
-def test_speakers_of_a_kaldi_folder_that_disagree_are_refused(kaldi, tmp_path):
-    (kaldi / "spk2utt").write_text("s0 u0 u1\ns2 u2\n")
-    with pytest.raises(DataError, match=r"u1 is of s1 by utt2spk, of s0 by spk2utt"):
+def test_whole_files_of_a_kaldi_folder_lose_no_part_of_a_millisecond(kaldi, tmp_path):
+    (kaldi / "segments").unlink()
+    for name, line in {"utt2spk": "r{0} s{0}", "spk2utt": "s{0} r{0}", "text": "r{0} hi"}.items():
+        (kaldi / name).write_text("".join(line.format(n) + "\n" for n in range(3)))
+    stereo = np.random.default_rng(0).normal(scale=0.1, size=(4005, 2))  # 0.500625 s
+    soundfile.write(tmp_path / "r0.wav", stereo, 8000, subtype="PCM_16")
+    soundfile.write(tmp_path / "r1.wav", stereo[:, 0], 8000, subtype="PCM_16")
+    prepared = LhotseSet(kaldi=str(kaldi)).open(tmp_path / "home")
+    stored = soundfile.read(tmp_path / "r0.wav", dtype="int16")[0].astype(int)
+    found = prepared.reader.whole(0, 0, 4005)[0]
+    assert prepared.lengths.tolist() == [4005, 4005, 4000]
+    assert np.abs(found - stored.mean(axis=1)).max() <= 0.5  # of all its channels
+    assert prepared.source["counts"]["stored as FLAC"] == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "by"), [("s0 u0 u1\ns2 u2\n", "s0"), ("s0 u0\ns2 u2\n", "nobody")]
+)
+def test_speakers_of_a_kaldi_folder_that_disagree_are_refused(kaldi, tmp_path, said, by):
+    (kaldi / "spk2utt").write_text(said)
+    with pytest.raises(DataError, match=rf"u1 is of s1 by utt2spk, of {by} by spk2utt"):
         LhotseSet(kaldi=str(kaldi)).open(tmp_path / "home")

@@ -534,7 +534,8 @@ def test_validation_and_test_walk_through_whole_songs_in_order(prepared):
     assert told["test/mixture_number"] == [0] * 8 + [1] * 8
     assert told["test/start_s"] == pytest.approx([0.2 * n for n in range(8)] * 2)
     assert told["test/x"] == [0] * 16
-    few = Stems(**settings, test=5).draw(prepared, "test").described(np.arange(5))
+    few = Stems(**settings, test=5, context_samples=80).draw(prepared, "test")
+    few = few.described(np.arange(5))
     assert few["mixture_number"] == [0, 0, 0, 1, 1]
     assert few["start_s"] == pytest.approx([0.0, 0.6, 1.2, 0.2, 0.8])
     coverage = Stems(**settings, train=8).coverage(prepared, seed=0, epochs=1)
