@@ -41,7 +41,7 @@ RUNS = ["callbacks", "end_to_end/test_train.py", "end_to_end/test_resume.py"]
 WORKERS = ["sweep", "leases", "launchers", "fsio", "faults"]
 # Room → the tests that may concern it. A room without a line has tests/<room>.
 TESTS = {
-    "callbacks": [*RUNS, "reweighting"],
+    "callbacks": [*RUNS, "reweighting", "cli/test_watching.py"],
     "checkpoint_files.py": [*RUNS, "run_folder", "use"],
     "checks.py": ["settings/test_checks.py", "nets"],
     "cli": ["cli"],
