@@ -227,8 +227,8 @@ def test_a_task_that_slurm_holds_is_named_and_the_next_one_goes_on(
 ) -> None:
     lab.extra |= slowly(0.5)
     submit = ("sweep", str(heads), LONG, "launcher=slurm", "launcher.workers=1")
-    extra = "launcher.extra=['--nodelist=n1','--hold']"
-    assert asked(lab, *submit, extra)[0] == 0
+    held = ("launcher.extra=['--nodelist=n1','--hold']", "launcher.limit=5")
+    assert asked(lab, *submit, *held)[0] == 0
     assert "JobHeldUser: held by its user" in waiting(lab)
     jobs = cluster.ask("squeue", "-h", "-o", "%F").split()  # the report is held as well
     with cluster.unfit() if cluster.counts_starts else nullcontext():

@@ -305,10 +305,8 @@ def test_the_embedding_is_the_heads_row_or_the_nets_inner_layer(remove_mean: boo
     torch.testing.assert_close(inner.raw(batch, None), task.raw(batch, None))
 
 
-class Mean(torch.nn.Module):
-    """A net that has no inner layer to give."""
-
-    material = "pooled"
+class Silent(torch.nn.Module):
+    """A net that has no inner layer to give, and does not say what material it takes."""
 
     def __init__(self, *, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -316,6 +314,12 @@ class Mean(torch.nn.Module):
 
     def forward(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         return self.layer(x.mean(1))
+
+
+class Mean(Silent):
+    """One that says what material it takes."""
+
+    material = "pooled"
 
 
 def test_an_inner_layer_of_a_net_that_has_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,8 +360,7 @@ def test_a_net_for_other_material_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_net_that_does_not_say_its_material_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIGHTNING_SEP_PLUGINS", "tests")
-    monkeypatch.delattr(Mean, "material")
     tree = compose(["task=verification"]).tree
-    tree["net"] = {"_target_": f"{__name__}.Mean"}
-    with pytest.raises(ConfigError, match="net=Mean does not say what material it takes"):
+    tree["net"] = {"_target_": f"{__name__}.Silent"}
+    with pytest.raises(ConfigError, match="net=Silent does not say what material it takes"):
         build_task(tree, facts.SNIPPETS)
