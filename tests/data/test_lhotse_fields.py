@@ -7,7 +7,10 @@ import pytest
 import soundfile
 import soxr
 from lhotse import CutSet, MonoCut, Recording, RecordingSet, SupervisionSegment, SupervisionSet
-from lhotse.audio import get_audio_duration_mismatch_tolerance
+from lhotse.audio import (
+    get_audio_duration_mismatch_tolerance,
+    set_audio_duration_mismatch_tolerance,
+)
 
 from lightning_sep.data.folder import Folder
 from lightning_sep.data.lhotse_set import LhotseSet
@@ -261,6 +264,22 @@ def test_padded_cuts_of_one_recording_are_not_torn_apart(tmp_path, recording, gi
         LhotseSet(cuts=places).open(tmp_path / "home")
 
 
+def test_a_cut_of_two_recordings_is_of_both(tmp_path, recording):
+    first, second, third, *others = (recording(number).to_cut() for number in range(5))
+    chain = [first.append(second).with_id("a"), second.append(third).with_id("b"), *others]
+    for seed in range(4):
+        prepared = opened(tmp_path, chain, seed=seed)
+        parts = [sorted(cut.recording.id for cut in prepared.cuts(split)) for split in SPLITS]
+        assert ["a", "b"] in parts
+    places = {split: str(tmp_path / f"{split}.jsonl") for split in SPLITS}
+    for cut, place in zip((chain[0], second, others[0]), places.values(), strict=True):
+        CutSet.from_cuts([cut]).to_file(place)
+    with pytest.raises(
+        DataError, match=r"share a stretch of a recording: a in train and r1-?0? in"
+    ):
+        LhotseSet(cuts=places).open(tmp_path / "home")
+
+
 def test_clipped_sums_are_told(tmp_path, tone):
     for number in range(3):
         loud = tone(number).copy()
@@ -282,17 +301,29 @@ def test_a_noise_of_which_nothing_is_said_may_be_in_two_splits(tmp_path, recordi
     assert sorted(prepared.speaker_names) == sorted(SPLITS)
 
 
-@pytest.mark.parametrize("part", [False, True])
-def test_audio_that_is_shorter_than_its_manifest_is_refused(tmp_path, recording, tone, part):
+@pytest.mark.parametrize(
+    ("part", "seconds", "reason"),
+    [
+        (False, 0.2, r".*has 0.2 s, .* says 0.5 s"),
+        (False, 0.9, r".*has 0.9 s, .* says 0.5 s"),
+        (True, 0.2, "cannot be loaded by lhotse: Duration"),
+    ],
+)
+def test_audio_of_another_length_than_its_manifest_says_is_refused(
+    tmp_path, recording, tone, part, seconds, reason
+):
     cuts = [recording(number).to_cut() for number in range(3)]
     if part:
         cuts = [cut.truncate(offset=0.1, duration=0.3, preserve_id=True) for cut in cuts]
-    soundfile.write(tmp_path / "r1.wav", tone(1)[:1600], 8000, subtype="PCM_16")
+    soundfile.write(tmp_path / "r1.wav", tone(1, seconds), 8000, subtype="PCM_16")
     before_s = get_audio_duration_mismatch_tolerance()
-    reason = "cannot be loaded by lhotse: Duration" if part else r".*has 0.2 s, .* says 0.5 s"
-    with pytest.raises(DataError, match=rf"cut r1-?0?:? ?{reason}"):
-        opened(tmp_path, cuts)
-    assert get_audio_duration_mismatch_tolerance() == before_s
+    set_audio_duration_mismatch_tolerance(0.75)  # what others have set stays
+    try:
+        with pytest.raises(DataError, match=rf"cut r1-?0?:? ?{reason}"):
+            opened(tmp_path, cuts)
+        assert get_audio_duration_mismatch_tolerance() == 0.75
+    finally:
+        set_audio_duration_mismatch_tolerance(before_s)
 
 
 def test_a_field_that_no_supervision_has_makes_no_classes(tmp_path, recording):

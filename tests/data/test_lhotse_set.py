@@ -125,13 +125,16 @@ def test_whole_files_are_used_as_they_lie_and_parts_are_stored(written):
 def test_a_command_in_a_kaldi_folder_needs_a_rate_to_be_named(written):
     path = written / "kaldi" / "wav.scp"
     first, rest = path.read_text().split("\n", 1)
-    name, _, place = first.partition(" ")
+    name, place = first.split()
     for line in (f"{name} cat {place} |", f"{name} {place}.away", ""):
         path.write_text(f"{line}\n{rest}")
         with pytest.raises(
             ConfigError, match=r"^\S+/wav\.scp does not tell the rate of its audio: s"
         ):
             LhotseSet(kaldi=str(written / "kaldi")).open(written / "home")
+    path.write_text(f"{name} cat {place} |\n{rest}")
+    with pytest.raises(DataError, match=r"'pip install kaldi_native_io' first"):
+        LhotseSet(kaldi=str(written / "kaldi"), sample_rate=8000).open(written / "home")
     path.unlink()
     with pytest.raises(DataError, match=r"^\S+/wav\.scp cannot be read \(No such file .*by Kaldi$"):
         LhotseSet(kaldi=str(written / "kaldi")).open(written / "home")

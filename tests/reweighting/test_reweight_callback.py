@@ -81,6 +81,7 @@ def test_a_step_without_examples_does_not_count():
 def test_histogram_is_of_weight_times_number_of_examples():
     _, callback = finish(R1, torch.full((4,), 0.25))
     counts, edges = callback.histogram
+    assert edges == pytest.approx([0, *(10 ** (n / 6) for n in range(-18, 19))])
     expected, _ = np.histogram([*(4 * R1.double()).tolist(), 1, 1, 1, 1], bins=edges)
     assert counts.tolist() == expected.tolist()
 
