@@ -111,28 +111,31 @@ def child(name: str, folder: str) -> None:
         return weights
 
     Task._weights = timed  # type: ignore[method-assign]
-    kinds = {"lstm_small": Autoregression, "blstm_small": Verification}
-    kind: Any = kinds.get(name, Separation)
-    forward, backward = kind.raw, torch.Tensor.backward
+    backward = torch.Tensor.backward
     reached_s = 0.0  # when the gradient came to what the net gives
 
     def reached(*_: Any) -> None:
         nonlocal reached_s
         reached_s = time.thread_time()
 
-    def raw(*arguments: Any) -> Any:
-        began = time.thread_time()
-        values = forward(*arguments)
-        turns.net_s += time.thread_time() - began
-        if values.requires_grad:
-            values.grad_fn.register_prehook(reached)  # after what hooks the values themselves
-        return values
+    def in_net(forward: Callable[..., Any]) -> Callable[..., Any]:
+        def raw(*arguments: Any) -> Any:
+            began = time.thread_time()
+            values = forward(*arguments)
+            turns.net_s += time.thread_time() - began
+            if values.requires_grad:
+                values.grad_fn.register_prehook(reached)  # after what hooks the values themselves
+            return values
+
+        return raw
 
     def back(*arguments: Any, **named: Any) -> None:
         backward(*arguments, **named)
         turns.net_s += time.thread_time() - reached_s
 
-    kind.raw, torch.Tensor.backward = raw, back  # type: ignore[method-assign]
+    for kind in (Autoregression, Separation, Verification):
+        kind.raw = in_net(kind.raw)  # type: ignore[method-assign]
+    torch.Tensor.backward = back  # type: ignore[method-assign]
     keep_freed_memory()  # as the program does, for all of them
     count = STEPS * (1 if name == "blstm_small" else 16)
     overrides = [*CASES[name], *MORE, f"examples.train={count}"]
