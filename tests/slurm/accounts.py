@@ -7,7 +7,7 @@ from tests.slurm import cluster
 from tests.slurm.cluster import NODES, Cluster
 
 _PROGRAMS = ("mariadbd", "slurmdbd", "sacctmgr")
-_TABLES = Path("/usr/share/mysql/mysql_system_tables.sql")
+_TABLES = ("mysql/mysql_system_tables.sql", "mariadb/mariadb_system_tables.sql")
 
 
 def missing() -> str | None:
@@ -57,8 +57,9 @@ class Accounts(Cluster):
             *("mariadbd", "--no-defaults", "--user=root", f"--datadir={data}"),
             *("--innodb-log-file-size=16M", "--innodb-flush-log-at-trx-commit=0"),
         ]
+        [tables] = [one for one in map(Path("/usr/share").joinpath, _TABLES) if one.exists()]
         self._check(
-            [*server, "--bootstrap"], "create database mysql;\nuse mysql;\n" + _TABLES.read_text()
+            [*server, "--bootstrap"], "create database mysql;\nuse mysql;\n" + tables.read_text()
         )
         self._run(*server, "--skip-grant-tables", "--skip-networking", f"--socket={socket}")
         self._wait(socket.exists)
