@@ -253,8 +253,8 @@ class Slurm(Launcher):
     def _fewer(array: Array, error: ConfigError) -> ConfigError:
         setting = "workers" if array.tasks <= array.workers else "limit"
         return ConfigError(
-            f"{error}: perhaps {array.tasks} tasks and the report are more than a job array or a "
-            f"user may have here; launcher.{setting}=N asks for fewer"
+            f"{error}: perhaps {array.tasks} tasks are more than a job array may have here, or "
+            f"with the report more than a user may; launcher.{setting}=N asks for fewer"
         )
 
     def _refuse(self, script: Path) -> None:

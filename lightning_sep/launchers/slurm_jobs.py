@@ -55,6 +55,8 @@ _REASONS = {
     "PartitionTimeLimit": "it asks for more time than the partition gives: lower launcher.time_min",
     "PartitionConfig": "the partition has no such node: fewer launcher.cpus, memory_gb or gpus",
     "MaxMemPerLimit": "it asks for more memory than the partition gives: lower launcher.memory_gb",
+    "InvalidQOS": "its QOS is not yours any more: stop, and sweep with another launcher.qos",
+    "InvalidAccount": "its account is not yours any more: stop, and sweep with another one",
     "None": "Slurm has not looked at it yet",
 }
 # Limits of an account or a QOS, as Slurm calls them, and what they bound.
