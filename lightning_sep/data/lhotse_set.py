@@ -34,6 +34,7 @@ _MISMATCH_S = (
     0.025  # between what a manifest says and what there is; lhotse mirrors what is missing
 )
 _CLASS_FROM = "custom.class_name"
+_READING = 2  # raised where manifests are read otherwise than before: sets are prepared again
 
 Where = str | Mapping[str, str] | None
 
@@ -131,7 +132,12 @@ class LhotseSet(Corpus):
         )
         stamps = [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
         facts = [
-            *(kind, {split: str(path.resolve()) for split, path in places.items()}, stamps),
+            *(
+                _READING,
+                kind,
+                {split: str(path.resolve()) for split, path in places.items()},
+                stamps,
+            ),
             *(self.class_from, self.seed, self.sample_rate, resampler(), self.keep, self.test_only),
             *(["channels"] if self.channels == "keep" else []),
         ]
