@@ -69,5 +69,5 @@ class Reweighting(nn.Module, ABC):
             scores = self.scores(losses.masked_fill(dropped, 0), groups, step).detach()
             scores = at_least_float32(scores)
             largest = _LARGEST[scores.dtype]
-            scores = scores.clamp(-largest, largest).masked_fill_(dropped, -torch.inf)
-            return scores.softmax(-1).masked_fill_(dropped, 0)
+            scores = scores.clamp(-largest, largest).masked_fill(dropped, -torch.inf)
+            return scores.softmax(-1).masked_fill(dropped, 0)

@@ -101,7 +101,7 @@ def finished(lab: Lab, cluster: Cluster, name: str = "heads", limit_s: float = 3
         ("launcher.gpus=3", "Requested node configuration is not available"),
         ("launcher.workrs=2", "Did you mean 'workers'?"),
         ("launcher.workers=0", "workers = 0"),
-        ("launcher.limit=200", "200 tasks and the report are more than a job array"),
+        ("launcher.limit=200", "200 tasks are more than a job array may have"),
         ("launcher.extra=['--array=0-1']", "the launcher says that itself"),
     ],
 )
