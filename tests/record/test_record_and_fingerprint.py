@@ -397,6 +397,14 @@ def test_a_record_of_another_run_is_named(tmp_path):
     assert "is the record of run abc" in said
 
 
+@pytest.mark.parametrize("name", ["../abc/test_examples.1.json", 7])
+def test_a_record_vouches_for_files_of_its_own_folder_alone(tmp_path, name):
+    folder, record = run_folder(tmp_path)
+    (folder / "record.json").unlink()
+    (said,) = misfits(folder, write_record(folder, record | {"examples_file": name}))
+    assert f"names {name!r}, which is no file of its folder" in said
+
+
 @pytest.mark.parametrize("name", ["test_examples.1.json", "checkpoints/best.1.ckpt"])
 def test_a_file_that_is_not_as_it_was_is_named(tmp_path, name):
     folder, record = run_folder(tmp_path)
