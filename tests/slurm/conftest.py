@@ -1,7 +1,6 @@
 """One cluster for all tests, and homes on it."""
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,15 +27,15 @@ def standing(kind: type[C], port: int, reason: str | None) -> Iterator[C]:
     """
     if reason:
         pytest.skip(reason)
-    root = Path(tempfile.mkdtemp(prefix="ls-", dir="/tmp"))
-    root.chmod(0o755)
-    try:
-        made = kind(root / "c", port)
-    except TimeoutError as error:
-        pytest.skip(f"Slurm is installed, but no cluster starts on this machine: {error}")
-    yield made
-    made.stop()
-    shutil.rmtree(root)
+    with tempfile.TemporaryDirectory(prefix="ls-", dir="/tmp") as place:
+        root = Path(place)
+        root.chmod(0o755)
+        try:
+            made = kind(root / "c", port)
+        except TimeoutError as error:
+            pytest.skip(f"Slurm is installed, but no cluster starts on this machine: {error}")
+        yield made
+        made.stop()
 
 
 @pytest.fixture(scope="session")
