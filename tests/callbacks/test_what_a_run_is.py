@@ -451,6 +451,10 @@ def test_a_model_is_told_layer_by_layer(settings, data_home):
     assert [line.split() for line in told.splitlines()] == [
         line.split() for line in MODEL.strip().splitlines()
     ]
+    lstm = compose(["task=autoregression", "net=lstm_small", "data=synthetic"])  # gives a tuple
+    [first] = [line for line in print_model(lstm).splitlines() if line.startswith("layers.0 ")]
+    assert "LSTM" in first
+    assert "]" in first
 
 
 @pytest.mark.parametrize("when", ["is_built", "trains"])
