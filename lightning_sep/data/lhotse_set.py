@@ -30,9 +30,8 @@ from lightning_sep.fsio import storage_errors
 _KINDS = ("cuts", "recordings", "kaldi", "shar")
 _PLAIN = re.compile(r"[\w@+=-][\w.@+=-]*(/[\w@+=-][\w.@+=-]*)*")  # ids that can be file names
 _NO_SUPERVISION = "sound"
-_MISMATCH_S = (
-    0.025  # between what a manifest says and what there is; lhotse mirrors what is missing
-)
+# Between what a manifest says and what there is; lhotse mirrors what is missing.
+_MISMATCH_S = 0.025
 _CLASS_FROM = "custom.class_name"
 _READING = 2  # raised where manifests are read otherwise than before: sets are prepared again
 

@@ -26,8 +26,8 @@ from lightning_sep.launchers.slurm_jobs import (
     asked,
     stepped,
     submitted,
-    too_many,
 )
+from lightning_sep.launchers.slurm_words import too_many
 
 LONGEST_ARRAY = 1000  # Slurm's own bound (MaxArraySize), unless a site has moved it
 _PLUGINS = ("PYTHONPATH", "LIGHTNING_SEP_PLUGINS")

@@ -16,7 +16,8 @@ from lightning_sep.errors import ConfigError
 from lightning_sep.launchers import slurm_jobs
 from lightning_sep.launchers.base import Assignment
 from lightning_sep.launchers.slurm import Slurm
-from lightning_sep.launchers.slurm_jobs import Array, Jobs, Queue, asked, too_many
+from lightning_sep.launchers.slurm_jobs import Array, Jobs, Queue, asked
+from lightning_sep.launchers.slurm_words import too_many
 from lightning_sep.sweep import status, time_limit
 from lightning_sep.sweep.time_limit import TimeLimit
 
