@@ -137,6 +137,11 @@ def printed(capsys, *arguments: str) -> str:
     return capsys.readouterr().out
 
 
+def test_settings_that_do_not_go_together_are_not_printed(folder, capsys):
+    assert main(["train", "task=verification", "head=tanh", "--print-config"]) == 2
+    assert "head=tanh does not serve task=verification" in capsys.readouterr().err
+
+
 def test_the_composed_settings_are_printed_and_taken_back_with_the_same_id(folder, capsys):
     text = printed(capsys, *OWN)
     assert re.match(r"# run [0-9a-f]{12}: not begun\n", text)
