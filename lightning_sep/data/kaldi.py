@@ -1,6 +1,9 @@
 """What lies in a Kaldi folder, through lhotse."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from lightning_sep.data.audio_files import header_rate
@@ -35,7 +38,8 @@ def of_kaldi(folder: Path, sample_rate: int | None) -> tuple[Any, Any]:
                 f"{shown(folder)}: {shown(name)} is of {shown(speaker)} by utt2spk, of "
                 f"{shown(other)} by spk2utt: mend one of them (Kaldi's fix_data_dir.sh does it)"
             )
-    loaded, supervisions, _ = load_kaldi_data_dir(folder, sampling_rate=rate)
+    with _with_text(folder) as whole:
+        loaded, supervisions, _ = load_kaldi_data_dir(whole, sampling_rate=rate)
     recordings = RecordingSet.from_recordings(
         Recording.from_file(one.sources[0].source, recording_id=one.id)
         if one.sources[0].type == "file"
@@ -50,6 +54,21 @@ def of_kaldi(folder: Path, sample_rate: int | None) -> tuple[Any, Any]:
             if 0 < recording.duration - one.end < 1e-3:
                 one.duration = recording.duration - one.start
     return recordings, supervisions
+
+
+@contextmanager
+def _with_text(folder: Path) -> Iterator[Path]:
+    """The folder, or one like it that has the ``text`` that lhotse asks for beside ``segments``:
+    for speaker verification nobody writes it."""
+    utterances = _lines(folder / "segments")
+    if not utterances or (folder / "text").exists():
+        yield folder
+        return
+    with TemporaryDirectory() as place:
+        for path in folder.iterdir():
+            (Path(place) / path.name).symlink_to(path.resolve())
+        (Path(place) / "text").write_text("".join(f"{name}\n" for name, *_ in utterances))
+        yield Path(place)
 
 
 def _kaldi_rate(folder: Path) -> int:

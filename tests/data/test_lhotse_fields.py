@@ -361,7 +361,10 @@ def kaldi(tmp_path, tone):
     return folder
 
 
-def test_each_file_of_a_kaldi_folder_has_its_own_rate(kaldi, tmp_path):
+@pytest.mark.parametrize("text", [True, False])
+def test_each_file_of_a_kaldi_folder_has_its_own_rate(kaldi, tmp_path, text):
+    if not text:
+        (kaldi / "text").unlink()  # as where speakers alone matter
     prepared = LhotseSet(kaldi=str(kaldi), sample_rate=16000).open(tmp_path / "home")
     for number in range(3):
         samples, rate = soundfile.read(tmp_path / f"r{number}.wav")
