@@ -19,14 +19,7 @@ from lightning_sep.homes import data_home
 from lightning_sep.launchers.base import Assignment, Launcher, own_command, refuse_sharing
 from lightning_sep.launchers.local import thread_environment
 from lightning_sep.launchers.shared_disk import unseen
-from lightning_sep.launchers.slurm_jobs import (
-    FOLDER,
-    Array,
-    Jobs,
-    asked,
-    stepped,
-    submitted,
-)
+from lightning_sep.launchers.slurm_jobs import FOLDER, Array, Jobs, asked, stepped, submitted
 from lightning_sep.launchers.slurm_words import too_many
 
 LONGEST_ARRAY = 1000  # Slurm's own bound (MaxArraySize), unless a site has moved it
