@@ -131,12 +131,8 @@ class LhotseSet(Corpus):
         )
         stamps = [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
         facts = [
-            *(
-                _READING,
-                kind,
-                {split: str(path.resolve()) for split, path in places.items()},
-                stamps,
-            ),
+            _READING,
+            *(kind, {split: str(path.resolve()) for split, path in places.items()}, stamps),
             *(self.class_from, self.seed, self.sample_rate, resampler(), self.keep, self.test_only),
             *(["channels"] if self.channels == "keep" else []),
         ]
@@ -248,7 +244,8 @@ class LhotseSet(Corpus):
         if path is None:
             path = folder / f"{identity}.flac"
             samples, clipped = _samples(cut, self.channels == "keep")
-            seen.clipped += [str(cut.id)] * (clipped > 0)
+            if clipped:
+                seen.clipped.append(str(cut.id))
             write_flac(path, samples, int(cut.sampling_rate))
         return Entry(
             id=identity,
@@ -367,7 +364,8 @@ def _supervised(cuts: Any, seen: "_Seen") -> Iterator[Any]:
         if not cut.supervisions:
             seen.unsaid.append(str(cut.recording.id))
         for one in cut.supervisions:
-            seen.beyond += [str(one.id)] * (one.end > cut.duration + _MISMATCH_S)
+            if one.end > cut.duration + _MISMATCH_S:
+                seen.beyond.append(str(one.id))
             yield from replace(cut, supervisions=[one]).trim_to_supervisions()
 
 

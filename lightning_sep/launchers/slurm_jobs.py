@@ -202,10 +202,12 @@ class Jobs:
 
     def forget(self, array: Array) -> None:
         """An array that could not be submitted."""
-        self._write([one for one in self.arrays() if one.name != array.name])
-        if not self.arrays():
+        left = [one for one in self.arrays() if one.name != array.name]
+        if left:
+            self._write(left)
+        else:
             for folder in self.folders:
-                (folder / FILE).unlink()
+                (folder / FILE).unlink(missing_ok=True)
 
     def _write(self, arrays: Sequence[Array]) -> None:
         content = {"format": FORMAT, "arrays": [asdict(one) for one in arrays]}

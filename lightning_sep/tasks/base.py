@@ -291,8 +291,8 @@ class Task(Module, ABC):
         if world_size() > 1 and scored.everyones is None:
             counts = (batch.index >= 0)[scored.rows].all(1)
             scored = scored._replace(mask=scored.mask & counts)
-        # Their graph leads to the raw values: what the hook there holds must be without it, or the
-        # circle through autograd is never collected.
+        # The graph of the losses leads to the raw values: what the hook there holds must be without
+        # it, or the circle through autograd is never collected.
         values = scored._replace(losses=scored.losses.detach())
         mask = scored.mask & finite(values.losses)
         keep.append(lambda: _rows_kept(values, mask, len(batch)))

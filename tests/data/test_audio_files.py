@@ -133,7 +133,8 @@ def test_blocks_give_what_one_piece_gives(tmp_path, monkeypatch, channels, rate)
         monkeypatch.setattr(audio_files, "BLOCK", block)
         decoded = decode(path, sample_rate=8000)
         assert np.array_equal(decoded.samples, to_int16(expected)[0])
-        assert decoded.longest <= max(2 * block, 8192)  # soxr waits for some
+        # Where the rate rises eightfold, soxr waits for some.
+        assert decoded.longest <= (2 * block if rate >= 8000 else max(2 * block, 8192))
 
 
 @pytest.mark.parametrize("suffix", ["ogg", "mp3", "opus", "flac"])
